@@ -1,0 +1,189 @@
+"""Data augmentation and the views at test (§5.1).
+
+What is random is drawn where images are read, as a function of (seed, epoch, image) alone, so that
+a resumed run, or one with other workers or columns, sees the same pixels. What is arithmetic
+happens on the device, for the whole batch at once.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from alexnet_repro.data.statistics import Statistics
+
+Integers = npt.NDArray[np.int64]
+COLOUR_STREAM = 3
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The random choices for a batch of B images.
+
+    Attributes:
+        offset: (B, 2), top and left pixel of each crop.
+        reflect: (B,), whether the crop is reflected left to right.
+        colour: (B, 3), standard normal, one for each principal component.
+    """
+
+    offset: Integers
+    reflect: npt.NDArray[np.bool_]
+    colour: npt.NDArray[np.float32]
+
+
+def _uniform(seed: int, epoch: int, ids: Integers, stream: int) -> npt.NDArray[np.float64]:
+    """Uniform in (0, 1), a pure function of its arguments (the finalizer of splitmix64)."""
+    with np.errstate(over="ignore"):
+        x = ids.astype(np.uint64)
+        for word in (stream, epoch, seed):
+            x = (x + np.uint64(word + 1)) * np.uint64(0x9E3779B97F4A7C15)
+            x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+            x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+            x = x ^ (x >> np.uint64(31))
+    uniform: npt.NDArray[np.float64] = ((x >> np.uint64(11)).astype(np.float64) + 0.5) / 2.0**53
+    return uniform
+
+
+def draw(
+    seed: int,
+    epoch: int,
+    indices: Integers,
+    positions: Integers,
+    margin: int,
+    random_crop: bool = True,
+    reflection: bool = True,
+    crop_chunk: int = 1,
+) -> Draws:
+    """The random choices for the images ``indices`` at ``positions`` of the epoch's order.
+
+    Args:
+        margin: stored size minus crop size in pixels: offsets run from 0 to ``margin``.
+        random_crop: false puts every crop in the centre.
+        reflection: false reflects none.
+        crop_chunk: this many consecutive images share crop and reflection (the 2012 program: 32).
+    """
+    if crop_chunk > 1:
+        crop_ids, crop_stream = positions // crop_chunk, 0
+    else:
+        crop_ids, crop_stream = indices, 0
+    if random_crop:
+        # Of 256 and 224 the paper says "×2048" for 32·32·2; 33 offsets a side fit, all are used.
+        top, left = (
+            (_uniform(seed, epoch, crop_ids, crop_stream + axis) * (margin + 1)).astype(np.int64)
+            for axis in (0, 1)
+        )
+    else:
+        top = left = np.full(len(indices), margin // 2, dtype=np.int64)
+    reflect = _uniform(seed, epoch, crop_ids, crop_stream + 2) < 0.5
+    if not reflection:
+        reflect = np.zeros_like(reflect)
+    # Box–Muller: two uniform numbers make one normal number.
+    radius, angle = (
+        np.stack(
+            [_uniform(seed, epoch, indices, COLOUR_STREAM + 2 * c + part) for c in range(3)], axis=1
+        )
+        for part in (0, 1)
+    )
+    colour = np.sqrt(-2 * np.log(radius)) * np.cos(2 * np.pi * angle)
+    return Draws(np.stack([top, left], axis=1), reflect, colour.astype(np.float32))
+
+
+class Augmentation(nn.Module):
+    """Mean subtraction, reflection, colour noise and test views, on the device of the images.
+
+    Args:
+        statistics: of the training set.
+        crop_size: height and width of a crop in stored pixels.
+        input_size: height and width that the network reads; larger than ``crop_size`` only for
+            sets of small images, which are stored small and enlarged here (bilinear).
+        mean_crop: ``same_place`` subtracts from every crop the mean of the pixels it was cut from
+            (the paper), ``centre`` always the mean image's centre (the 2012 program).
+        colour_pca: standard deviation of the random factors α (§5.1: 0.1); 0 switches off.
+        colour_magnitude: multiples of the ``eigenvalue`` of each component (the paper) or of the
+            ``standard_deviation`` along it (the program).
+        colour_divisor: image plus noise is divided by it (the program: 1.1) while noise is on.
+    """
+
+    mean: Tensor
+    components: Tensor
+
+    def __init__(
+        self,
+        statistics: Statistics,
+        crop_size: int,
+        input_size: int,
+        mean_crop: Literal["same_place", "centre"],
+        colour_pca: float,
+        colour_magnitude: Literal["eigenvalue", "standard_deviation"],
+        colour_divisor: float,
+    ) -> None:
+        super().__init__()
+        self.crop_size, self.input_size, self.mean_crop = crop_size, input_size, mean_crop
+        self.colour_divisor = colour_divisor
+        self.colour_noise = colour_pca > 0
+        magnitude = statistics.eigenvalues
+        if colour_magnitude == "standard_deviation":
+            magnitude = np.sqrt(magnitude)
+        # Row j is what a unit draw adds along component j, in pixels 0–255.
+        components = 255 * colour_pca * (statistics.eigenvectors * magnitude).T
+        self.register_buffer("components", torch.tensor(components, dtype=torch.float32))
+        self.register_buffer("mean", torch.tensor(statistics.mean_image, dtype=torch.float32))
+
+    def training_view(
+        self, crops: Tensor, offset: Tensor, reflect: Tensor, colour: Tensor
+    ) -> Tensor:
+        """Crops (B, crop, crop, 3) uint8 and their draws → (B, 3, input, input) float."""
+        reflected = torch.where(reflect[:, None, None, None], crops.flip(2), crops)
+        if self.mean_crop == "same_place":
+            # A pixel's mean is that of its place before the reflection: cut the reflected mean
+            # image where the reflected crop lies.
+            size, width = self.crop_size, self.mean.shape[1]
+            both = torch.stack([self.mean, self.mean.flip(1)]).flatten(2)
+            windows = both.unfold(1, size, 1).unfold(2, 3 * size, 3)
+            top, left = offset.unbind(1)
+            left = torch.where(reflect, width - size - left, left)
+            mean = windows[reflect.long(), top, left].view(crops.shape)
+        else:
+            mean = self._centre_mean()
+        images = reflected - mean
+        if self.colour_noise:
+            images += (colour @ self.components)[:, None, None, :]
+            images /= self.colour_divisor
+        return self._to_input(images)
+
+    def test_views(self, images: Tensor, crops: Literal["centre", "ten"]) -> Iterator[Tensor]:
+        """Stored images (B, size, size, 3) uint8 → one view, or ten, each (B, 3, input, input).
+
+        The centre view comes first; of ten, the four corners follow, then the reflections of the
+        five in the same order.
+        """
+        margin, half = images.shape[1] - self.crop_size, (images.shape[1] - self.crop_size) // 2
+        offsets = [(half, half)]
+        if crops == "ten":
+            offsets += [(0, 0), (0, margin), (margin, 0), (margin, margin)]
+        for reflect in (False, True) if crops == "ten" else (False,):
+            for top, left in offsets:
+                window = slice(top, top + self.crop_size), slice(left, left + self.crop_size)
+                view = images[:, window[0], window[1]].float()
+                if self.mean_crop == "same_place":
+                    view -= self.mean[window]
+                if reflect:
+                    view = view.flip(2)
+                if self.mean_crop == "centre":
+                    view -= self._centre_mean()
+                yield self._to_input(view)
+
+    def _centre_mean(self) -> Tensor:
+        half = (self.mean.shape[0] - self.crop_size) // 2
+        return self.mean[half : half + self.crop_size, half : half + self.crop_size]
+
+    def _to_input(self, images: Tensor) -> Tensor:
+        images = images.permute(0, 3, 1, 2)
+        if self.input_size != self.crop_size:
+            size = (self.input_size, self.input_size)
+            images = nn.functional.interpolate(images, size, mode="bilinear", align_corners=False)
+        return images

@@ -1,0 +1,233 @@
+"""The Lightning data module: prepared images in, normalized batches on the device out."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from alexnet_repro.data.augment import Augmentation, draw
+from alexnet_repro.data.sources import Source
+from alexnet_repro.data.store import Store, StoredSplit, prepare
+from alexnet_repro.errors import UsageError
+
+Key = tuple[int, int, int]
+"""(epoch, position in the epoch's order, index of the image): all that a crop depends on."""
+
+
+class EpochOrder(Sampler[Key]):
+    """A new order of the training images for every epoch, a function of (seed, epoch)."""
+
+    def __init__(self, length: int, seed: int) -> None:
+        self.length, self.seed, self.epoch = length, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[Key]:
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
+        return ((self.epoch, position, int(index)) for position, index in enumerate(order))
+
+
+class TrainingCrops(Dataset[dict[str, Tensor]]):
+    """Random crops, cut out while reading; a batch at a time."""
+
+    def __init__(
+        self, split: StoredSplit, crop_size: int, seed: int, choices: Mapping[str, Any]
+    ) -> None:
+        self.split, self.crop_size, self.seed, self.choices = split, crop_size, seed, choices
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitems__(self, keys: Sequence[Key]) -> dict[str, Tensor]:
+        epochs, positions, indices = np.array(keys, dtype=np.int64).T
+        margin, size = self.split.size - self.crop_size, self.crop_size
+        draws = draw(self.seed, int(epochs[0]), indices, positions, margin, **self.choices)
+        crops = np.empty((len(keys), size, size, 3), dtype=np.uint8)
+        for crop, index, (top, left) in zip(crops, indices, draws.offset, strict=True):
+            crop[:] = self.split.image(index)[top : top + size, left : left + size]
+        return {
+            "image": torch.from_numpy(crops),
+            "label": torch.from_numpy(self.split.labels[indices]),
+            "offset": torch.from_numpy(draws.offset),
+            "reflect": torch.from_numpy(draws.reflect),
+            "colour": torch.from_numpy(draws.colour),
+        }
+
+
+class WholeImages(Dataset[dict[str, Tensor]]):
+    """Stored images as they are, for evaluation; a batch at a time."""
+
+    def __init__(self, split: StoredSplit) -> None:
+        self.split = split
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        images = np.stack([self.split.image(i) for i in indices])
+        return {
+            "image": torch.from_numpy(images),
+            "label": torch.from_numpy(self.split.labels[list(indices)]),
+        }
+
+
+def _as_read(batch: Any) -> Any:
+    return batch
+
+
+def workers_for(training_on_cpu: bool) -> int:
+    """Worker processes that fit this machine.
+
+    Reading crops from a memory map takes a worker a few milliseconds a batch. On a CPU that
+    trains, every core is busy for seconds a batch: a worker would only take turns with it.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return 0 if training_on_cpu else min(8, max(1, (cores or 1) - 1))
+
+
+class ImageDataModule(L.LightningDataModule):
+    """Images prepared as in §3, augmented and viewed as in §5.1.
+
+    Training batches hold ``image`` (B, 3, input, input) float, RGB 0–255 minus the mean, and
+    ``label`` (B,). Evaluation batches hold ``label`` and ``views``, an iterator over one view (val)
+    or ten (test), each (B, 3, input, input), the centre first.
+
+    Args:
+        name: of the data set, for cache and records.
+        source: makes the labelled images; called only if a store must be made.
+        cache_dir: folder of prepared stores.
+        image_size, crop_size, input_size: pixels; §3 and §5.1: 256, 224 and 224.
+        batch_size: images per step.
+        num_workers: reader processes; None for what fits the machine.
+        augment: ``random_crop``, ``reflection`` and ``crop_chunk`` of :func:`augment.draw`, and
+            ``mean_crop`` and ``colour_…`` of :class:`augment.Augmentation`.
+        seed: of order and augmentation.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        source: Callable[[], Source],
+        cache_dir: str,
+        image_size: int,
+        crop_size: int,
+        input_size: int,
+        batch_size: int,
+        num_workers: int | None,
+        augment: Mapping[str, Any],
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.dataset_name, self.seed = name, seed
+        self.image_size, self.crop_size, self.input_size = image_size, crop_size, input_size
+        self.batch_size, self.num_workers = batch_size, num_workers
+        drawn = ("random_crop", "reflection", "crop_chunk")
+        self._choices = {key: augment[key] for key in drawn}
+        self._on_device = {key: value for key, value in augment.items() if key not in drawn}
+        self._source, self._cache_dir = source, Path(cache_dir).expanduser()
+        self._store: Store | None = None
+        self._augmentation: Augmentation | None = None
+
+    def prepare_data(self) -> None:
+        """Make the store if it is not there yet.
+
+        Raises:
+            UsageError: see :func:`store.prepare`; or if there are fewer training images than a
+                batch holds.
+        """
+        if self._store is None:
+            self._store = prepare(
+                self._source(), self.image_size, self._cache_dir, self.dataset_name
+            )
+            images = len(self._store.splits["train"])
+            if images < self.batch_size:
+                raise UsageError(
+                    f"data.batch_size={self.batch_size}: the training set has only {images} images"
+                )
+
+    @property
+    def store(self) -> Store:
+        if self._store is None:
+            self.prepare_data()
+        assert self._store is not None
+        return self._store
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.store.classes
+
+    @property
+    def test_split(self) -> str:
+        """``test``, or ``val`` where the set has no labelled test images."""
+        return "test" if "test" in self.store.splits else "val"
+
+    @property
+    def augmentation(self) -> Augmentation:
+        if self._augmentation is None:
+            self._augmentation = Augmentation(
+                self.store.statistics, self.crop_size, self.input_size, **self._on_device
+            )
+        return self._augmentation
+
+    def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+        split = self.store.splits["train"]
+        return self._loader(
+            TrainingCrops(split, self.crop_size, self.seed, self._choices),
+            sampler=EpochOrder(len(split), self.seed),
+            drop_last=True,
+        )
+
+    def val_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+        return self._loader(WholeImages(self.store.splits["val"]))
+
+    def test_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+        return self._loader(WholeImages(self.store.splits[self.test_split]))
+
+    def _loader(self, dataset: Dataset[Any], **options: Any) -> DataLoader[dict[str, Tensor]]:
+        on_cpu = self.trainer is None or self.trainer.strategy.root_device.type == "cpu"
+        workers = workers_for(on_cpu) if self.num_workers is None else self.num_workers
+        return DataLoader(
+            dataset,
+            batch_size=self.batch_size,
+            num_workers=workers,
+            collate_fn=_as_read,
+            pin_memory=not on_cpu,
+            persistent_workers=workers > 0,
+            **options,
+        )
+
+    def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
+        assert self.trainer is not None
+        augmentation = self.augmentation.to(batch["image"].device)
+        if self.trainer.training:
+            image, label = batch.pop("image"), batch.pop("label")
+            return {"image": augmentation.training_view(image, **batch), "label": label}
+        crops: Literal["centre", "ten"] = "ten" if self.trainer.testing else "centre"
+        return {
+            "views": augmentation.test_views(batch["image"], crops),
+            "label": batch["label"],
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint needs to classify new images: plain values and tensors only."""
+        statistics = self.store.statistics
+        return {
+            "classes": list(self.classes),
+            "image_size": self.image_size,
+            "crop_size": self.crop_size,
+            "input_size": self.input_size,
+            "mean_image": torch.tensor(statistics.mean_image, dtype=torch.float32),
+            "eigenvalues": torch.tensor(statistics.eigenvalues),
+            "eigenvectors": torch.tensor(statistics.eigenvectors),
+        }

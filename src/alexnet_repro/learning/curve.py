@@ -1,0 +1,82 @@
+"""The learning curve: one row per epoch, kept in the checkpoint and written beside the run."""
+
+import csv
+import io
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback
+
+from alexnet_repro.results.record import write_text
+
+COLUMNS = (
+    "epoch",
+    "step",
+    "seconds",
+    "images_per_second",
+    "lr",
+    *(f"{stage}/{q}" for stage in ("train", "val") for q in ("loss", "top1_error", "top5_error")),
+)
+"""``seconds`` is training time so far, without validation; errors are percent, those of training
+measured on the augmented images with dropout as they were trained on."""
+
+
+class Curve(Callback):
+    """Collects the rows and writes ``curve.csv`` after every epoch.
+
+    The rows are part of the checkpoint: a resumed run goes on with those of the epochs that it
+    does not repeat.
+
+    Args:
+        directory: of the run.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / "curve.csv"
+        self.rows: list[dict[str, float]] = []
+        self._started = 0.0
+        self._images = 0
+        self._elapsed = 0.0
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._started, self._images = time.perf_counter(), 0
+
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        self._images += len(batch["label"])
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._elapsed = time.perf_counter() - self._started
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not trainer.training and not trainer.validating:
+            return
+        metrics = trainer.callback_metrics
+        before = self.rows[-1]["seconds"] if self.rows else 0.0
+        row = {
+            "epoch": trainer.current_epoch + 1,
+            "step": trainer.global_step,
+            "seconds": round(before + self._elapsed, 2),
+            "images_per_second": round(self._images / self._elapsed, 1),
+            "lr": trainer.optimizers[0].param_groups[0]["lr"],
+        }
+        self.rows.append(row | {c: float(metrics[c]) for c in COLUMNS if c in metrics})
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_text(self.path, text.getvalue())
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows = state_dict["rows"]

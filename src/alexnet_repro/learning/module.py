@@ -1,0 +1,116 @@
+"""The LightningModule: loss, error rates and update rule around the network."""
+
+from collections.abc import Callable
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.optim import Optimizer
+from torchmetrics import MeanMetric, Metric
+from torchmetrics.classification import MulticlassAccuracy
+
+STAGES = ("train", "val", "test", "ten_crop")
+
+
+class TopKError(MulticlassAccuracy):
+    """Top-k error in percent: how often the label is not among the k most probable classes."""
+
+    higher_is_better = False
+
+    def __init__(self, num_classes: int, k: int) -> None:
+        # With k classes or fewer, every label is among the k most probable.
+        super().__init__(num_classes, top_k=min(k, num_classes), average="micro")
+
+    def compute(self) -> Tensor:
+        return 100 * (1 - super().compute())
+
+
+class ImageClassifier(L.LightningModule):
+    """Trains a network on log-probability of the right class (§3.5, §6), reports errors in percent.
+
+    Logged for each epoch: ``train/…``, ``val/…``, ``test/…`` and ``ten_crop/…`` with ``loss`` (mean
+    negative log-likelihood), ``top1_error`` and ``top5_error`` (percent). ``test`` is the centre
+    view of the test images, ``ten_crop`` the softmax averaged over their ten views (§5.1).
+
+    Args:
+        network: images (B, 3, input, input) → logits (B, num_classes).
+        num_classes: classes of the data.
+        optimizer: from the network to its optimizer.
+    """
+
+    def __init__(
+        self, network: nn.Module, num_classes: int, optimizer: Callable[[nn.Module], Optimizer]
+    ) -> None:
+        super().__init__()
+        self.network = network.to(memory_format=torch.channels_last)
+        self._optimizer = optimizer
+        self.metrics = nn.ModuleDict()
+        for stage in STAGES:
+            self.metrics[f"{stage}/loss"] = MeanMetric()
+            self.metrics[f"{stage}/top1_error"] = TopKError(num_classes, k=1)
+            self.metrics[f"{stage}/top5_error"] = TopKError(num_classes, k=5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.network(images)
+        return logits
+
+    def configure_optimizers(self) -> Optimizer:
+        return self._optimizer(self.network)
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        logits = self(batch["image"]).float()
+        loss = cross_entropy(logits, batch["label"])
+        self._count("train", logits.detach(), batch["label"], loss.detach())
+        self.log("train/step_loss", loss, on_step=True, on_epoch=False)
+        return loss
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        self._evaluate("val", batch)
+
+    def on_validation_epoch_end(self) -> None:
+        # Validation closes a training epoch; logged here, both are there for every callback.
+        if self.trainer.state.fn == "fit":
+            self._log_epoch("train")
+        self._log_epoch("val")
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        self._evaluate("test", batch)
+
+    def on_test_epoch_end(self) -> None:
+        self._log_epoch("test")
+        self._log_epoch("ten_crop")
+
+    def _evaluate(self, stage: str, batch: dict[str, Any]) -> None:
+        label = batch["label"]
+        mean_probability: Tensor | None = None
+        for number, view in enumerate(batch["views"]):
+            logits = self(view).float()
+            if number == 0:
+                self._count(stage, logits, label, cross_entropy(logits, label))
+            if stage == "test":
+                probability = logits.softmax(dim=1) / 10
+                mean_probability = (
+                    probability if mean_probability is None else mean_probability + probability
+                )
+        if mean_probability is not None:
+            log_mean = mean_probability.log()
+            loss = nn.functional.nll_loss(log_mean, label)
+            self._count("ten_crop", log_mean, label, loss)
+
+    def _count(self, stage: str, scores: Tensor, label: Tensor, loss: Tensor) -> None:
+        self._metric(f"{stage}/loss").update(loss, weight=len(label))
+        self._metric(f"{stage}/top1_error").update(scores, label)
+        self._metric(f"{stage}/top5_error").update(scores, label)
+
+    def _log_epoch(self, stage: str) -> None:
+        for quantity in ("loss", "top1_error", "top5_error"):
+            metric = self._metric(f"{stage}/{quantity}")
+            self.log(f"{stage}/{quantity}", metric.compute())
+            metric.reset()
+
+    def _metric(self, name: str) -> Metric:
+        metric = self.metrics[name]
+        assert isinstance(metric, Metric)
+        return metric

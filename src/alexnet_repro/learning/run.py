@@ -1,0 +1,175 @@
+"""One training run: compose the objects, train, test, write the record."""
+
+import logging
+import time
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from omegaconf import OmegaConf
+
+from alexnet_repro.config import checkpoint_to_resume
+from alexnet_repro.data.datamodule import ImageDataModule
+from alexnet_repro.errors import UsageError
+from alexnet_repro.learning.curve import Curve
+from alexnet_repro.learning.module import ImageClassifier
+from alexnet_repro.learning.progress import TrainingProgress
+from alexnet_repro.results.record import (
+    FORMAT,
+    chance_error,
+    error_interval,
+    provenance,
+    write_json,
+    write_text,
+)
+
+log = logging.getLogger(__name__)
+
+
+class ConfigInCheckpoint(Callback):
+    """Keeps the configuration, as plain values, in every checkpoint."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self.values = values
+
+    def on_save_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint["config"] = self.values
+
+
+def train(values: dict[str, Any]) -> dict[str, Any]:
+    """Train, test and record what ``values`` (a validated configuration) describes.
+
+    Returns:
+        The result record, also written to ``result.json`` in the run's folder.
+
+    Raises:
+        UsageError: for what the user can put right.
+    """
+    quieten_libraries()
+    directory = Path(HydraConfig.get().runtime.output_dir)
+    resume = values["resume"] and checkpoint_to_resume(values["resume"], values["run_name"])
+    write_text(directory / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(values)))
+    write_json(directory / "run.json", provenance())
+    L.seed_everything(values["seed"], workers=True, verbose=False)
+
+    data: ImageDataModule = instantiate(
+        values["data"], augment=values["augment"], seed=values["seed"]
+    )
+    data.prepare_data()
+    classes = number_of_classes(values, data)
+    network = instantiate(values["model"] | {"num_classes": classes})
+    module = ImageClassifier(network, classes, instantiate(values["optimizer"]))
+
+    curve = Curve(directory)
+    trainer: L.Trainer = instantiate(
+        values["trainer"],
+        callbacks=[
+            instantiate(values["schedule"]),
+            curve,
+            TrainingProgress(curve),
+            ConfigInCheckpoint(values),
+            ModelCheckpoint(
+                directory / "checkpoints",
+                filename="best",
+                monitor="val/top1_error",
+                save_last=True,
+                save_on_train_epoch_end=True,
+                enable_version_counter=False,
+            ),
+        ],
+        logger=[instantiate(logger) for logger in values["logger"].values()],
+        default_root_dir=directory,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        enable_model_summary=False,
+    )
+    log.info(
+        "%s on %s: %d training images of %d classes; writing to %s",
+        values["run_name"],
+        data.dataset_name,
+        len(data.store.splits["train"]),
+        classes,
+        directory,
+    )
+    started = time.perf_counter()
+    trainer.fit(module, data, ckpt_path=resume or None, weights_only=True)
+    if trainer.interrupted:
+        raise UsageError(f"interrupted; go on with: resume={directory}/checkpoints/last.ckpt")
+    metrics = trainer.test(module, data, verbose=False)[0]
+    record = result_record(values, data, curve, metrics)
+    record["wall_seconds"] = round(time.perf_counter() - started, 1)
+    write_json(directory / "result.json", record)
+    print(result_line(record))
+    print(f"Everything is in {directory}")
+    return record
+
+
+def number_of_classes(values: dict[str, Any], data: ImageDataModule) -> int:
+    """The classes of the data, checked against ``model.num_classes`` if that is set."""
+    asked, found = values["model"]["num_classes"], len(data.classes)
+    if asked not in (None, found):
+        raise UsageError(f"model.num_classes={asked}, but {data.dataset_name} has {found} classes")
+    return found
+
+
+def result_record(
+    values: dict[str, Any], data: ImageDataModule, curve: Curve, metrics: Mapping[str, float]
+) -> dict[str, Any]:
+    """What was measured, on what, by which command. Errors are percent."""
+    images = len(data.store.splits[data.test_split])
+    errors: dict[str, dict[str, Any]] = {}
+    for crops, stage in (("centre", "test"), ("ten", "ten_crop")):
+        errors[crops] = {"negative_log_likelihood": metrics[f"{stage}/loss"]}
+        for top in ("top1", "top5"):
+            error = metrics[f"{stage}/{top}_error"]
+            errors[crops][top] = error
+            errors[crops][f"{top}_interval"] = error_interval(error, images)
+    return {
+        "format": FORMAT,
+        "experiment": values["run_name"],
+        "seed": values["seed"],
+        **provenance(),
+        "dataset": {
+            "name": data.dataset_name,
+            "store": data.store.directory.name,
+            "classes": len(data.classes),
+            "images": {split: len(images) for split, images in data.store.splits.items()},
+        },
+        "split": data.test_split,
+        "images": images,
+        "errors": errors,
+        "chance": chance_error(len(data.classes)),
+        "epochs": len(curve.rows),
+        "train_seconds": curve.rows[-1]["seconds"] if curve.rows else 0,
+        "curve": curve.rows,
+        "config": values,
+    }
+
+
+def result_line(record: dict[str, Any]) -> str:
+    """The result in one line, with the chance level beside it."""
+    centre, ten = record["errors"]["centre"], record["errors"]["ten"]
+    low, high = centre["top1_interval"]
+    chance = record["chance"]
+    return (
+        f"{record['experiment']} on {record['dataset']['name']} ({record['split']}, "
+        f"{record['images']} images): top-1 error {centre['top1']:.1f} % (95 % interval "
+        f"{low:.1f}-{high:.1f}), top-5 {centre['top5']:.1f} %; ten-crop {ten['top1']:.1f} / "
+        f"{ten['top5']:.1f} %; chance {chance['top1']:.1f} / {chance['top5']:.1f} %"
+    )
+
+
+def quieten_libraries() -> None:
+    """Leave what is said on the terminal to this program."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="lightning")
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    torch.set_float32_matmul_precision("highest")

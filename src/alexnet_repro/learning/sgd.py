@@ -1,0 +1,100 @@
+"""The paper's update rule (§6) and the layers' own learning rates."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+
+class PaperSGD(Optimizer):
+    """Stochastic gradient descent with momentum, written as in §6:
+
+        v ← momentum · v − weight_decay · ε · w − ε · ∂L/∂w
+        w ← w + v
+
+    The learning rate ε is inside the velocity v, so steps taken before ε was divided keep their
+    size while they fade. ``torch.optim.SGD`` keeps ε outside: there the whole velocity shrinks at
+    once. The two agree for as long as ε is constant.
+
+    Updates are in place and batched over all tensors that share ε and weight decay: no temporary
+    of the size of the model is made.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Tensor] | Iterable[dict[str, Any]],
+        lr: float = 0.01,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0005,
+    ) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for (lr, momentum, weight_decay), weights in self._alike().items():
+            gradients = [w.grad for w in weights if w.grad is not None]
+            velocities = [self._velocity(w) for w in weights]
+            torch._foreach_mul_(velocities, momentum)
+            if weight_decay:
+                torch._foreach_add_(velocities, weights, alpha=-weight_decay * lr)
+            torch._foreach_add_(velocities, gradients, alpha=-lr)
+            torch._foreach_add_(weights, velocities)
+        return loss
+
+    def _alike(self) -> dict[tuple[float, float, float], list[Tensor]]:
+        alike: dict[tuple[float, float, float], list[Tensor]] = defaultdict(list)
+        for group in self.param_groups:
+            constants = group["lr"], group["momentum"], group["weight_decay"]
+            alike[constants] += [w for w in group["params"] if w.grad is not None]
+        return alike
+
+    def _velocity(self, w: Tensor) -> Tensor:
+        state = self.state[w]
+        if "velocity" not in state:
+            state["velocity"] = torch.zeros_like(w, memory_format=torch.preserve_format)
+        velocity: Tensor = state["velocity"]
+        return velocity
+
+
+def paper_sgd(
+    network: nn.Module,
+    lr: float,
+    momentum: float,
+    weight_decay: float,
+    bias_lr: float | None,
+    bias_weight_decay: bool,
+) -> PaperSGD:
+    """A :class:`PaperSGD` with a parameter group for every weight and every bias of the network.
+
+    Groups carry ``name`` (``conv1.weight``, ...) and ``scheduled``: whether a schedule that
+    divides the learning rate of the weights divides this one too.
+
+    Args:
+        network: its named parameters are trained.
+        lr: ε of the weights.
+        momentum, weight_decay: the constants of the update rule.
+        bias_lr: ε of the biases, which then stays as it is when that of the weights is divided (the
+            2012 program); None for the ε of the weights at all times (the paper).
+        bias_weight_decay: whether biases decay too (the paper), or weights only (the program).
+    """
+    groups = []
+    for name, parameter in network.named_parameters():
+        is_bias = name.endswith("bias")
+        own_lr = is_bias and bias_lr is not None
+        groups.append(
+            {
+                "params": [parameter],
+                "name": name,
+                "lr": bias_lr if own_lr else lr,
+                "weight_decay": weight_decay if bias_weight_decay or not is_bias else 0.0,
+                "scheduled": not own_lr,
+            }
+        )
+    return PaperSGD(groups, lr=lr, momentum=momentum, weight_decay=weight_decay)

@@ -1,0 +1,211 @@
+"""The network of the paper (§3–4, Fig. 2), top to bottom, with the paper's ablations as options."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from alexnet_repro.network.response_norm import ResponseNorm, WithinMapNorm
+
+INPUT_SIZE = 224
+"""Height and width, in pixels, of the images that the network reads (§4.5)."""
+
+KERNELS = {"conv1": 96, "conv2": 256, "conv3": 384, "conv4": 384, "conv5": 256, "conv6": 256}
+NEURONS = {"fc6": 4096, "fc7": 4096}
+ONE_GPU_KERNELS = {"conv1": 48, "conv2": 128, "conv3": 192, "conv4": 192, "conv5": 256}
+"""The one-GPU net (footnote of §4.2): conv1–4 halved, conv5 and the rest are not."""
+
+REMOVABLE = (2, 3, 4, 5)
+CONV1_STAYS = (
+    "conv1 cannot be removed, since its stride of 4 is what brings the 224×224 image down to "
+    "55×55 maps; choose 2, 3, 4 or 5, or null for none"
+)
+WEIGHT_STD = 0.01
+BIASES = {"conv2": 1.0, "conv4": 1.0, "conv5": 1.0, "conv6": 1.0, "fc6": 1.0, "fc7": 1.0}
+"""§6: neuron biases of these layers start at 1, those of all others at 0."""
+
+
+class Dropout(nn.Module):
+    """Dropout as the paper does it (§5.2): no scaling while training, outputs × (1 − p) at test.
+
+    ``torch.nn.Dropout`` divides by 1 − p while training instead. The two are the same function at
+    test for weights scaled accordingly, but not the same training from N(0, 0.01) weights.
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.dropout(x, self.p, self.training) * (1 - self.p)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
+
+
+class AlexNet(nn.Sequential):
+    """The paper's network. ``AlexNet()`` is Fig. 2: 60,965,224 parameters, 659,272 neurons.
+
+    Half of the kernels and neurons of every layer form a *column*, which the paper puts on one
+    GPU. conv2, conv4 and conv5 read the maps of their own column only, which on one device is a
+    convolution in two groups; conv3 and the fully connected layers read both columns. Every
+    parameter is split between the columns along its first dimension and no other.
+
+    Args:
+        num_classes: neurons of fc8.
+        columns: 2, or 1 for the one-GPU net of §4.2 (conv1–4 with half the kernels).
+        activation: ``relu`` or ``tanh`` (§4.1).
+        response_norm: keyword arguments of :class:`ResponseNorm` for the norms after conv1 and
+            conv2 (§4.3), or None for a network without them.
+        pool: ``overlapping`` (z=3, s=2; §4.4) or ``nonoverlapping`` (z=2, s=2).
+        dropout: probability with which a neuron of fc6 and fc7 is dropped (§5.2); 0 for none.
+        removed_conv: 2, 3, 4 or 5: leave that convolution out, with its activation and its norm
+            (§7). Its pooling stays, so the maps of later layers keep their size; without conv3 it
+            is conv4 that reads both columns, without conv2 conv3 reads the maps of conv1.
+        sixth_conv: add conv6 over the last pooling layer (§7): 256 kernels 3×3 over both columns.
+        width: factor on the number of kernels and neurons of every layer but fc8.
+        norm_before_relu_in_conv1: the 2012 program's layer 1: norm, pool, then the activation.
+        within_map_norm_in_conv2: the 2012 program's second normalization in layer 2.
+        weight_std: standard deviation of the zero-mean Gaussian initial weights (§6), by layer;
+            layers not named get 0.01.
+        bias: initial biases by layer; layers not named get the paper's.
+
+    Shape: images (batch, 3, 224, 224), RGB 0–255 minus the training mean → logits
+    (batch, num_classes).
+
+    Raises:
+        ValueError: naming the argument that has no meaning.
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 1000,
+        columns: Literal[1, 2] = 2,
+        activation: Literal["relu", "tanh"] = "relu",
+        response_norm: Mapping[str, float] | None = MappingProxyType({}),
+        pool: Literal["overlapping", "nonoverlapping"] = "overlapping",
+        dropout: float = 0.5,
+        removed_conv: int | None = None,
+        sixth_conv: bool = False,
+        width: float = 1.0,
+        norm_before_relu_in_conv1: bool = False,
+        within_map_norm_in_conv2: bool = False,
+        weight_std: Mapping[str, float] = MappingProxyType({}),
+        bias: Mapping[str, float] = BIASES,
+    ) -> None:
+        super().__init__()
+        _check(columns, activation, pool, removed_conv, width)
+        self.columns, self.width = columns, width
+        self._activation, self._pool, self._response_norm = activation, pool, response_norm
+        self._maps = 3
+
+        # Windows of conv1 start at every fourth pixel from the left and top edges; the last one
+        # runs 3 pixels past the right and bottom edges, which read as zeros. So 224 gives 55.
+        self.conv1_pad = nn.ZeroPad2d((0, 3, 0, 3))
+        self._convolution("conv1", 11, stride=4, padding=0, reads_both_columns=True)
+        if norm_before_relu_in_conv1:
+            self._normalization("conv1")
+            self._pooling("conv1")
+            self._nonlinearity("conv1")
+        else:
+            self._nonlinearity("conv1")
+            self._normalization("conv1")
+            self._pooling("conv1")
+
+        if removed_conv != 2:
+            self._convolution("conv2", 5)
+            self._nonlinearity("conv2")
+            self._normalization("conv2")
+            if within_map_norm_in_conv2:
+                self.conv2_within_map_norm = WithinMapNorm()
+        self._pooling("conv2")
+
+        if removed_conv != 3:
+            self._convolution("conv3", 3, reads_both_columns=True)
+            self._nonlinearity("conv3")
+        if removed_conv != 4:
+            self._convolution("conv4", 3, reads_both_columns=removed_conv == 3)
+            self._nonlinearity("conv4")
+        if removed_conv != 5:
+            self._convolution("conv5", 3)
+            self._nonlinearity("conv5")
+        self._pooling("conv5")
+        if sixth_conv:
+            self._convolution("conv6", 3, reads_both_columns=True)
+            self._nonlinearity("conv6")
+
+        self.flatten = nn.Flatten()
+        fc6, fc7 = (_scaled(NEURONS[layer], width) for layer in ("fc6", "fc7"))
+        self.fc6 = nn.Linear(self._maps * 6 * 6, fc6)
+        self._nonlinearity("fc6")
+        self.fc6_dropout = Dropout(dropout)
+        self.fc7 = nn.Linear(fc6, fc7)
+        self._nonlinearity("fc7")
+        self.fc7_dropout = Dropout(dropout)
+        self.fc8 = nn.Linear(fc7, num_classes)
+        self.reset_parameters(weight_std, bias)
+
+    @torch.no_grad()
+    def reset_parameters(
+        self,
+        weight_std: Mapping[str, float] = MappingProxyType({}),
+        bias: Mapping[str, float] = BIASES,
+    ) -> None:
+        """Draw the weights anew from N(0, weight_std) and set the biases (§6)."""
+        for layer, module in self.named_children():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                module.weight.normal_(0, weight_std.get(layer, WEIGHT_STD))
+                assert module.bias is not None
+                module.bias.fill_(bias.get(layer, 0.0))
+
+    def _convolution(
+        self,
+        layer: str,
+        size: int,
+        stride: int = 1,
+        padding: int | None = None,
+        reads_both_columns: bool = False,
+    ) -> None:
+        counts = KERNELS if self.columns == 2 else KERNELS | ONE_GPU_KERNELS
+        kernels = _scaled(counts[layer], self.width)
+        padding = size // 2 if padding is None else padding
+        groups = 1 if reads_both_columns else self.columns
+        self.add_module(layer, nn.Conv2d(self._maps, kernels, size, stride, padding, groups=groups))
+        self._maps = kernels
+
+    def _nonlinearity(self, layer: str) -> None:
+        module = nn.ReLU(inplace=True) if self._activation == "relu" else nn.Tanh()
+        self.add_module(f"{layer}_{self._activation}", module)
+
+    def _normalization(self, layer: str) -> None:
+        if self._response_norm is not None:
+            norm = ResponseNorm(self._maps, columns=self.columns, **self._response_norm)  # type: ignore[arg-type]
+            self.add_module(f"{layer}_norm", norm)
+
+    def _pooling(self, layer: str) -> None:
+        size = 3 if self._pool == "overlapping" else 2
+        self.add_module(f"{layer}_pool", nn.MaxPool2d(size, stride=2))
+
+
+def _scaled(count: int, width: float) -> int:
+    """A kernel or neuron count times width, rounded to an even number so that columns are equal."""
+    return max(2, 2 * round(count * width / 2))
+
+
+def _check(
+    columns: int, activation: str, pool: str, removed_conv: int | None, width: float
+) -> None:
+    if columns not in (1, 2):
+        raise ValueError(f"columns is {columns}: the network has 2, or 1 for the one-GPU net")
+    if activation not in ("relu", "tanh"):
+        raise ValueError(f"activation is {activation!r}: choose relu or tanh")
+    if pool not in ("overlapping", "nonoverlapping"):
+        raise ValueError(f"pool is {pool!r}: choose overlapping or nonoverlapping")
+    if removed_conv == 1:
+        raise ValueError(f"removed_conv is 1: {CONV1_STAYS}")
+    if removed_conv not in (None, *REMOVABLE):
+        raise ValueError(f"removed_conv is {removed_conv}: choose 2, 3, 4 or 5, or null for none")
+    if not 0 < width < 100:
+        raise ValueError(f"width is {width}: it is a factor on every layer's size, above 0")

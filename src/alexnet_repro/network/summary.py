@@ -1,0 +1,123 @@
+"""The layers of a network in numbers: shapes, neurons, parameters, columns, multiply-adds."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+from alexnet_repro.network.alexnet import INPUT_SIZE, AlexNet
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer with parameters, for one image.
+
+    Attributes:
+        name: conv1, …, fc8.
+        kernel: (kernels, maps that each reads, height, width), or (neurons, inputs).
+        output: (maps, height, width) before pooling, or (neurons,).
+        parameters: weights and biases, all columns together.
+        multiply_adds: products of a weight and an input.
+        reads: ``image``, ``own column`` or ``both columns``; of a one-column net ``all maps``.
+    """
+
+    name: str
+    kernel: tuple[int, ...]
+    output: tuple[int, ...]
+    parameters: int
+    multiply_adds: int
+    reads: str
+
+    @property
+    def neurons(self) -> int:
+        """As counted in §4.5: the values of the layer's output, before pooling."""
+        return prod(self.output)
+
+
+def layers(network: AlexNet) -> list[Layer]:
+    """The convolutions and fully connected layers of ``network``, in order."""
+    outputs: dict[str, tuple[int, ...]] = {}
+    with torch.no_grad():
+        x = torch.zeros(1, 3, INPUT_SIZE, INPUT_SIZE)
+        for name, module in network.named_children():
+            x = module(x)
+            outputs[name] = tuple(x.shape[1:])
+    described = []
+    for name, module in network.named_children():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            weights = tuple(module.weight.shape)
+            positions = prod(outputs[name][1:])
+            described.append(
+                Layer(
+                    name=name,
+                    kernel=weights,
+                    output=outputs[name],
+                    parameters=sum(p.numel() for p in module.parameters()),
+                    multiply_adds=prod(weights) * positions,
+                    reads=_reads(name, module, network.columns),
+                )
+            )
+    return described
+
+
+def _reads(name: str, module: nn.Module, columns: int) -> str:
+    if name == "conv1":
+        return "image"
+    if columns == 1:
+        return "all maps"
+    grouped = isinstance(module, nn.Conv2d) and module.groups == columns
+    return "own column" if grouped else "both columns"
+
+
+def summary_table(network: AlexNet) -> Table:
+    """The layers as a table, with totals; a column's share of the parameters is exact."""
+    table = Table(show_footer=True, box=None, padding=(0, 1), header_style="bold")
+    rows = layers(network)
+    parameters = sum(layer.parameters for layer in rows)
+    per_column = "" if network.columns == 1 else f"{parameters // 2:,}"
+    footers = {
+        "layer": "total",
+        "kernels": "",
+        "reads": "",
+        "output": "",
+        "neurons": f"{sum(layer.neurons for layer in rows):,}",
+        "parameters": f"{parameters:,}",
+        "per column": per_column,
+        "share": "100 %",
+        "multiply-adds": f"{sum(layer.multiply_adds for layer in rows):,}",
+    }
+    for header, footer in footers.items():
+        text = header in ("layer", "kernels", "reads", "output")
+        table.add_column(header, footer, justify="left" if text else "right", no_wrap=True)
+    for layer in rows:
+        table.add_row(
+            layer.name,
+            "×".join(map(str, _kernel_text(layer))),
+            layer.reads,
+            "×".join(map(str, layer.output)),
+            f"{layer.neurons:,}",
+            f"{layer.parameters:,}",
+            "" if network.columns == 1 else f"{layer.parameters // 2:,}",
+            f"{100 * layer.parameters / parameters:.2f} %",
+            f"{layer.multiply_adds:,}",
+        )
+    return table
+
+
+def _kernel_text(layer: Layer) -> tuple[int, ...]:
+    """As in §4.5: number × height × width × maps read."""
+    count, *rest = layer.kernel
+    return (count, *rest[1:], rest[0])
+
+
+def print_summary(model: Mapping[str, Any]) -> None:
+    """Print the table for the ``model`` part of a configuration (1000 classes if unset)."""
+    network = instantiate({**model, "num_classes": model["num_classes"] or 1000})
+    console = Console(width=None if Console().is_terminal else 130)
+    console.print(summary_table(network))

@@ -1,0 +1,118 @@
+"""Result records: what was measured, by which command, on what."""
+
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+FORMAT = 1
+PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "numpy", "pillow")
+
+
+def error_interval(error: float, images: int) -> tuple[float, float]:
+    """Wilson's 95% interval for an error rate of ``error`` percent measured on ``images`` images.
+
+    Returns:
+        Lower and upper bound in percent.
+    """
+    z = 1.959964
+    p = error / 100
+    centre = (p + z * z / (2 * images)) / (1 + z * z / images)
+    spread = z * math.sqrt(p * (1 - p) / images + z * z / (4 * images**2)) / (1 + z * z / images)
+    return 100 * max(0.0, centre - spread), 100 * min(1.0, centre + spread)
+
+
+def chance_error(classes: int) -> dict[str, float]:
+    """Top-1 and top-5 error in percent of guessing among equally frequent classes."""
+    return {f"top{k}": 100 * (1 - min(k, classes) / classes) for k in (1, 5)}
+
+
+def provenance() -> dict[str, Any]:
+    """Command, date, code version, package versions and machine of this process."""
+    return {
+        "command": " ".join(["python -m alexnet_repro.train", *sys.argv[1:]]),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": _commit(),
+        "version": _version("alexnet-repro"),
+        "packages": {package: _version(package) for package in PACKAGES},
+        "python": platform.python_version(),
+        "machine": _machine(),
+    }
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` so that ``path`` holds either what it held before or all of it."""
+    write_text(path, json.dumps(value, indent=1, allow_nan=True) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` so that ``path`` holds either what it held before or all of it."""
+    with tempfile.NamedTemporaryFile(
+        "w", dir=path.parent, prefix=f".{path.name}-", delete=False, encoding="utf-8"
+    ) as file:
+        try:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+            os.chmod(file.name, 0o644)
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise
+
+
+def _commit() -> str | None:
+    """The commit of the checkout that this package runs from, with ``+changes`` if it has any."""
+    here = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(here), *arguments], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        # An installed package may lie inside somebody else's repository.
+        if git("ls-files", "--error-unmatch", str(Path(__file__))) == "":
+            return None
+        return git("rev-parse", "HEAD") + (
+            "+changes" if git("status", "--porcelain", "-uno") else ""
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _machine() -> dict[str, Any]:
+    import torch
+
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor()
