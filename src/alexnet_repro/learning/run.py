@@ -150,7 +150,8 @@ def result_record(
         "epochs": len(curve.rows),
         "train_seconds": curve.rows[-1]["seconds"] if curve.rows else 0,
         "curve": curve.rows,
-        "config": values,
+        # Loggers do not change what is measured, and hold paths of this machine.
+        "config": {key: value for key, value in values.items() if key != "logger"},
     }
 
 
