@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -21,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from alexnet_repro.errors import UsageError
 from alexnet_repro.network.alexnet import CONV1_STAYS
+from alexnet_repro.results.sweep import print_sweep
 
 _PACKAGE = Path(__file__).parent
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parents[1] / "conf"
@@ -238,8 +240,8 @@ OmegaConf.register_new_resolver("run_directory", run_directory, replace=True)
 def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
     """Make a Hydra command of a function of its configuration.
 
-    A :class:`UsageError` ends the command with one line and exit code 2. In a multirun it is
-    left to Hydra, which goes on with the other jobs and fails at the end.
+    A :class:`UsageError` ends the command with one line and exit code 2. In a multirun Hydra goes
+    on with the other jobs and the command fails at the end, with a table of what became of each.
     """
 
     def decorate(function: Callable[[DictConfig], None]) -> Callable[[], None]:
@@ -249,13 +251,21 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
                 function(config)
             except UsageError as error:
                 if HydraConfig.get().mode == RunMode.MULTIRUN:
-                    raise
+                    raise CompactHydraException(str(error)) from error
                 print(f"error: {error}", file=sys.stderr)
                 sys.exit(2)
 
-        main: Callable[[], None] = hydra.main(
-            version_base="1.3", config_path=str(CONF), config_name=config_name
-        )(task)
+        hydra_main = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(
+            task
+        )
+
+        @functools.wraps(function)
+        def main() -> None:
+            try:
+                hydra_main()
+            finally:
+                print_sweep()
+
         return main
 
     return decorate

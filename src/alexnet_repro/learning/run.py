@@ -12,6 +12,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
 from omegaconf import OmegaConf
 
 from alexnet_repro.config import checkpoint_to_resume
@@ -20,6 +21,7 @@ from alexnet_repro.errors import UsageError
 from alexnet_repro.learning.curve import Curve
 from alexnet_repro.learning.module import ImageClassifier
 from alexnet_repro.learning.progress import TrainingProgress
+from alexnet_repro.results.loggers import finish
 from alexnet_repro.results.record import (
     FORMAT,
     chance_error,
@@ -32,16 +34,27 @@ from alexnet_repro.results.record import (
 log = logging.getLogger(__name__)
 
 
-class ConfigInCheckpoint(Callback):
-    """Keeps the configuration, as plain values, in every checkpoint."""
+class RunFolder(Callback):
+    """Keeps the configuration in every checkpoint and says how to go on after an interruption."""
 
-    def __init__(self, values: dict[str, Any]) -> None:
-        self.values = values
+    def __init__(self, directory: Path, values: dict[str, Any]) -> None:
+        self.directory, self.values = directory, values
 
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         checkpoint["config"] = self.values
+
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        last = self.directory / "checkpoints" / "last.ckpt"
+        if last.exists():
+            log.info(
+                "interrupted; the same command goes on after its last epoch with resume=%s", last
+            )
+        else:
+            log.info("interrupted before the first epoch was complete: there is no checkpoint")
 
 
 def train(values: dict[str, Any]) -> dict[str, Any]:
@@ -75,7 +88,7 @@ def train(values: dict[str, Any]) -> dict[str, Any]:
             instantiate(values["schedule"]),
             curve,
             TrainingProgress(curve),
-            ConfigInCheckpoint(values),
+            RunFolder(directory, values),
             ModelCheckpoint(
                 directory / "checkpoints",
                 filename="best",
@@ -99,16 +112,22 @@ def train(values: dict[str, Any]) -> dict[str, Any]:
         classes,
         directory,
     )
+    for logger in trainer.loggers:
+        if not isinstance(logger, CSVLogger):
+            logger.log_hyperparams(values)
     started = time.perf_counter()
-    trainer.fit(module, data, ckpt_path=resume or None, weights_only=True)
-    if trainer.interrupted:
-        raise UsageError(f"interrupted; go on with: resume={directory}/checkpoints/last.ckpt")
-    metrics = trainer.test(module, data, verbose=False)[0]
-    record = result_record(values, data, curve, metrics)
+    try:
+        trainer.fit(module, data, ckpt_path=resume or None, weights_only=True)
+        metrics = trainer.test(module, data, verbose=False)[0]
+    finally:
+        finish()
+    images = min(
+        len(data.store.splits[data.test_split]), sum(trainer.num_test_batches) * data.batch_size
+    )
+    record = result_record(values, data, curve, metrics, int(images))
     record["wall_seconds"] = round(time.perf_counter() - started, 1)
     write_json(directory / "result.json", record)
-    print(result_line(record))
-    print(f"Everything is in {directory}")
+    log.info("%s\nEverything is in %s", result_line(record), directory)
     return record
 
 
@@ -121,10 +140,13 @@ def number_of_classes(values: dict[str, Any], data: ImageDataModule) -> int:
 
 
 def result_record(
-    values: dict[str, Any], data: ImageDataModule, curve: Curve, metrics: Mapping[str, float]
+    values: dict[str, Any],
+    data: ImageDataModule,
+    curve: Curve,
+    metrics: Mapping[str, float],
+    images: int,
 ) -> dict[str, Any]:
-    """What was measured, on what, by which command. Errors are percent."""
-    images = len(data.store.splits[data.test_split])
+    """What was measured on ``images`` images, by which command. Errors are percent."""
     errors: dict[str, dict[str, Any]] = {}
     for crops, stage in (("centre", "test"), ("ten", "ten_crop")):
         errors[crops] = {"negative_log_likelihood": metrics[f"{stage}/loss"]}
@@ -141,7 +163,7 @@ def result_record(
             "name": data.dataset_name,
             "store": data.store.directory.name,
             "classes": len(data.classes),
-            "images": {split: len(images) for split, images in data.store.splits.items()},
+            "images": {name: len(split) for name, split in data.store.splits.items()},
         },
         "split": data.test_split,
         "images": images,

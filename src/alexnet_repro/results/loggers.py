@@ -3,6 +3,7 @@
 import logging
 import os
 import socket
+import sys
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -34,30 +35,47 @@ def wandb(
         project, name: of the run.
         mode: None decides by whether there is an API key and the server can be reached.
     """
+    import wandb as client
+
     reason = "logger.wandb.mode=offline" if mode == "offline" else None
     if mode is None:
         reason = _why_offline()
     if reason is not None:
         log.info(
-            "W&B: offline, since %s; upload later with: wandb sync %s/wandb/offline-run-*",
+            "W&B: offline, since %s; upload later with: wandb sync '%s'/wandb/offline-run-*",
             reason,
             save_dir,
         )
-    return WandbLogger(name=name, project=project, save_dir=save_dir, offline=reason is not None)
+    run = client.init(
+        name=name,
+        project=project,
+        dir=save_dir,
+        mode="online" if reason is None else "offline",
+        settings=client.Settings(silent=True),
+    )
+    run.define_metric("trainer/global_step")
+    run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+    return WandbLogger(experiment=run)
+
+
+def finish() -> None:
+    """Close the W&B run of this process, if there is one: the next run of a sweep opens its own."""
+    if "wandb" in sys.modules:
+        sys.modules["wandb"].finish()
 
 
 def _why_offline() -> str | None:
     """Why a run cannot be online, or None if it can."""
     import wandb as client
 
-    if os.environ.get("WANDB_MODE") in ("offline", "disabled", "dryrun"):
+    if os.environ.get("WANDB_MODE", "online") != "online":
         return f"WANDB_MODE={os.environ['WANDB_MODE']}"
-    if not (os.environ.get("WANDB_API_KEY") or client.api.api_key):
-        return "there is no API key (wandb login)"
     url = urlsplit(client.setup().settings.base_url)
     host, port = url.hostname or "", url.port or (80 if url.scheme == "http" else 443)
     try:
-        with socket.create_connection((host, port), timeout=3):
-            return None
+        socket.create_connection((host, port), timeout=3).close()
     except OSError as error:
         return f"{host} cannot be reached ({error})"
+    if not client.login(prompt=False):
+        return "there is no API key (wandb login)"
+    return None

@@ -1,0 +1,37 @@
+# `make demo` and `make test` need Python 3.11 or newer, git and make; everything else goes to .venv.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+SOURCES := pyproject.toml $(shell find src conf -type f -not -name '*.pyc')
+TESTS := $(shell find tests -type f -not -name '*.pyc')
+
+.PHONY: demo test clean
+
+demo: runs/demo/.done
+	@cat runs/demo/.done
+
+test: .venv/.tested
+	@echo "ruff, mypy and pytest passed for this state of the sources"
+
+runs/demo/.done: .venv/.installed $(SOURCES)
+	@mkdir -p runs/demo
+	@$(BIN)/python -m alexnet_repro.train experiment=demo
+	@tail -n 2 "$$(ls -td runs/demo/*/ | head -n 1)run.log" | sed 's/^.*INFO [^:]*: //' > $@
+
+.venv/.tested: .venv/.installed-dev $(SOURCES) $(TESTS)
+	$(BIN)/python -m ruff check
+	$(BIN)/python -m ruff format --check
+	$(BIN)/python -m mypy
+	$(BIN)/python -m pytest
+	@touch $@
+
+.venv/.installed: pyproject.toml
+	@test -x $(BIN)/python || "$(PYTHON)" -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+.venv/.installed-dev: .venv/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf .venv runs

@@ -1,0 +1,93 @@
+"""What became of the jobs of a multirun: a table on the terminal and ``sweep.csv``."""
+
+import csv
+import io
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import CompactHydraException
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+
+from alexnet_repro.results.record import write_text
+
+log = logging.getLogger(__name__)
+
+COLUMNS = ("job", "overrides", "status", "top1", "top5", "ten_crop_top1", "ten_crop_top5", "error")
+finished: list[dict[str, Any]] = []
+"""The jobs that this process ran, in order. Errors of networks in percent."""
+
+
+class SweepTable(Callback):
+    """Adds every job of a multirun to ``sweep.csv`` in the sweep's folder as it ends.
+
+    Hydra goes on after a job that failed, and tells only of the first one when all have run; here
+    each failure is told at once, and again in the table at the end.
+    """
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        if config.hydra.mode.name != "MULTIRUN":
+            return
+        row = {
+            "job": config.hydra.job.num,
+            "overrides": list(config.hydra.overrides.task),
+            "status": job_return.status.name.lower(),
+        }
+        if job_return.status == JobStatus.FAILED:
+            error = job_return._return_value
+            row["error"] = f"{error}" if _is_told(error) else f"{type(error).__name__}: {error}"
+            log.error(
+                "job %s failed: %s",
+                row["job"],
+                row["error"],
+                exc_info=None if _is_told(error) else error,
+            )
+        else:
+            row |= _errors(Path(config.hydra.runtime.output_dir) / "result.json")
+        finished.append(row)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(row | {"overrides": " ".join(row["overrides"])} for row in finished)
+        write_text(Path(config.hydra.sweep.dir) / "sweep.csv", text.getvalue())
+
+
+def _is_told(error: BaseException) -> bool:
+    """Whether the message is all there is to say (see :class:`errors.UsageError`)."""
+    return isinstance(error, CompactHydraException)
+
+
+def _errors(path: Path) -> dict[str, float]:
+    if not path.is_file():
+        return {}
+    errors = json.loads(path.read_text())["errors"]
+    return {
+        f"{prefix}{top}": round(errors[crops][top], 2)
+        for prefix, crops in (("", "centre"), ("ten_crop_", "ten"))
+        for top in ("top1", "top5")
+    }
+
+
+def print_sweep() -> None:
+    """Print the table of the jobs that this process ran, if there were any."""
+    if not finished:
+        return
+    table = Table(box=None, header_style="bold", padding=(0, 1))
+    for column in ("job", "overrides", "status", "top-1", "top-5", "ten-crop top-1", "top-5"):
+        table.add_column(column)
+    shared = set.intersection(*(set(row["overrides"]) for row in finished))
+    for row in finished:
+        own = " ".join(o for o in row["overrides"] if o not in shared)
+        table.add_row(*(str((row | {"overrides": own}).get(column, "")) for column in COLUMNS[:-1]))
+    console = Console()
+    console.print(table)
+    failed = [row for row in finished if row["status"] == "failed"]
+    if failed:
+        console.print(f"{len(failed)} of {len(finished)} jobs failed:")
+        for row in failed:
+            console.print(f"  job {row['job']}: {row['error']}", soft_wrap=True, markup=False)
