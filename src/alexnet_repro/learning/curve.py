@@ -57,7 +57,7 @@ class Curve(Callback):
         self._elapsed = time.perf_counter() - self._started
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if not trainer.training and not trainer.validating:
+        if trainer.state.fn != "fit":
             return
         metrics = trainer.callback_metrics
         before = self.rows[-1]["seconds"] if self.rows else 0.0

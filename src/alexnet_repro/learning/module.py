@@ -38,12 +38,18 @@ class ImageClassifier(L.LightningModule):
         network: images (B, 3, input, input) → logits (B, num_classes).
         num_classes: classes of the data.
         optimizer: from the network to its optimizer.
+        seed: dropout masks are a function of it and the step, so a resumed run draws the same.
     """
 
     def __init__(
-        self, network: nn.Module, num_classes: int, optimizer: Callable[[nn.Module], Optimizer]
+        self,
+        network: nn.Module,
+        num_classes: int,
+        optimizer: Callable[[nn.Module], Optimizer],
+        seed: int = 0,
     ) -> None:
         super().__init__()
+        self.seed = seed
         self.network = network.to(memory_format=torch.channels_last)
         self._optimizer = optimizer
         self.metrics = nn.ModuleDict()
@@ -58,6 +64,9 @@ class ImageClassifier(L.LightningModule):
 
     def configure_optimizers(self) -> Optimizer:
         return self._optimizer(self.network)
+
+    def on_train_batch_start(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        torch.manual_seed((self.seed << 32) + self.global_step)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         logits = self(batch["image"]).float()

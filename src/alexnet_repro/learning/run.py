@@ -11,6 +11,7 @@ import lightning as L
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
+from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from omegaconf import OmegaConf
@@ -67,6 +68,7 @@ def train(values: dict[str, Any]) -> dict[str, Any]:
         UsageError: for what the user can put right.
     """
     quieten_libraries()
+    check_accelerator(values["trainer"]["accelerator"])
     directory = Path(HydraConfig.get().runtime.output_dir)
     resume = values["resume"] and checkpoint_to_resume(values["resume"], values["run_name"])
     write_text(directory / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(values)))
@@ -79,7 +81,7 @@ def train(values: dict[str, Any]) -> dict[str, Any]:
     data.prepare_data()
     classes = number_of_classes(values, data)
     network = instantiate(values["model"] | {"num_classes": classes})
-    module = ImageClassifier(network, classes, instantiate(values["optimizer"]))
+    module = ImageClassifier(network, classes, instantiate(values["optimizer"]), values["seed"])
 
     curve = Curve(directory)
     trainer: L.Trainer = instantiate(
@@ -89,14 +91,7 @@ def train(values: dict[str, Any]) -> dict[str, Any]:
             curve,
             TrainingProgress(curve),
             RunFolder(directory, values),
-            ModelCheckpoint(
-                directory / "checkpoints",
-                filename="best",
-                monitor="val/top1_error",
-                save_last=True,
-                save_on_train_epoch_end=True,
-                enable_version_counter=False,
-            ),
+            *checkpoints(directory / "checkpoints"),
         ],
         logger=[instantiate(logger) for logger in values["logger"].values()],
         default_root_dir=directory,
@@ -129,6 +124,31 @@ def train(values: dict[str, Any]) -> dict[str, Any]:
     write_json(directory / "result.json", record)
     log.info("%s\nEverything is in %s", result_line(record), directory)
     return record
+
+
+def checkpoints(directory: Path) -> list[Callback]:
+    """Keep ``best.ckpt`` by validation error, and ``last.ckpt`` of every epoch, better or not."""
+    return [
+        ModelCheckpoint(
+            directory,
+            filename=name,
+            monitor=monitor,
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+        )
+        for name, monitor in (("best", "val/top1_error"), ("last", None))
+    ]
+
+
+def check_accelerator(accelerator: str) -> None:
+    """Raise a UsageError if a GPU is asked for where there is none."""
+    if accelerator == "gpu" and not (
+        CUDAAccelerator.is_available() or MPSAccelerator.is_available()
+    ):
+        raise UsageError(
+            "trainer.accelerator=gpu: this machine has no GPU that torch can use; "
+            "trainer=cpu or trainer=auto run without one"
+        )
 
 
 def number_of_classes(values: dict[str, Any], data: ImageDataModule) -> int:

@@ -40,9 +40,7 @@ class PlateauSchedule(Callback):
         self.epochs_without_improvement = 0
         self.divided = 0
 
-    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if trainer.sanity_checking or not trainer.training:
-            return
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         error = float(trainer.callback_metrics[self.monitor])
         if error < self.best - self.threshold:
             self.best, self.epochs_without_improvement = error, 0

@@ -1,0 +1,228 @@
+"""``python -m alexnet_repro.train``: what it prints, what it writes, how it fails."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+Train = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def the_run(directory: Path, name: str = "alexnet") -> Path:
+    """The folder of the only run of that experiment."""
+    (run,) = (directory / "runs" / name).iterdir()
+    return run
+
+
+def curve(run: Path) -> list[dict[str, str]]:
+    with (run / "curve.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    state: dict[str, torch.Tensor] = checkpoint["state_dict"]
+    return state
+
+
+def test_a_run_leaves_result_curve_configuration_and_checkpoints(
+    train_tiny: Train, tmp_path: Path
+) -> None:
+    done = train_tiny("schedule.epochs=2")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "epoch 1/2" in done.stdout
+    assert "epoch 2/2" in done.stdout
+    assert "chance 66.7 / 0.0 %" in done.stdout
+    run = the_run(tmp_path)
+    assert f"Everything is in {run}" in done.stdout
+    result = json.loads((run / "result.json").read_text())
+    assert result["experiment"] == "alexnet"
+    assert result["split"] == "test"
+    assert result["images"] == 9
+    assert result["dataset"]["images"] == {"train": 24, "val": 9, "test": 9}
+    # 9 images: every error is a whole number of ninths.
+    for crops in ("centre", "ten"):
+        wrong = result["errors"][crops]["top1"] * 9 / 100
+        assert wrong == pytest.approx(round(wrong), abs=1e-4)
+        low, high = result["errors"][crops]["top1_interval"]
+        assert low <= result["errors"][crops]["top1"] <= high
+    assert result["command"].startswith("python -m alexnet_repro.train model=alexnet_small")
+    assert result["packages"]["torch"] == torch.__version__.split("+")[0]
+    assert [row["epoch"] for row in curve(run)] == ["1", "2"]
+    assert [row["step"] for row in curve(run)] == ["3", "6"]
+    assert (run / "metrics" / "version_0" / "metrics.csv").is_file()
+    started = json.loads((run / "run.json").read_text())
+    assert started["command"] == result["command"]
+    assert {"commit", "packages", "machine", "date"} <= started.keys()
+    assert "batch_size: 8" in (run / "config.yaml").read_text()
+    assert (run / "checkpoints" / "best.ckpt").is_file()
+
+
+def test_a_checkpoint_holds_what_classifying_needs_and_no_pickled_code(
+    train_tiny: Train, tmp_path: Path
+) -> None:
+    assert train_tiny("schedule.epochs=1").returncode == 0
+    path = the_run(tmp_path) / "checkpoints" / "last.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    (data,) = (v for v in checkpoint.values() if isinstance(v, dict) and "mean_image" in v)
+    assert data["classes"] == ["apple", "banana", "cherry"]
+    assert data["mean_image"].shape == (256, 256, 3)
+    assert checkpoint["config"]["model"]["width"] == 0.1
+    assert checkpoint["state_dict"]["network.conv1.weight"].shape == (10, 3, 11, 11)
+
+
+def test_the_same_seed_gives_the_same_losses_and_another_does_not(
+    train_tiny: Train, tmp_path: Path
+) -> None:
+    losses = []
+    for seed, name in ((1, "first"), (1, "again"), (2, "other")):
+        assert train_tiny(f"seed={seed}", f"run_name={name}", "schedule.epochs=2").returncode == 0
+        losses.append([row["train/loss"] for row in curve(the_run(tmp_path, name))])
+    assert losses[0] == losses[1]
+    assert losses[0] != losses[2]
+
+
+def test_a_resumed_run_ends_like_an_uninterrupted_one(train_tiny: Train, tmp_path: Path) -> None:
+    # An improvement of 100 points is impossible: the learning rate falls after epochs 2 and 3.
+    options = ("schedule.patience=1", "schedule.threshold=100")
+    assert train_tiny("run_name=whole", "schedule.epochs=3", *options).returncode == 0
+    assert train_tiny("run_name=parts", "schedule.epochs=2", *options).returncode == 0
+    parts = the_run(tmp_path, "parts")
+    done = train_tiny("run_name=parts", "schedule.epochs=3", "resume=last", *options)
+    assert done.returncode == 0, done.stderr
+    assert the_run(tmp_path, "parts") == parts
+    assert "epoch 3/3" in done.stdout
+    assert "epoch 2/3" not in done.stdout
+    whole = the_run(tmp_path, "whole")
+    compared = ("epoch", "step", "lr", "train/loss", "val/loss", "val/top1_error")
+    assert [[row[c] for c in compared] for row in curve(parts)] == [
+        [row[c] for c in compared] for row in curve(whole)
+    ]
+    assert [float(row["lr"]) for row in curve(whole)] == pytest.approx([0.01, 0.01, 0.001])
+    resumed, uninterrupted = weights(parts), weights(whole)
+    assert resumed.keys() == uninterrupted.keys()
+    for name, tensor in uninterrupted.items():
+        assert torch.equal(resumed[name], tensor), name
+
+
+def test_resume_takes_the_path_of_a_checkpoint(train_tiny: Train, tmp_path: Path) -> None:
+    assert train_tiny("schedule.epochs=1").returncode == 0
+    path = the_run(tmp_path) / "checkpoints" / "last.ckpt"
+    done = train_tiny("schedule.epochs=2", f"resume={path.relative_to(tmp_path)}")
+    assert done.returncode == 0, done.stderr
+    assert [row["epoch"] for row in curve(the_run(tmp_path))] == ["1", "2"]
+
+
+def test_a_failing_job_does_not_end_the_sweep_silently(
+    train: Train, tiny: list[str], tmp_path: Path
+) -> None:
+    jobs = ["experiment=glob(ablation_no_l*)", "model.num_classes=4,3", "schedule.epochs=1"]
+    done = train("-m", *tiny, *jobs)
+    assert done.returncode != 0
+    assert "1 of 2 jobs failed" in done.stdout
+    assert "model.num_classes=4, but folder has 3 classes" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    (sweep,) = (tmp_path / "runs" / "sweeps").iterdir()
+    with (sweep / "sweep.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["status"] for row in rows] == ["failed", "completed"]
+    assert 0 <= float(rows[1]["top1"]) <= 100
+    assert "experiment=ablation_no_lrn" in rows[1]["overrides"]
+
+
+def test_summary_prints_the_numbers_of_the_paper_and_trains_nothing(
+    train: Train, tmp_path: Path
+) -> None:
+    done = train("summary=true")
+    assert done.returncode == 0, done.stderr
+    for number in ("60,965,224", "659,272", "290,400", "both columns"):
+        assert number in done.stdout
+    assert not list(tmp_path.glob("runs/**/result.json"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["model.removed_conv=1"],
+            "model.removed_conv=1: conv1 cannot be removed, since its stride",
+        ),
+        (["data=folder"], "data.source.root has no default: add data.source.root="),
+        (["data=folder", "data.source.root=nowhere"], "there is no folder nowhere/train"),
+        (["resume=last"], "resume=last: no run of alexnet in runs/alexnet has a checkpoint"),
+        (["resume=no.ckpt"], "resume=no.ckpt: there is no such file"),
+        (["trainer=gpu"], "trainer.accelerator=gpu: this machine has no GPU"),
+    ],
+)
+def test_a_mistake_is_one_line_and_a_nonzero_exit(
+    train: Train, arguments: list[str], message: str
+) -> None:
+    if arguments == ["trainer=gpu"] and torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    done = train(*arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert message in done.stderr
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path: Path, tiny: list[str], cache: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "alexnet_repro.train", *tiny, "schedule.epochs=10000"],
+        cwd=tmp_path,
+        env=os.environ | {"ALEXNET_REPRO_CACHE": str(cache)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("runs/*/*/checkpoints/last.ckpt")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode != 0
+    last = the_run(tmp_path) / "checkpoints" / "last.ckpt"
+    assert f"resume={last}" in output
+    assert "network.conv1.weight" in torch.load(last, weights_only=True)["state_dict"]
+
+
+def test_wandb_goes_offline_where_it_cannot_be_reached_and_says_how_to_sync(
+    train_tiny: Train, tmp_path: Path
+) -> None:
+    done = train_tiny(
+        "logger=wandb", "schedule.epochs=1", WANDB_BASE_URL="http://127.0.0.1:9", WANDB_API_KEY=""
+    )
+    assert done.returncode == 0, done.stderr
+    assert "W&B: offline, since 127.0.0.1 cannot be reached" in done.stdout
+    assert "wandb sync" in done.stdout
+    assert list(the_run(tmp_path).glob("wandb/offline-run-*/run-*.wandb"))
+    assert (the_run(tmp_path) / "metrics" / "version_0" / "metrics.csv").is_file()
+
+
+def test_tensorboard_writes_events_beside_the_csv(train_tiny: Train, tmp_path: Path) -> None:
+    done = train_tiny("logger=tensorboard", "schedule.epochs=1")
+    assert done.returncode == 0, done.stderr
+    assert list(the_run(tmp_path).glob("tensorboard/events.out.tfevents.*"))
+    assert (the_run(tmp_path) / "metrics" / "version_0" / "metrics.csv").is_file()
+
+
+@pytest.mark.slow
+def test_the_demo_learns_far_below_chance(train: Train, tmp_path: Path) -> None:
+    # Half of the demo's epochs: the whole reaches about 8 %.
+    done = train("experiment=demo", "schedule.epochs=6")
+    assert done.returncode == 0, done.stderr
+    result = json.loads((the_run(tmp_path, "demo") / "result.json").read_text())
+    assert result["chance"] == {"top1": 90.0, "top5": 50.0}
+    assert result["images"] == 400
+    assert result["errors"]["centre"]["top1"] < 60
+    assert result["errors"]["ten"]["top1"] < 60
