@@ -228,12 +228,18 @@ def checkpoint_to_resume(resume: str, run_name: str) -> Path:
     return max(found, key=lambda path: path.stat().st_mtime)
 
 
-def _experiment_name(choice: Any) -> str:
-    """`alexnet`, or `demo+ablation_tanh` for `experiment=[demo,ablation_tanh]`."""
-    return "+".join(choice) if not isinstance(choice, str) else choice.strip("[]").replace(",", "+")
+def experiment_name(choice: str | None, overrides: list[str]) -> str:
+    """``alexnet``; or ``demo+ablation_tanh`` for ``experiment=[demo,ablation_tanh]``.
+
+    Hydra reports no choice where several are combined: they are read from the command's overrides.
+    """
+    if choice is not None:
+        return choice
+    combined = [o.removeprefix("experiment=") for o in overrides if o.startswith("experiment=[")]
+    return combined[-1].strip("[]").replace(" ", "").replace(",", "+") if combined else "custom"
 
 
-OmegaConf.register_new_resolver("experiment_name", _experiment_name, replace=True)
+OmegaConf.register_new_resolver("experiment_name", experiment_name, replace=True)
 OmegaConf.register_new_resolver("run_directory", run_directory, replace=True)
 
 

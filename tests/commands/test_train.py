@@ -139,6 +139,23 @@ def test_a_failing_job_does_not_end_the_sweep_silently(
     assert "experiment=ablation_no_lrn" in rows[1]["overrides"]
 
 
+def test_every_experiment_trains_in_one_sweep(
+    train: Train, tiny: list[str], tmp_path: Path
+) -> None:
+    done = train("-m", *tiny, "experiment=glob(*)", "schedule.epochs=1", "data.num_workers=1")
+    assert done.returncode == 0, done.stderr
+    (sweep,) = (tmp_path / "runs" / "sweeps").iterdir()
+    with (sweep / "sweep.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 16
+    assert {row["status"] for row in rows} == {"completed"}
+    for run in sweep.glob("*_seed0"):
+        (row,) = curve(run)
+        assert 0 < float(row["train/loss"]) < 10
+        result = json.loads((run / "result.json").read_text())
+        assert f"_{result['experiment']}_seed0" in run.name
+
+
 def test_summary_prints_the_numbers_of_the_paper_and_trains_nothing(
     train: Train, tmp_path: Path
 ) -> None:

@@ -51,7 +51,7 @@ class TrainingProgress(ProgressBar):
                 completed=trainer.global_step,
                 epoch=f"{trainer.current_epoch + 1}/{trainer.max_epochs}",
                 speed=f"{steps * len(batch['label']) / seconds:.0f} images/s",
-                left=self._left(trainer),
+                left=f"{self._left(trainer)} left",
             )
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -59,15 +59,15 @@ class TrainingProgress(ProgressBar):
         if trainer.state.fn != "fit" or not self._curve.rows:
             return
         row = self._curve.rows[-1]
-        errors = "  ".join(
-            f"{stage} {row[f'{stage}/top1_error']:.1f}/{row[f'{stage}/top5_error']:.1f} %"
+        errors = " ".join(
+            f"{stage} {row[f'{stage}/top1_error']:.1f}/{row[f'{stage}/top5_error']:.1f}"
             for stage in ("train", "val")
         )
         if self._bar is not None:
-            self._bar.update(self._task, errors=errors)
+            self._bar.update(self._task, errors=f"{errors} %")
         else:
             self._console.print(
-                f"epoch {row['epoch']:.0f}/{trainer.max_epochs}  error {errors}  "
+                f"epoch {row['epoch']:.0f}/{trainer.max_epochs}  error {errors} %  "
                 f"loss {row['train/loss']:.3f}/{row['val/loss']:.3f}  lr {row['lr']:g}  "
                 f"{row['images_per_second']:.0f} images/s  {self._left(trainer)} left",
                 soft_wrap=True,
@@ -108,7 +108,7 @@ class TrainingProgress(ProgressBar):
             "{task.fields[errors]}",
         )
         self._bar = Progress(
-            TextColumn(stage), BarColumn(20), *map(TextColumn, columns), console=self._console
+            TextColumn(stage), BarColumn(8), *map(TextColumn, columns), console=self._console
         )
         self._task = self._bar.add_task(
             stage, total=total, completed=completed, epoch="", speed="", left="", errors=""

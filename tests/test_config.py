@@ -1,0 +1,197 @@
+"""What the configuration files compose to, and what the schema refuses."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+
+from alexnet_repro.config import CONF, checkpoint_to_resume, run_directory, validated
+from alexnet_repro.errors import UsageError
+
+ABSENT = "absent"
+
+CHANGES: dict[str, dict[str, Any]] = {
+    "alexnet": {},
+    "ablation_no_lrn": {"model.response_norm": None},
+    "ablation_nonoverlapping_pooling": {"model.pool": "nonoverlapping"},
+    "ablation_no_dropout": {"model.dropout": 0.0},
+    "ablation_one_gpu": {"model.columns": 1},
+    "ablation_remove_conv2": {"model.removed_conv": 2},
+    "ablation_remove_conv3": {"model.removed_conv": 3},
+    "ablation_remove_conv4": {"model.removed_conv": 4},
+    "ablation_remove_conv5": {"model.removed_conv": 5},
+    "ablation_tanh": {"model.activation": "tanh"},
+    "ablation_no_colour_pca": {"augment.colour_pca": 0.0},
+    "ablation_no_crops": {"augment.random_crop": False, "augment.reflection": False},
+    "ablation_no_weight_decay": {"optimizer.weight_decay": 0.0},
+    "six_conv": {"model.sixth_conv": True},
+}
+"""Every experiment that is the baseline with one thing changed, and that thing."""
+
+SOURCE2012: dict[str, Any] = {
+    "model.response_norm.divide_alpha_by_n": True,
+    "model.norm_before_relu_in_conv1": True,
+    "model.within_map_norm_in_conv2": True,
+    "model.weight_std.conv3": 0.03,
+    "model.weight_std.conv4": 0.03,
+    "model.weight_std.conv5": 0.03,
+    "model.weight_std.conv6": 0.03,
+    "augment.crop_chunk": 32,
+    "augment.mean_crop": "centre",
+    "augment.colour_magnitude": "standard_deviation",
+    "augment.colour_divisor": 1.1,
+    "optimizer.bias_lr": 0.02,
+    "optimizer.bias_weight_decay": False,
+}
+"""The rows of the table of differences between the paper's text and the 2012 program."""
+
+
+def composed(*overrides: str) -> dict[str, Any]:
+    """The values of ``conf/train.yaml`` with these overrides, validated."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("train", list(overrides), return_hydra_config=True)
+        config.hydra.runtime.output_dir = "run"
+        HydraConfig.instance().set_config(config)
+        OmegaConf.set_struct(config, False)
+        del config["hydra"]
+        return validated(config)
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    leaves: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            leaves |= flat(value, f"{prefix}{key}.")
+        else:
+            leaves[prefix + key] = value
+    return leaves
+
+
+def difference(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    before, after = flat(one), flat(other)
+    keys = before.keys() | after.keys()
+    return {
+        key: after.get(key, ABSENT)
+        for key in keys
+        if before.get(key, ABSENT) != after.get(key, ABSENT)
+    }
+
+
+@pytest.fixture(scope="module")
+def baseline() -> dict[str, Any]:
+    return composed()
+
+
+def test_every_experiment_file_is_listed_here() -> None:
+    files = {path.stem for path in (CONF / "experiment").glob("*.yaml")}
+    assert files == CHANGES.keys() | {"alexnet_source2012", "demo"}
+
+
+@pytest.mark.parametrize("experiment", CHANGES)
+def test_an_experiment_changes_exactly_one_thing(experiment: str, baseline: dict[str, Any]) -> None:
+    expected = dict(CHANGES[experiment])
+    if experiment == "ablation_no_lrn":
+        norm = flat(baseline["model"]["response_norm"])
+        expected |= {f"model.response_norm.{key}": ABSENT for key in norm}
+    expected |= {"run_name": experiment} if experiment != "alexnet" else {}
+    assert difference(baseline, composed(f"experiment={experiment}")) == expected
+
+
+@pytest.mark.parametrize("choice", ["recipe=source2012", "experiment=alexnet_source2012"])
+def test_source2012_is_every_row_of_the_table_and_its_schedule(
+    choice: str, baseline: dict[str, Any]
+) -> None:
+    changed = difference(baseline, composed(choice))
+    changed = {key: value for key, value in changed.items() if key != "run_name"}
+    schedule = {key for key in changed if key.startswith("schedule.")}
+    assert {key: changed[key] for key in changed.keys() - schedule} == SOURCE2012 | {
+        "trainer.max_epochs": 91
+    }
+    assert changed["schedule._target_"] == "alexnet_repro.learning.schedule.EpochSchedule"
+    assert [change["epoch"] for change in changed["schedule.changes"]] == [25, 51, 67, 72, 79]
+
+
+def test_the_schedule_of_a_recipe_can_be_chosen_apart_from_it(baseline: dict[str, Any]) -> None:
+    changed = difference(baseline, composed("recipe=source2012", "schedule=plateau"))
+    assert changed == SOURCE2012
+
+
+def test_the_baseline_is_the_paper(baseline: dict[str, Any]) -> None:
+    assert baseline["data"]["batch_size"] == 128
+    assert baseline["optimizer"]["lr"] == 0.01
+    assert baseline["optimizer"]["momentum"] == 0.9
+    assert baseline["optimizer"]["weight_decay"] == 0.0005
+    assert baseline["model"]["response_norm"] == {
+        "n": 5, "k": 2.0, "alpha": 1e-4, "beta": 0.75, "divide_alpha_by_n": False,
+    }  # fmt: skip
+    assert set(baseline["model"]["weight_std"].values()) == {0.01}
+    ones = {layer for layer, value in baseline["model"]["bias"].items() if value == 1}
+    assert ones == {"conv2", "conv4", "conv5", "conv6", "fc6", "fc7"}
+    assert baseline["augment"]["colour_pca"] == 0.1
+    assert baseline["schedule"]["divisions"] == 3
+    assert baseline["trainer"]["max_epochs"] == 90
+
+
+def test_experiments_combine() -> None:
+    values = composed("experiment=[demo,ablation_no_lrn]")
+    assert values["run_name"] == "demo+ablation_no_lrn"
+    assert values["model"]["response_norm"] is None
+    assert values["model"]["width"] == 0.25
+
+
+@pytest.mark.parametrize("group", ["data", "logger", "performance", "trainer", "model", "schedule"])
+def test_every_choice_of_every_group_is_valid(group: str) -> None:
+    choices = [path.stem for path in (CONF / group).glob("*.yaml") if path.stem != "base"]
+    assert len(choices) >= 2
+    for choice in choices:
+        composed(f"{group}={choice}", *(["data.source.root=here"] if choice == "folder" else []))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.removed_conv=1", "model.removed_conv=1: conv1 cannot be removed, since its stride"),
+        ("model.removed_conv=6", "model.removed_conv=6: input should be 2, 3, 4 or 5"),
+        ("model.columns=3", "model.columns=3: input should be 1 or 2"),
+        ("model.activation=gelu", "model.activation=gelu: input should be 'relu' or 'tanh'"),
+        ("model.dropout=1.5", "model.dropout=1.5: input should be less than 1"),
+        ("model.dropout=much", "model.dropout=much: input should be a valid number"),
+        ("model.width=0", "model.width=0: input should be greater than 0"),
+        ("model.response_norm.k=0", "model.response_norm.k=0: input should be greater than 0"),
+        ("optimizer.lr=nan", "optimizer.lr=nan: input should be a finite number"),
+        ("optimizer.lr=-1", "optimizer.lr=-1: input should be greater than or equal to 0"),
+        ("data.batch_size=1.5", "data.batch_size=1.5: input should be a valid integer"),
+        ("data.crop_size=300", "crop_size is 300 but stored images have image_size=256"),
+        ("schedule.factor=2", "schedule.factor=2: input should be less than 1"),
+        ("schedule.epochs=0", "schedule.epochs=0: input should be greater than or equal to 1"),
+        ("trainer.precision=8", "trainer.precision=8: input should be '32-true'"),
+        ("seed=-1", "seed=-1: input should be greater than or equal to 0"),
+        ("+augment.cutout=1", "augment.cutout: there is no such key"),
+        ("data=folder", "data.source.root has no default: add data.source.root="),
+    ],
+)
+def test_a_wrong_value_is_refused_naming_its_key(override: str, message: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        composed(override)
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_last_is_the_newest_checkpoint_of_that_experiment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for age, run in enumerate(("alexnet/newest", "alexnet/older", "other/newer")):
+        path = tmp_path / "runs" / run / "checkpoints" / "last.ckpt"
+        path.parent.mkdir(parents=True)
+        path.touch()
+        os.utime(path, (1e9 - age, 1e9 - age))
+    assert checkpoint_to_resume("last", "alexnet").parts[-3] == "newest"
+    assert run_directory("last", "alexnet", "now") == "runs/alexnet/newest"
+    assert run_directory(None, "alexnet", "now") == "runs/alexnet/now"
+    with pytest.raises(UsageError, match="no run of demo"):
+        checkpoint_to_resume("last", "demo")
