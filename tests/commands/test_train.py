@@ -161,8 +161,9 @@ def test_summary_prints_the_numbers_of_the_paper_and_trains_nothing(
 ) -> None:
     done = train("summary=true")
     assert done.returncode == 0, done.stderr
-    for number in ("60,965,224", "659,272", "290,400", "both columns"):
+    for number in ("60,965,224", "659,272", "290,400", "both columns", "724.4"):
         assert number in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
     assert not list(tmp_path.glob("runs/**/result.json"))
 
 

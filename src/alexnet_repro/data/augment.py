@@ -38,9 +38,11 @@ class Draws:
 def _uniform(seed: int, epoch: int, ids: Integers, stream: int) -> npt.NDArray[np.float64]:
     """Uniform in (0, 1), a pure function of its arguments (the finalizer of splitmix64)."""
     with np.errstate(over="ignore"):
-        x = ids.astype(np.uint64)
-        for word in (stream, epoch, seed):
-            x = (x + np.uint64(word + 1)) * np.uint64(0x9E3779B97F4A7C15)
+        x = np.zeros(ids.shape, dtype=np.uint64)
+        for word in (seed, epoch, stream, ids):
+            x = (x + np.asarray(word).astype(np.uint64) + np.uint64(1)) * np.uint64(
+                0x9E3779B97F4A7C15
+            )
             x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
             x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
             x = x ^ (x >> np.uint64(31))

@@ -147,14 +147,13 @@ class ImageDataModule(L.LightningDataModule):
                 batch holds.
         """
         if self._store is None:
-            self._store = prepare(
-                self._source(), self.image_size, self._cache_dir, self.dataset_name
-            )
-            images = len(self._store.splits["train"])
+            store = prepare(self._source(), self.image_size, self._cache_dir, self.dataset_name)
+            images = len(store.splits["train"])
             if images < self.batch_size:
                 raise UsageError(
                     f"data.batch_size={self.batch_size}: the training set has only {images} images"
                 )
+            self._store = store
 
     @property
     def store(self) -> Store:

@@ -86,11 +86,15 @@ def _labelled_files(
         (path, label)
         for label, name in enumerate(classes)
         for path in sorted((split / name).glob("**/*"))
-        if path.suffix.lower() in extensions and not path.name.startswith(".") and path.is_file()
+        if path.suffix.lower() in extensions and not _hidden(path, split) and path.is_file()
     ]
     if not files:
         raise UsageError(f"{split}: found no images in its class folders")
     return files
+
+
+def _hidden(path: Path, top: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(top).parts)
 
 
 def _files_split(top: Path, files: list[tuple[Path, int]]) -> Split:
@@ -119,9 +123,10 @@ def imagenette(root: str, size: str) -> Source:
     from torchvision.datasets import Imagenette
 
     top = Path(root).expanduser()
-    extracted = top / {"full": "imagenette2", "320px": "imagenette2-320"}.get(
-        size, "imagenette2-160"
-    )
+    folders = {"full": "imagenette2", "320px": "imagenette2-320", "160px": "imagenette2-160"}
+    if size not in folders:
+        raise UsageError(f"data.source.size={size}: choose one of {', '.join(folders)}")
+    extracted = top / folders[size]
     if not extracted.is_dir():
         top.mkdir(parents=True, exist_ok=True)
         _download("imagenette", top, lambda: Imagenette(top, "train", size, download=True))

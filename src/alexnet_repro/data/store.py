@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import pyarrow as pa
+from PIL import Image
 
 from alexnet_repro.data import statistics
 from alexnet_repro.data.preprocess import Pixels, shorter_side_and_centre
@@ -134,7 +136,15 @@ def open_store(directory: Path) -> Store:
             },
             statistics=Statistics.load(directory / "statistics.npz"),
         )
-    except (OSError, ValueError, KeyError, pa.ArrowInvalid) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        EOFError,
+        BadZipFile,
+        pa.ArrowInvalid,
+    ) as error:
         raise UsageError(
             f"{directory}: damaged ({error}); delete the folder and it is prepared anew"
         ) from error
@@ -168,7 +178,7 @@ def _write_split(split: Split, image_size: int, path: Path) -> None:
         try:
             with split.open(index) as image:
                 return shorter_side_and_centre(image, image_size).tobytes()
-        except (OSError, ValueError, SyntaxError) as error:
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             damaged.append(f"{split.names[index]} ({error})")
             return None
 

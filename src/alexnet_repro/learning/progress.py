@@ -6,9 +6,9 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import ProgressBar
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from alexnet_repro.console import console
 from alexnet_repro.learning.curve import Curve
 
 
@@ -22,7 +22,6 @@ class TrainingProgress(ProgressBar):
     def __init__(self, curve: Curve) -> None:
         super().__init__()
         self._curve = curve
-        self._console = Console(highlight=False)
         self._bar: Progress | None = None
         self._task = TaskID(0)
         self._started = 0.0
@@ -66,11 +65,10 @@ class TrainingProgress(ProgressBar):
         if self._bar is not None:
             self._bar.update(self._task, errors=f"{errors} %")
         else:
-            self._console.print(
+            console.print(
                 f"epoch {row['epoch']:.0f}/{trainer.max_epochs}  error {errors} %  "
                 f"loss {row['train/loss']:.3f}/{row['val/loss']:.3f}  lr {row['lr']:g}  "
-                f"{row['images_per_second']:.0f} images/s  {self._left(trainer)} left",
-                soft_wrap=True,
+                f"{row['images_per_second']:.0f} images/s  {self._left(trainer)} left"
             )
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -99,7 +97,7 @@ class TrainingProgress(ProgressBar):
         self._close()
 
     def _open(self, stage: str, total: int, completed: int = 0) -> None:
-        if not (self._console.is_terminal and self.trainer.is_global_zero):
+        if not (console.is_terminal and self.trainer.is_global_zero):
             return
         columns = (
             "{task.fields[epoch]}",
@@ -108,7 +106,7 @@ class TrainingProgress(ProgressBar):
             "{task.fields[errors]}",
         )
         self._bar = Progress(
-            TextColumn(stage), BarColumn(8), *map(TextColumn, columns), console=self._console
+            TextColumn(stage), BarColumn(8), *map(TextColumn, columns), console=console
         )
         self._task = self._bar.add_task(
             stage, total=total, completed=completed, epoch="", speed="", left="", errors=""

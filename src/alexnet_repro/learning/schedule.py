@@ -110,9 +110,17 @@ class EpochSchedule(Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._applied = 0
 
+    # A batch is augmented before its on_train_batch_start: what changes between epochs, the noise
+    # above all, must be in force before the first one.
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._apply_until(trainer, 0)
+
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
+        self._apply_until(trainer, batch_idx)
+
+    def _apply_until(self, trainer: L.Trainer, batch_idx: int) -> None:
         position = trainer.current_epoch + batch_idx / max(1, int(trainer.num_training_batches))
         while (
             self._applied < len(self.changes) and self.changes[self._applied]["epoch"] <= position

@@ -52,7 +52,9 @@ class PaperSGD(Optimizer):
         alike: dict[tuple[float, float, float], list[Tensor]] = defaultdict(list)
         for group in self.param_groups:
             constants = group["lr"], group["momentum"], group["weight_decay"]
-            alike[constants] += [w for w in group["params"] if w.grad is not None]
+            for w in group["params"]:
+                if w.grad is not None:
+                    alike[constants].append(w)
         return alike
 
     def _velocity(self, w: Tensor) -> Tensor:

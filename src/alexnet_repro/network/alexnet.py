@@ -1,5 +1,6 @@
 """The network of the paper (§3–4, Fig. 2), top to bottom, with the paper's ablations as options."""
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal
@@ -98,7 +99,8 @@ class AlexNet(nn.Sequential):
         super().__init__()
         _check(columns, activation, pool, removed_conv, width)
         self.columns, self.width = columns, width
-        self._activation, self._pool, self._response_norm = activation, pool, response_norm
+        self._activation, self._pool = activation, pool
+        self._response_norm = None if response_norm is None else dict(response_norm)
         self._maps = 3
 
         # Windows of conv1 start at every fourth pixel from the left and top edges; the last one
@@ -146,6 +148,12 @@ class AlexNet(nn.Sequential):
         self.fc7_dropout = Dropout(dropout)
         self.fc8 = nn.Linear(fc7, num_classes)
         self.reset_parameters(weight_std, bias)
+
+    def __getitem__(self, index: slice | int) -> nn.Module:  # type: ignore[override]
+        """A layer by number; or, for a slice, those layers as an ``nn.Sequential``."""
+        if isinstance(index, slice):
+            return nn.Sequential(OrderedDict(list(self.named_children())[index]))
+        return super().__getitem__(index)
 
     @torch.no_grad()
     def reset_parameters(

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 from hydra.utils import instantiate
-from rich.console import Console
 from rich.table import Table
 from torch import nn
 
+from alexnet_repro.console import console
 from alexnet_repro.network.alexnet import INPUT_SIZE, AlexNet
 
 
@@ -76,11 +76,10 @@ def _reads(name: str, module: nn.Module, columns: int) -> str:
 
 
 def summary_table(network: AlexNet) -> Table:
-    """The layers as a table, with totals; a column's share of the parameters is exact."""
-    table = Table(show_footer=True, box=None, padding=(0, 1), header_style="bold")
+    """The layers as a table of 80 columns, with totals."""
     rows = layers(network)
     parameters = sum(layer.parameters for layer in rows)
-    per_column = "" if network.columns == 1 else f"{parameters // 2:,}"
+    two = network.columns == 2
     footers = {
         "layer": "total",
         "kernels": "",
@@ -88,10 +87,11 @@ def summary_table(network: AlexNet) -> Table:
         "output": "",
         "neurons": f"{sum(layer.neurons for layer in rows):,}",
         "parameters": f"{parameters:,}",
-        "per column": per_column,
-        "share": "100 %",
-        "multiply-adds": f"{sum(layer.multiply_adds for layer in rows):,}",
+        "per column": f"{parameters // 2:,}" if two else "",
+        "%": "100",
+        "M madds": f"{sum(layer.multiply_adds for layer in rows) / 1e6:.1f}",
     }
+    table = Table(show_footer=True, box=None, padding=(0, 1, 0, 0), header_style="bold")
     for header, footer in footers.items():
         text = header in ("layer", "kernels", "reads", "output")
         table.add_column(header, footer, justify="left" if text else "right", no_wrap=True)
@@ -99,13 +99,13 @@ def summary_table(network: AlexNet) -> Table:
         table.add_row(
             layer.name,
             "×".join(map(str, _kernel_text(layer))),
-            layer.reads,
+            layer.reads.split()[0],
             "×".join(map(str, layer.output)),
             f"{layer.neurons:,}",
             f"{layer.parameters:,}",
-            "" if network.columns == 1 else f"{layer.parameters // 2:,}",
-            f"{100 * layer.parameters / parameters:.2f} %",
-            f"{layer.multiply_adds:,}",
+            f"{layer.parameters // 2:,}" if two else "",
+            f"{100 * layer.parameters / parameters:.2f}",
+            f"{layer.multiply_adds / 1e6:.1f}",
         )
     return table
 
@@ -119,5 +119,7 @@ def _kernel_text(layer: Layer) -> tuple[int, ...]:
 def print_summary(model: Mapping[str, Any]) -> None:
     """Print the table for the ``model`` part of a configuration (1000 classes if unset)."""
     network = instantiate({**model, "num_classes": model["num_classes"] or 1000})
-    console = Console(width=None if Console().is_terminal else 130)
-    console.print(summary_table(network))
+    console.print(summary_table(network), soft_wrap=False)
+    if network.columns == 2:
+        console.print("reads: own = the maps of its own column, both = those of both columns")
+    console.print("%: of all parameters; M madds: million multiply-adds for one image")

@@ -11,9 +11,9 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import CompactHydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
-from rich.console import Console
 from rich.table import Table
 
+from alexnet_repro.console import console
 from alexnet_repro.results.record import write_text
 
 log = logging.getLogger(__name__)
@@ -84,10 +84,9 @@ def print_sweep() -> None:
     for row in finished:
         own = " ".join(o for o in row["overrides"] if o not in shared)
         table.add_row(*(str((row | {"overrides": own}).get(column, "")) for column in COLUMNS[:-1]))
-    console = Console()
-    console.print(table)
+    console.print(table, soft_wrap=False)
     failed = [row for row in finished if row["status"] == "failed"]
     if failed:
         console.print(f"{len(failed)} of {len(finished)} jobs failed:")
         for row in failed:
-            console.print(f"  job {row['job']}: {row['error']}", soft_wrap=True, markup=False)
+            console.print(f"  job {row['job']}: {row['error']}")

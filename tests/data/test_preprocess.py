@@ -1,0 +1,105 @@
+"""Images become 256×256 as in §3: shorter side 256, central square, nothing else."""
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from alexnet_repro.data.preprocess import shorter_side_and_centre
+
+Pixels = npt.NDArray[np.uint8]
+
+
+def photograph(width: int, height: int) -> Image.Image:
+    """A smooth picture with a different gradient in every channel and a bright disk."""
+    y, x = np.mgrid[0:height, 0:width] / max(width, height)
+    disk = 60 / (1 + np.exp(80 * (np.hypot(x - 0.4, y - 0.3) - 0.15)))
+    channels = [90 * x + disk, 100 * y + disk + 30, 60 * x * y + 80 * (1 - x) + disk]
+    return Image.fromarray(np.stack(channels, axis=2).clip(0, 255).astype(np.uint8))
+
+
+def rescaled_then_cropped(image: Image.Image, size: int) -> Pixels:
+    """§3, to the letter."""
+    shorter = min(image.size)
+    width, height = (round(side * size / shorter) for side in image.size)
+    rescaled = image.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = (width - size) // 2, (height - size) // 2
+    return np.asarray(rescaled.crop((left, top, left + size, top + size)))
+
+
+@pytest.mark.parametrize(
+    ("width", "height"),
+    [(768, 512), (512, 768), (512, 512), (128, 192), (192, 128), (1024, 256), (256, 1024)],
+)
+def test_equals_rescaling_and_then_cropping(width: int, height: int) -> None:
+    # The longer side also becomes a whole and even number of pixels here.
+    image = photograph(width, height)
+    found = shorter_side_and_centre(image, 256)
+    assert found.shape == (256, 256, 3)
+    assert found.dtype == np.uint8
+    difference = found.astype(int) - rescaled_then_cropped(image, 256)
+    assert np.abs(difference).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("width", "height"), [(500, 375), (375, 500), (333, 500), (257, 256), (255, 640), (90, 91)]
+)
+def test_is_within_half_a_pixel_of_rescaling_and_then_cropping(width: int, height: int) -> None:
+    image = photograph(width, height)
+    found = shorter_side_and_centre(image, 256)
+    expected = rescaled_then_cropped(image, 256).astype(int)
+    # Twice what half a pixel makes of the picture.
+    step = max(np.abs(np.diff(expected, axis=axis)).mean() for axis in (0, 1))
+    assert np.abs(found - expected).mean() < step
+    assert np.abs(found - expected).mean() < 1
+
+
+@pytest.mark.parametrize(("width", "height"), [(256, 256), (256, 300), (301, 256)])
+def test_a_shorter_side_of_256_is_not_resampled(width: int, height: int) -> None:
+    pixels = np.random.default_rng(0).integers(256, size=(height, width, 3), dtype=np.uint8)
+    found = shorter_side_and_centre(Image.fromarray(pixels), 256)
+    left, top = (width - 256) // 2, (height - 256) // 2
+    assert np.array_equal(found, pixels[top : top + 256, left : left + 256])
+
+
+@pytest.mark.parametrize("transpose", [False, True])
+def test_keeps_the_centre_and_loses_the_ends(transpose: bool) -> None:
+    # Three squares side by side: red, green, blue.
+    pixels = np.repeat(np.repeat(255 * np.eye(3, dtype=np.uint8)[None], 100, axis=0), 100, axis=1)
+    image = Image.fromarray(pixels.transpose(1, 0, 2) if transpose else pixels)
+    found = shorter_side_and_centre(image, 256)
+    assert (found[2:-2, 2:-2] == (0, 255, 0)).all()
+
+
+@pytest.mark.parametrize("size", [256, 32])
+def test_greyscale_becomes_three_equal_channels(size: int) -> None:
+    grey = photograph(300, 600).convert("L")
+    found = shorter_side_and_centre(grey, size)
+    assert found.shape == (size, size, 3)
+    difference = found - np.asarray(rescaled_then_cropped(grey, size), dtype=int)[:, :, None]
+    assert np.abs(difference).max() <= 1
+    assert (found == found[:, :, :1]).all()
+
+
+def test_palette_becomes_its_colours() -> None:
+    image = Image.new("P", (400, 300), color=1)
+    image.putpalette([0, 0, 0, 200, 100, 50])
+    assert (shorter_side_and_centre(image, 256) == (200, 100, 50)).all()
+
+
+def test_transparency_is_left_out() -> None:
+    image = Image.new("RGBA", (400, 300), color=(200, 100, 50, 7))
+    assert (shorter_side_and_centre(image, 256) == (200, 100, 50)).all()
+
+
+def test_cmyk_becomes_rgb() -> None:
+    image = Image.new("CMYK", (400, 300), color=(255, 0, 0, 0))
+    assert (shorter_side_and_centre(image, 256) == (0, 255, 255)).all()
+
+
+def test_the_image_is_left_as_it_is() -> None:
+    image = photograph(400, 300)
+    before = image.tobytes()
+    shorter_side_and_centre(image, 64)
+    assert image.size == (400, 300)
+    assert image.tobytes() == before

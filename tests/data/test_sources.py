@@ -1,0 +1,271 @@
+"""Sources find the labelled images that are there, and say in one line what is wrong."""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from urllib.error import URLError
+
+import numpy as np
+import pytest
+import torchvision.datasets
+from PIL import Image
+
+from alexnet_repro.data import miniature as miniature_ilsvrc
+from alexnet_repro.data import sources
+from alexnet_repro.data.sources import cifar10, folder, imagenette, miniature
+from alexnet_repro.errors import UsageError
+
+MakeFolder = Callable[..., Path]
+COUNTS = {"train": {"dog": 2, "cat": 3}, "val": {"cat": 1, "dog": 1}}
+
+
+@pytest.fixture
+def root(image_folder: MakeFolder) -> Path:
+    return image_folder(COUNTS)
+
+
+def test_classes_are_the_folders_of_train_in_order(root: Path) -> None:
+    source = folder(str(root))
+    assert source.classes == ("cat", "dog")
+    assert source.splits["train"].labels == [0, 0, 0, 1, 1]
+    assert list(source.splits["val"].names) == ["val/cat/000.png", "val/dog/000.png"]
+
+
+def test_images_open_as_they_are(root: Path) -> None:
+    source = folder(str(root))
+    for split in source.splits.values():
+        for i, name in enumerate(split.names):
+            with split.open(i) as opened, Image.open(root / name) as expected:
+                assert np.array_equal(np.asarray(opened), np.asarray(expected))
+
+
+def test_test_is_a_split_only_if_it_is_there(root: Path, image_folder: MakeFolder) -> None:
+    assert set(folder(str(root)).splits) == {"train", "val"}
+    with_test = image_folder(COUNTS | {"test": {"cat": 2}}, root="with test")
+    assert folder(str(with_test)).splits["test"].labels == [0, 0]
+
+
+def test_a_tilde_is_the_home_folder(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(root.parent))
+    assert len(folder(f"~/{root.name}").splits["train"].names) == 5
+
+
+def test_images_in_folders_below_a_class_are_found(root: Path) -> None:
+    (root / "train" / "cat" / "kittens").mkdir()
+    Image.new("RGB", (9, 9)).save(root / "train" / "cat" / "kittens" / "a.JPEG")
+    names = folder(str(root)).splits["train"].names
+    assert "train/cat/kittens/a.JPEG" in names
+    assert len(names) == 6
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [
+        *[("a.JPEG", "RGB"), ("a.jpg", "L"), ("a.jpeg", "CMYK"), ("a.PNG", "RGBA")],
+        *[("a.png", "P"), ("a.webp", "RGB"), ("a.gif", "P"), ("a.bmp", "RGB"), ("a.tif", "L")],
+    ],
+)
+def test_common_formats_and_modes_are_read(root: Path, name: str, mode: str) -> None:
+    Image.new(mode, (30, 20)).save(root / "train" / "cat" / name)
+    train = folder(str(root)).splits["train"]
+    with train.open(list(train.names).index(f"train/cat/{name}")) as image:
+        assert image.convert("RGB").size == (30, 20)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *["train/cat/.hidden.png", "train/cat/._000.png", "train/cat/notes.txt"],
+        *["train/cat/Thumbs.db", "train/README", "train/cat/no_extension", "train/.DS_Store"],
+        *["train/cat/.thumbnails/000.png", "train/.ipynb_checkpoints/000.png"],
+        *["val/.ipynb_checkpoints/000.png", "extra/000.png"],
+    ],
+)
+def test_hidden_and_other_files_are_ignored(root: Path, name: str) -> None:
+    path = root / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes((root / "train" / "cat" / "000.png").read_bytes())
+    source = folder(str(root))
+    assert source.classes == ("cat", "dog")
+    assert {split: len(s.names) for split, s in source.splits.items()} == {"train": 5, "val": 2}
+
+
+def test_the_fingerprint_follows_the_files(root: Path) -> None:
+    prints = [folder(str(root)).fingerprint]
+    assert folder(str(root)).fingerprint == prints[0]
+    path = root / "val" / "dog" / "000.png"
+    path.rename(path.with_name("renamed.png"))
+    prints.append(folder(str(root)).fingerprint)
+    Image.new("RGB", (50, 50)).save(path.with_name("renamed.png"))
+    prints.append(folder(str(root)).fingerprint)
+    Image.new("RGB", (50, 50)).save(path.with_name("another.png"))
+    prints.append(folder(str(root)).fingerprint)
+    assert len(set(prints)) == 4
+
+
+def test_the_fingerprint_does_not_depend_on_where_the_folder_lies(root: Path) -> None:
+    before = folder(str(root)).fingerprint
+    root.rename(root.with_name("moved"))
+    assert folder(str(root.with_name("moved"))).fingerprint == before
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize("missing", ["train", "val"])
+def test_a_missing_split_is_named(image_folder: MakeFolder, missing: str) -> None:
+    root = image_folder({split: c for split, c in COUNTS.items() if split != missing})
+    with pytest.raises(UsageError) as error:
+        folder(str(root))
+    message = str(error.value)
+    assert message.startswith(f"data.source.root={root}: there is no folder {root / missing}")
+    assert "train/CLASS/image" in message
+    assert "\n" not in message
+
+
+def test_a_missing_root_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"data\.source\.root=.*nowhere: there is no folder"):
+        folder(str(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_a_class_that_train_lacks_is_named(image_folder: MakeFolder, split: str) -> None:
+    root = image_folder({"val": {"cat": 1}} | COUNTS | {split: {"cat": 1, "ferret": 1}})
+    with pytest.raises(UsageError, match=rf"{split}: class folder 'ferret' does not exist under t"):
+        folder(str(root))
+
+
+def test_one_class_is_too_few(image_folder: MakeFolder) -> None:
+    root = image_folder({"train": {"cat": 2}, "val": {"cat": 1}})
+    with pytest.raises(UsageError, match="train: found 1 class folders; at least two are needed"):
+        folder(str(root))
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_a_split_without_images_is_named(image_folder: MakeFolder, split: str) -> None:
+    root = image_folder(COUNTS | {split: {"cat": 0, "dog": 0}})
+    with pytest.raises(UsageError, match=f"{split}: found no images in its class folders"):
+        folder(str(root))
+
+
+# The miniature set
+
+
+def test_miniature_is_rendered_once_by_seed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, image_folder: MakeFolder
+) -> None:
+    rendered: list[tuple[Path, int]] = []
+
+    def generate(directory: Path, seed: int) -> Path:
+        rendered.append((directory, seed))
+        return image_folder(COUNTS, root=f"rendered {seed}")
+
+    monkeypatch.setattr(miniature_ilsvrc, "generate", generate)
+    first, second = (miniature(str(tmp_path / "miniature"), seed) for seed in (0, 1))
+    assert rendered == [
+        (tmp_path / "miniature" / "seed0", 0),
+        (tmp_path / "miniature" / "seed1", 1),
+    ]
+    assert first.classes == second.classes == ("cat", "dog")
+
+
+# Downloads, without a network
+
+NO_NETWORK = [URLError("no route to host"), RuntimeError("File not found or corrupted.")]
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], None]:
+    """Make torchvision's data sets absent, and their download fail."""
+
+    def fail(error: Exception) -> None:
+        def dataset(*arguments: Any, download: bool = False, **keywords: Any) -> None:
+            raise error if download else RuntimeError("Dataset not found or corrupted.")
+
+        for name in ("CIFAR10", "Imagenette"):
+            monkeypatch.setattr(torchvision.datasets, name, dataset)
+
+    return fail
+
+
+@pytest.mark.parametrize("error", NO_NETWORK, ids=["URLError", "RuntimeError"])
+@pytest.mark.parametrize("name", ["cifar10", "imagenette"])
+def test_a_failed_download_is_told_in_one_line(
+    tmp_path: Path, no_network: Callable[[Exception], None], name: str, error: Exception
+) -> None:
+    no_network(error)
+    options = {"size": "320px"} if name == "imagenette" else {}
+    with pytest.raises(UsageError) as told:
+        getattr(sources, name)(str(tmp_path / "downloads"), **options)
+    message = str(told.value)
+    assert message.startswith(f"data={name}: it is not in {tmp_path / 'downloads'}")
+    assert str(error) in message
+    assert "data.source.root" in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("size", "directory"),
+    [("full", "imagenette2"), ("320px", "imagenette2-320"), ("160px", "imagenette2-160")],
+)
+def test_imagenette_that_is_there_is_not_downloaded(
+    image_folder: MakeFolder,
+    no_network: Callable[[Exception], None],
+    size: str,
+    directory: str,
+) -> None:
+    no_network(AssertionError("a download was tried"))
+    root = image_folder(COUNTS, root=f"downloads/{directory}").parent
+    source = imagenette(str(root), size)
+    assert [len(split.names) for split in source.splits.values()] == [5, 2]
+
+
+def test_a_size_that_imagenette_lacks_is_named(
+    tmp_path: Path, no_network: Callable[[Exception], None]
+) -> None:
+    no_network(AssertionError("a download was tried"))
+    with pytest.raises(UsageError, match=r"data\.source\.size=320: .*320px"):
+        imagenette(str(tmp_path), "320")
+
+
+@pytest.fixture
+def cifar_there(monkeypatch: pytest.MonkeyPatch) -> dict[bool, Any]:
+    """Three training and two test images, as torchvision holds them."""
+    random = np.random.default_rng(0)
+    there = {
+        train: SimpleNamespace(
+            data=random.integers(256, size=(count, 32, 32, 3), dtype=np.uint8),
+            targets=labels,
+            classes=["airplane", "automobile"],
+        )
+        for train, count, labels in ((True, 3, [1, 0, 1]), (False, 2, [0, 1]))
+    }
+
+    def dataset(root: Path, train: bool = True, download: bool = False) -> Any:
+        assert not download
+        return there[train]
+
+    monkeypatch.setattr(torchvision.datasets, "CIFAR10", dataset)
+    return there
+
+
+def test_cifar10_is_read_as_it_is(tmp_path: Path, cifar_there: dict[bool, Any]) -> None:
+    source = cifar10(str(tmp_path))
+    assert source.classes == ("airplane", "automobile")
+    assert set(source.splits) == {"train", "val"}
+    for split, train in (("train", True), ("val", False)):
+        images = source.splits[split]
+        assert images.labels == cifar_there[train].targets
+        for i, expected in enumerate(cifar_there[train].data):
+            assert np.array_equal(np.asarray(images.open(i)), expected)
+    assert list(source.splits["val"].names) == ["test/0", "test/1"]
+
+
+def test_the_fingerprint_of_cifar10_follows_its_pixels(
+    tmp_path: Path, cifar_there: dict[bool, Any]
+) -> None:
+    before = cifar10(str(tmp_path)).fingerprint
+    assert cifar10(str(tmp_path)).fingerprint == before
+    cifar_there[False].data[1, 3, 4, 0] += 1
+    assert cifar10(str(tmp_path)).fingerprint != before

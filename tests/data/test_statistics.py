@@ -1,0 +1,94 @@
+"""The mean image (§3) and the principal components of RGB values (§5.1) are numpy's."""
+
+import pickle
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from alexnet_repro.data.statistics import Statistics, measure
+
+
+@pytest.fixture
+def images() -> npt.NDArray[np.uint8]:
+    """Correlated channels around different means."""
+    random = np.random.default_rng(0)
+    light = random.normal(size=(20, 9, 7, 1)) * (60, 45, 30)
+    noise = random.normal(size=(20, 9, 7, 3)) * (5, 10, 20)
+    pixels: npt.NDArray[np.uint8] = (light + noise + (120, 110, 90)).clip(0, 255).astype(np.uint8)
+    return pixels
+
+
+@pytest.fixture
+def statistics(images: npt.NDArray[np.uint8]) -> Statistics:
+    return measure(iter(images))
+
+
+def test_mean_image_is_the_mean_of_each_pixel(
+    images: npt.NDArray[np.uint8], statistics: Statistics
+) -> None:
+    assert statistics.mean_image.shape == (9, 7, 3)
+    np.testing.assert_allclose(statistics.mean_image, images.mean(axis=0), rtol=1e-12)
+
+
+def test_eigenvalues_are_those_of_the_covariance_of_pixels_0_to_1(
+    images: npt.NDArray[np.uint8], statistics: Statistics
+) -> None:
+    covariance = np.cov(images.reshape(-1, 3).T / 255, bias=True)
+    expected = np.linalg.eigvalsh(covariance)[::-1]
+    np.testing.assert_allclose(statistics.eigenvalues, expected, rtol=1e-10)
+    assert 0.01 < statistics.eigenvalues[0] < 0.25  # a variance of values between 0 and 1
+    assert (np.diff(statistics.eigenvalues) < 0).all()
+
+
+def test_eigenvectors_are_orthonormal_columns_that_diagonalize_the_covariance(
+    images: npt.NDArray[np.uint8], statistics: Statistics
+) -> None:
+    covariance = np.cov(images.reshape(-1, 3).T / 255, bias=True)
+    vectors = statistics.eigenvectors
+    np.testing.assert_allclose(vectors.T @ vectors, np.eye(3), atol=1e-12)
+    for j in range(3):
+        along = covariance @ vectors[:, j]
+        np.testing.assert_allclose(along, statistics.eigenvalues[j] * vectors[:, j], atol=1e-12)
+
+
+def test_the_first_component_is_the_light(statistics: Statistics) -> None:
+    light = np.array([60, 45, 30]) / np.linalg.norm([60, 45, 30])
+    assert abs(statistics.eigenvectors[:, 0] @ light) > 0.98
+
+
+def test_images_of_one_colour_have_no_variance() -> None:
+    found = measure(np.full((4, 5, 5, 3), 200, dtype=np.uint8))
+    assert (found.mean_image == 200).all()
+    assert (found.eigenvalues >= 0).all()
+    np.testing.assert_allclose(found.eigenvalues, 0, atol=1e-9)
+
+
+def test_a_saved_file_loads_identically(statistics: Statistics, tmp_path: Path) -> None:
+    statistics.save(tmp_path / "statistics.npz")
+    loaded = Statistics.load(tmp_path / "statistics.npz")
+    assert np.array_equal(loaded.mean_image, statistics.mean_image)
+    assert np.array_equal(loaded.eigenvalues, statistics.eigenvalues)
+    assert np.array_equal(loaded.eigenvectors, statistics.eigenvectors)
+
+
+def test_a_saved_file_holds_plain_arrays_only(statistics: Statistics, tmp_path: Path) -> None:
+    statistics.save(tmp_path / "statistics.npz")
+    with zipfile.ZipFile(tmp_path / "statistics.npz") as file:
+        headers = {name: file.read(name)[:100] for name in file.namelist()}
+    assert set(headers) == {"mean_image.npy", "eigenvalues.npy", "eigenvectors.npy"}
+    assert all(b"'descr': '<f8'" in header for header in headers.values())
+
+
+def test_a_file_with_pickles_is_not_loaded(tmp_path: Path) -> None:
+    objects = np.array([{"not": "numbers"}], dtype=object)
+    np.savez(tmp_path / "s.npz", mean_image=objects, eigenvalues=objects, eigenvectors=objects)
+    with pytest.raises((ValueError, pickle.UnpicklingError), match="allow_pickle"):
+        Statistics.load(tmp_path / "s.npz")
+
+
+def test_no_images_cannot_be_measured() -> None:
+    with pytest.raises(ValueError, match="no images to measure"):
+        measure(iter([]))

@@ -1,0 +1,253 @@
+"""Response normalization is the formula of §4.3, forward and backward, in every layout and type."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from torch import Tensor, nn
+
+from alexnet_repro.network.response_norm import ResponseNorm, WithinMapNorm
+
+Floats = npt.NDArray[np.float64]
+
+CONSTANTS = pytest.mark.parametrize(
+    ("maps", "n", "k", "alpha", "beta"),
+    [
+        (8, 5, 2.0, 1e-4, 0.75),
+        (12, 5, 2.0, 0.3, 0.75),
+        (12, 4, 1.0, 0.3, 0.75),
+        (10, 3, 0.5, 0.1, 0.5),
+        (6, 2, 2.0, 0.2, 1.0),
+        (6, 1, 1.0, 0.5, 0.6),
+        (4, 9, 2.0, 0.3, 0.75),  # a window wider than a column
+    ],
+)
+COLUMNS = pytest.mark.parametrize("columns", [1, 2])
+
+
+def formula(a: Floats, n: int, k: float, alpha: float, beta: float, columns: int) -> Floats:
+    """§4.3 by loops; N is the number of maps of one column. For even n as torch: n maps."""
+    b = np.empty_like(a)
+    size = a.shape[1] // columns
+    for image, y, x in np.ndindex(a.shape[0], *a.shape[2:]):
+        for column in range(columns):
+            values = a[image, column * size : (column + 1) * size, y, x]
+            for i in range(size):
+                first, last = max(0, i - n // 2), min(size - 1, i + (n - 1) // 2)
+                total = sum(values[j] ** 2 for j in range(first, last + 1))
+                b[image, column * size + i, y, x] = values[i] / (k + alpha * total) ** beta
+    return b
+
+
+@pytest.fixture
+def random() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+@CONSTANTS
+@COLUMNS
+def test_is_the_formula(
+    random: torch.Generator,
+    maps: int,
+    n: int,
+    k: float,
+    alpha: float,
+    beta: float,
+    columns: int,
+) -> None:
+    a = 5 * torch.randn(2, maps, 3, 2, dtype=torch.float64, generator=random)
+    norm = ResponseNorm(maps, n, k, alpha, beta, columns).double()
+    expected = formula(a.numpy(), n, k, alpha, beta, columns)
+    np.testing.assert_allclose(norm(a).numpy(), expected, rtol=2e-7)  # α is held in float32
+
+
+def test_defaults_are_the_constants_of_the_paper(random: torch.Generator) -> None:
+    a = 50 * torch.randn(1, 20, 2, 2, dtype=torch.float64, generator=random)
+    expected = formula(a.numpy(), n=5, k=2, alpha=1e-4, beta=0.75, columns=1)
+    np.testing.assert_allclose(ResponseNorm(20)(a).numpy(), expected, rtol=1e-7)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 8])
+@pytest.mark.parametrize("beta", [0.75, 0.6])
+def test_with_alpha_divided_by_n_equals_torch(random: torch.Generator, n: int, beta: float) -> None:
+    a = 5 * torch.randn(2, 16, 4, 4, dtype=torch.float64, generator=random)
+    ours = ResponseNorm(16, n, k=1.5, alpha=0.3, beta=beta, divide_alpha_by_n=True)
+    theirs = nn.LocalResponseNorm(n, alpha=0.3, beta=beta, k=1.5)
+    torch.testing.assert_close(ours(a), theirs(a), rtol=1e-7, atol=1e-12)
+
+
+def test_without_the_division_it_does_not_equal_torch(random: torch.Generator) -> None:
+    a = 5 * torch.randn(2, 16, 4, 4, generator=random)
+    ours, theirs = ResponseNorm(16, alpha=0.3), nn.LocalResponseNorm(5, alpha=0.3, k=2.0)
+    assert (ours(a) - theirs(a)).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 6])
+@COLUMNS
+@pytest.mark.parametrize("beta", [0.75, 0.6])
+def test_backward_is_the_derivative(
+    random: torch.Generator, n: int, columns: int, beta: float
+) -> None:
+    # For even n the window is not symmetric and the way back needs its transpose.
+    norm = ResponseNorm(8, n, k=1.0, alpha=0.3, beta=beta, columns=columns).double()
+    a = torch.randn(2, 8, 2, 3, dtype=torch.float64, generator=random).requires_grad_()
+    assert torch.autograd.gradcheck(norm, (a,))
+
+
+@pytest.mark.parametrize("n", [4, 5])
+def test_windows_never_cross_columns(random: torch.Generator, n: int) -> None:
+    norm = ResponseNorm(12, n, alpha=0.3, columns=2)
+    a = torch.randn(1, 12, 3, 3, generator=random)
+    changed = a.clone()
+    changed[:, 6:] += 1
+    assert torch.equal(norm(a)[:, :6], norm(changed)[:, :6])
+    # The same maps in one column do reach across.
+    joined = ResponseNorm(12, n, alpha=0.3)
+    assert not torch.equal(joined(a)[:, :6], joined(changed)[:, :6])
+
+
+@pytest.mark.parametrize("n", [4, 5])
+def test_gradients_never_cross_columns(random: torch.Generator, n: int) -> None:
+    a = torch.randn(1, 12, 3, 3, generator=random).requires_grad_()
+    ResponseNorm(12, n, alpha=0.3, columns=2)(a)[:, 6:].square().sum().backward()
+    assert a.grad is not None
+    assert not a.grad[:, :6].any()
+    assert a.grad[:, 6:].all()
+
+
+def test_two_columns_equal_two_norms(random: torch.Generator) -> None:
+    a = torch.randn(2, 12, 3, 3, generator=random)
+    separate = [ResponseNorm(6, alpha=0.3)(half) for half in a.chunk(2, dim=1)]
+    torch.testing.assert_close(
+        ResponseNorm(12, alpha=0.3, columns=2)(a), torch.cat(separate, dim=1)
+    )
+
+
+@contextmanager
+def saved_for_backward() -> Iterator[list[Tensor]]:
+    saved: list[Tensor] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        saved.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        yield saved
+
+
+def test_saves_no_more_than_input_and_scale(random: torch.Generator) -> None:
+    a = torch.randn(2, 96, 13, 13, generator=random).requires_grad_()
+    norm = ResponseNorm(96, columns=2)
+    with saved_for_backward() as saved:
+        norm(a)
+    window = norm.window.nbytes
+    assert window < a.nbytes / 3
+    assert sum(tensor.nbytes for tensor in saved) <= 2 * a.nbytes + window
+
+
+def test_plain_torch_operations_save_more(random: torch.Generator) -> None:
+    a = torch.randn(2, 96, 13, 13, generator=random).requires_grad_()
+    with saved_for_backward() as saved:
+        nn.LocalResponseNorm(5)(a)
+    assert sum(tensor.nbytes for tensor in saved) > 3 * a.nbytes
+
+
+def test_the_input_is_left_as_it_is(random: torch.Generator) -> None:
+    a = torch.randn(2, 8, 3, 3, generator=random)
+    before = a.clone()
+    ResponseNorm(8)(a)
+    assert torch.equal(a, before)
+
+
+@COLUMNS
+def test_channels_last_stays_channels_last_and_agrees(
+    random: torch.Generator, columns: int
+) -> None:
+    norm = ResponseNorm(16, alpha=0.3, columns=columns)
+    a = torch.randn(2, 16, 7, 5, generator=random)
+    results = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        x = a.clone(memory_format=layout).requires_grad_()
+        y = norm(x)
+        assert y.is_contiguous(memory_format=layout)
+        y.square().sum().backward()
+        assert x.grad is not None
+        results.append((y, x.grad))
+    torch.testing.assert_close(results[0], results[1])
+
+
+@COLUMNS
+def test_bfloat16_agrees_within_its_rounding(random: torch.Generator, columns: int) -> None:
+    a = (5 * torch.randn(2, 16, 7, 5, generator=random)).bfloat16()
+    norm = ResponseNorm(16, alpha=0.1, columns=columns)
+    exact = formula(a.double().numpy(), n=5, k=2, alpha=0.1, beta=0.75, columns=columns)
+    found = norm(a)
+    assert found.dtype == torch.bfloat16
+    # Square, α, sum, two roots and two products: each is rounded by at most 2⁻⁸.
+    np.testing.assert_allclose(found.double().numpy(), exact, rtol=7 * 2**-8)
+
+
+def test_autocast_normalizes_in_its_type(random: torch.Generator) -> None:
+    a = torch.randn(2, 16, 7, 5, generator=random).requires_grad_()
+    norm = ResponseNorm(16, alpha=0.3)
+    with torch.autocast("cpu", torch.bfloat16):
+        b = norm(a)
+    assert b.dtype == torch.bfloat16
+    b.float().sum().backward()
+    assert a.grad is not None
+    assert a.grad.dtype == torch.float32
+
+
+def test_zeros_stay_zeros() -> None:
+    a = torch.zeros(1, 8, 2, 2, requires_grad=True)
+    b = ResponseNorm(8)(a)
+    b.sum().backward()
+    assert not b.any()
+    assert a.grad is not None
+    torch.testing.assert_close(a.grad, torch.full_like(a, 2**-0.75))
+
+
+def test_has_nothing_to_store() -> None:
+    norm = ResponseNorm(8)
+    assert not norm.state_dict()
+    assert not list(norm.parameters())
+
+
+def test_maps_that_do_not_split_into_columns_are_refused() -> None:
+    with pytest.raises(ValueError, match="7 maps cannot be split into 2 equal columns"):
+        ResponseNorm(7, columns=2)
+
+
+# The 2012 program's second norm
+
+
+@pytest.mark.parametrize(("size", "scale", "beta"), [(5, 0.001, 0.75), (3, 0.4, 0.5)])
+def test_within_map_norm_is_its_formula(
+    random: torch.Generator, size: int, scale: float, beta: float
+) -> None:
+    a = (20 * torch.randn(1, 2, 7, 6, dtype=torch.float64, generator=random)).numpy()
+    expected = np.empty_like(a)
+    reach = size // 2
+    for image, m, y, x in np.ndindex(a.shape):
+        top, left = max(0, y - reach), max(0, x - reach)
+        square = a[image, m, top : y + reach + 1, left : x + reach + 1]
+        denominator = 1 + scale / size**2 * (square**2).sum()
+        expected[image, m, y, x] = a[image, m, y, x] / denominator**beta
+    found = WithinMapNorm(size, scale, beta)(torch.from_numpy(a))
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-12)
+
+
+def test_within_map_norm_defaults_are_those_of_the_2012_program() -> None:
+    # A constant map: inside, all 25 squares of the neighbourhood count.
+    a = torch.full((1, 1, 9, 9), 30.0, dtype=torch.float64)
+    found = WithinMapNorm()(a)
+    assert found[0, 0, 4, 4].item() == pytest.approx(30 / (1 + 0.001 / 25 * 25 * 900) ** 0.75)
+    assert found[0, 0, 0, 0].item() == pytest.approx(30 / (1 + 0.001 / 25 * 9 * 900) ** 0.75)
+
+
+def test_within_map_norm_has_the_right_derivative(random: torch.Generator) -> None:
+    a = torch.randn(1, 2, 4, 4, dtype=torch.float64, generator=random).requires_grad_()
+    assert torch.autograd.gradcheck(WithinMapNorm(3, 0.4, 0.75), (a,))
