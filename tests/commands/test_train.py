@@ -60,7 +60,8 @@ def test_a_run_leaves_result_curve_configuration_and_checkpoints(
     assert [row["epoch"] for row in curve(run)] == ["1", "2"]
     assert [row["step"] for row in curve(run)] == ["3", "6"]
     assert (run / "metrics" / "version_0" / "metrics.csv").is_file()
-    started = json.loads((run / "run.json").read_text())
+    (started,) = json.loads((run / "run.json").read_text())
+    assert result["resumed_from"] == []
     assert started["command"] == result["command"]
     assert {"commit", "packages", "machine", "date"} <= started.keys()
     assert "batch_size: 8" in (run / "config.yaml").read_text()
@@ -108,6 +109,10 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(train_tiny: Train, tmp_pat
         [row[c] for c in compared] for row in curve(whole)
     ]
     assert [float(row["lr"]) for row in curve(whole)] == pytest.approx([0.01, 0.01, 0.001])
+    first, second = json.loads((parts / "run.json").read_text())
+    assert "schedule.epochs=2" in first["command"]
+    assert "resume=last" in second["command"]
+    assert json.loads((parts / "result.json").read_text())["resumed_from"] == [first]
     resumed, uninterrupted = weights(parts), weights(whole)
     assert resumed.keys() == uninterrupted.keys()
     for name, tensor in uninterrupted.items():

@@ -1,5 +1,6 @@
 """One training run: compose the objects, train, test, write the record."""
 
+import json
 import logging
 import time
 import warnings
@@ -69,10 +70,9 @@ def train(values: dict[str, Any]) -> dict[str, Any]:
     """
     quieten_libraries()
     check_accelerator(values["trainer"]["accelerator"])
-    directory = Path(HydraConfig.get().runtime.output_dir)
     resume = values["resume"] and checkpoint_to_resume(values["resume"], values["run_name"])
-    write_text(directory / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(values)))
-    write_json(directory / "run.json", provenance())
+    directory = Path(HydraConfig.get().runtime.output_dir)
+    processes = begin(directory, values)
     L.seed_everything(values["seed"], workers=True, verbose=False)
 
     data: ImageDataModule = instantiate(
@@ -82,8 +82,55 @@ def train(values: dict[str, Any]) -> dict[str, Any]:
     classes = number_of_classes(values, data)
     network = instantiate(values["model"] | {"num_classes": classes})
     module = ImageClassifier(network, classes, instantiate(values["optimizer"]), values["seed"])
-
     curve = Curve(directory)
+    trainer = make_trainer(values, directory, curve)
+
+    images = len(data.store.splits["train"])
+    log.info("%s on %s: %d training images", values["run_name"], data.dataset_name, images)
+    log.info("writing to %s", directory)
+    started = time.perf_counter()
+    try:
+        trainer.fit(module, data, ckpt_path=resume or None, weights_only=True)
+        (metrics,) = trainer.test(module, data, verbose=False)
+    finally:
+        finish()
+    tested = min(
+        len(data.store.splits[data.test_split]), sum(trainer.num_test_batches) * data.batch_size
+    )
+    record = {
+        "format": FORMAT,
+        "experiment": values["run_name"],
+        "seed": values["seed"],
+        **processes[-1],
+        "resumed_from": processes[:-1],
+        "wall_seconds": round(time.perf_counter() - started, 1),
+        **measured(data, metrics, int(tested)),
+        **learned(curve),
+        # Loggers do not change what is measured, and hold paths of this machine.
+        "config": {key: value for key, value in values.items() if key != "logger"},
+    }
+    write_json(directory / "result.json", record)
+    log.info("%s", result_line(record))
+    log.info("Everything is in %s", directory)
+    return record
+
+
+def begin(directory: Path, values: dict[str, Any]) -> list[dict[str, Any]]:
+    """Write down, before anything slow starts, what this process is about to do.
+
+    Returns:
+        The provenance of every process of this run, the present one last: ``run.json``.
+    """
+    path = directory / "run.json"
+    processes = json.loads(path.read_text()) if path.is_file() else []
+    processes.append(provenance())
+    write_json(path, processes)
+    write_text(directory / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(values)))
+    return list(processes)
+
+
+def make_trainer(values: dict[str, Any], directory: Path, curve: Curve) -> L.Trainer:
+    """The Trainer of ``values``, with the callbacks and loggers of a run."""
     trainer: L.Trainer = instantiate(
         values["trainer"],
         callbacks=[
@@ -99,31 +146,10 @@ def train(values: dict[str, Any]) -> dict[str, Any]:
         use_distributed_sampler=False,
         enable_model_summary=False,
     )
-    log.info(
-        "%s on %s: %d training images of %d classes; writing to %s",
-        values["run_name"],
-        data.dataset_name,
-        len(data.store.splits["train"]),
-        classes,
-        directory,
-    )
     for logger in trainer.loggers:
         if not isinstance(logger, CSVLogger):
             logger.log_hyperparams(values)
-    started = time.perf_counter()
-    try:
-        trainer.fit(module, data, ckpt_path=resume or None, weights_only=True)
-        metrics = trainer.test(module, data, verbose=False)[0]
-    finally:
-        finish()
-    images = min(
-        len(data.store.splits[data.test_split]), sum(trainer.num_test_batches) * data.batch_size
-    )
-    record = result_record(values, data, curve, metrics, int(images))
-    record["wall_seconds"] = round(time.perf_counter() - started, 1)
-    write_json(directory / "result.json", record)
-    log.info("%s\nEverything is in %s", result_line(record), directory)
-    return record
+    return trainer
 
 
 def checkpoints(directory: Path) -> list[Callback]:
@@ -159,14 +185,8 @@ def number_of_classes(values: dict[str, Any], data: ImageDataModule) -> int:
     return found
 
 
-def result_record(
-    values: dict[str, Any],
-    data: ImageDataModule,
-    curve: Curve,
-    metrics: Mapping[str, float],
-    images: int,
-) -> dict[str, Any]:
-    """What was measured on ``images`` images, by which command. Errors are percent."""
+def measured(data: ImageDataModule, metrics: Mapping[str, float], images: int) -> dict[str, Any]:
+    """The test errors in percent on ``images`` images, with the chance level and the data."""
     errors: dict[str, dict[str, Any]] = {}
     for crops, stage in (("centre", "test"), ("ten", "ten_crop")):
         errors[crops] = {"negative_log_likelihood": metrics[f"{stage}/loss"]}
@@ -175,10 +195,6 @@ def result_record(
             errors[crops][top] = error
             errors[crops][f"{top}_interval"] = error_interval(error, images)
     return {
-        "format": FORMAT,
-        "experiment": values["run_name"],
-        "seed": values["seed"],
-        **provenance(),
         "dataset": {
             "name": data.dataset_name,
             "store": data.store.directory.name,
@@ -189,11 +205,15 @@ def result_record(
         "images": images,
         "errors": errors,
         "chance": chance_error(len(data.classes)),
+    }
+
+
+def learned(curve: Curve) -> dict[str, Any]:
+    """The learning curve and its length."""
+    return {
         "epochs": len(curve.rows),
         "train_seconds": curve.rows[-1]["seconds"] if curve.rows else 0,
         "curve": curve.rows,
-        # Loggers do not change what is measured, and hold paths of this machine.
-        "config": {key: value for key, value in values.items() if key != "logger"},
     }
 
 
