@@ -30,11 +30,13 @@ class Source:
     """A labelled set of images.
 
     ``fingerprint`` changes when the images may have changed; it keys what is made from them.
+    ``words`` say what a class is, where its name (a WordNet id) does not.
     """
 
     classes: tuple[str, ...]
     splits: dict[str, Split]
     fingerprint: str
+    words: tuple[str, ...] | None = None
 
 
 def folder(root: str) -> Source:

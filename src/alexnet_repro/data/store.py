@@ -159,6 +159,7 @@ def _write(source: Source, image_size: int, directory: Path) -> None:
         "format": FORMAT,
         "image_size": image_size,
         "classes": source.classes,
+        "words": source.words,
         "splits": {split: len(images.names) for split, images in source.splits.items()},
     }
     (directory / "manifest.json").write_text(json.dumps(manifest, indent=1))

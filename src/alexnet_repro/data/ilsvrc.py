@@ -1,0 +1,278 @@
+"""ILSVRC as it is distributed: nested tar archives and a development kit, read in place.
+
+The challenge numbers its classes by ``ILSVRC…_ID``, and the validation and test ground truth are
+lists of those numbers. Labels here are positions among the sorted WordNet ids, as in a folder tree
+of the same classes; the two orders differ, so the ground truth is mapped number → WordNet id →
+label.
+"""
+
+import hashlib
+import io
+import logging
+import re
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import scipy.io
+from PIL import Image
+
+from alexnet_repro.data.sources import Source, Split
+from alexnet_repro.errors import UsageError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Release:
+    """The files of one year's challenge and the numbers of images published for it."""
+
+    year: int
+    devkit: str
+    meta: str
+    ground_truth: dict[str, str]
+    archives: dict[str, str]
+    images: dict[str, int]
+
+
+RELEASES = {
+    2010: Release(
+        year=2010,
+        devkit="ILSVRC2010_devkit-1.0.tar.gz",
+        meta="data/meta.mat",
+        ground_truth={
+            "val": "ILSVRC2010_validation_ground_truth.txt",
+            "test": "ILSVRC2010_test_ground_truth.txt",
+        },
+        archives={
+            "train": "ILSVRC2010_images_train.tar",
+            "val": "ILSVRC2010_images_val.tar",
+            "test": "ILSVRC2010_images_test.tar",
+        },
+        images={"train": 1_261_406, "val": 50_000, "test": 150_000},
+    ),
+    2012: Release(
+        year=2012,
+        devkit="ILSVRC2012_devkit_t12.tar.gz",
+        meta="data/meta.mat",
+        ground_truth={"val": "ILSVRC2012_validation_ground_truth.txt"},
+        archives={"train": "ILSVRC2012_img_train.tar", "val": "ILSVRC2012_img_val.tar"},
+        images={"train": 1_281_167, "val": 50_000},
+    ),
+}
+PATCHES = "patch_images.tar"
+"""Replacements for damaged images of ILSVRC-2010, under the names of those they replace."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """An image inside an archive: the bytes from ``offset`` on."""
+
+    name: str
+    archive: Path
+    offset: int
+    size: int
+
+    def open(self) -> Image.Image:
+        with self.archive.open("rb") as file:
+            file.seek(self.offset)
+            return Image.open(io.BytesIO(file.read(self.size)))
+
+
+Labelled = list[tuple[Member, int]]
+
+
+@dataclass(frozen=True)
+class Synset:
+    """A class of the challenge: its number there, its WordNet id and its words."""
+
+    number: int
+    wnid: str
+    words: str
+
+
+def imagenet(root: str, year: int) -> Source:
+    """The images of a challenge, read from its archives in ``root`` without unpacking them.
+
+    Expects the development kit and the archives under the names they are distributed with
+    (``RELEASES``). Training images come as one tar of a tar per class, or as those class tars
+    beside each other in ``root`` or ``root/train``. The test images of 2010 are used if their
+    archive is there.
+
+    Raises:
+        UsageError: naming the file that is missing, damaged, or of another year.
+    """
+    release, top = RELEASES[year], Path(root).expanduser()
+    synsets, truth = _development_kit(release, top)
+    classes = tuple(sorted(synset.wnid for synset in synsets))
+    label_of_wnid = {wnid: label for label, wnid in enumerate(classes)}
+    label_of_number = {synset.number: label_of_wnid[synset.wnid] for synset in synsets}
+    splits = {"train": _training(release, top, label_of_wnid)}
+    for split, numbers in truth.items():
+        members = _in_order(_existing(top / release.archives[split]), numbers)
+        labels = [label_of_number[number] for number in numbers]
+        splits[split] = list(zip(members, labels, strict=True))
+    if (top / PATCHES).is_file():
+        patches = {Path(member.name).name: member for member in _members(top / PATCHES)}
+        splits = {
+            split: [(patches.get(Path(m.name).name, m), label) for m, label in images]
+            for split, images in splits.items()
+        }
+    for split, images in splits.items():
+        published = release.images[split]
+        if len(images) != published:
+            log.warning("ILSVRC-%d %s: %d of %d images", year, split, len(images), published)
+    words = {synset.wnid: synset.words for synset in synsets}
+    return Source(
+        classes=classes,
+        splits={split: _split(images) for split, images in splits.items()},
+        fingerprint=_fingerprint(splits),
+        words=tuple(words[wnid] for wnid in classes),
+    )
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise UsageError(f"data.source.root={path.parent}: there is no {path.name}")
+    return path
+
+
+def _development_kit(release: Release, top: Path) -> tuple[list[Synset], dict[str, list[int]]]:
+    """The classes, and the ground truth of every split as numbers of classes."""
+    path = _existing(top / release.devkit)
+    contents: dict[str, bytes] = {}
+    try:
+        with tarfile.open(path, "r:gz") as archive:
+            for info in archive:
+                name = Path(info.name).name
+                if info.isfile() and name in ("meta.mat", *release.ground_truth.values()):
+                    file = archive.extractfile(info)
+                    assert file is not None
+                    contents[name] = file.read()
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise UsageError(f"{path}: damaged ({error})") from error
+    for name in release.ground_truth.values():
+        if name not in contents and (top / name).is_file():
+            contents[name] = (top / name).read_bytes()
+    if "meta.mat" not in contents:
+        raise UsageError(f"{path}: holds no {release.meta}")
+    truth = {}
+    for split, name in release.ground_truth.items():
+        if split == "val" or (top / release.archives[split]).is_file():
+            if name not in contents:
+                raise UsageError(f"{path}: holds no {name}; put that file beside it")
+            truth[split] = [int(line) for line in contents[name].split()]
+    return _synsets(contents["meta.mat"], release, path), truth
+
+
+def _synsets(meta: bytes, release: Release, path: Path) -> list[Synset]:
+    """The synsets of ``meta.mat`` that are classes: those without children among them."""
+    try:
+        table = scipy.io.loadmat(io.BytesIO(meta), squeeze_me=True)["synsets"]
+        key = next(name for name in table.dtype.names if re.fullmatch(r"ILSVRC\d{4}_ID", name))
+        synsets = [
+            Synset(int(row[key]), str(row["WNID"]), str(row["words"]))
+            for row in table
+            if int(row["num_children"]) == 0
+        ]
+    except (ValueError, KeyError, StopIteration, TypeError) as error:
+        raise UsageError(f"{path}: {release.meta} cannot be read ({error})") from error
+    if key != f"ILSVRC{release.year}_ID":
+        raise UsageError(f"{path}: its classes are numbered by {key}, not those of {release.year}")
+    return synsets
+
+
+def _training(release: Release, top: Path, label_of_wnid: dict[str, int]) -> Labelled:
+    images = []
+    found = set()
+    for wnid, member in _training_members(release, top):
+        if wnid not in label_of_wnid:
+            raise UsageError(
+                f"{member.archive}: class {wnid} is none of ILSVRC-{release.year}: "
+                "archive and development kit are of different years"
+            )
+        found.add(wnid)
+        images.append((member, label_of_wnid[wnid]))
+    missing = label_of_wnid.keys() - found
+    if missing:
+        raise UsageError(
+            f"{top}: {len(missing)} classes have no training images, {min(missing)} the first"
+        )
+    return images
+
+
+def _training_members(release: Release, top: Path) -> Iterator[tuple[str, Member]]:
+    """Class and place of every training image, classes and images in the archives' order."""
+    whole = top / release.archives["train"]
+    if whole.is_file():
+        with _opened(whole) as outer:
+            for info in outer:
+                file = outer.extractfile(info) if info.name.endswith(".tar") else None
+                if file is not None:
+                    with _opened(whole, file) as inner:
+                        for image in inner:
+                            if image.isfile():
+                                offset = info.offset_data + image.offset_data
+                                member = Member(image.name, whole, offset, image.size)
+                                yield Path(info.name).stem, member
+        return
+    separate = sorted([*top.glob("n[0-9]*.tar"), *top.glob("train/n[0-9]*.tar")])
+    if not separate:
+        raise UsageError(
+            f"data.source.root={top}: there is neither {whole.name} nor a tar per class"
+        )
+    for path in separate:
+        for member in _members(path):
+            yield path.stem, member
+
+
+def _members(path: Path) -> Iterator[Member]:
+    with _opened(path) as archive:
+        for info in archive:
+            if info.isfile():
+                yield Member(info.name, path, info.offset_data, info.size)
+
+
+@contextmanager
+def _opened(path: Path, file: IO[bytes] | None = None) -> Iterator[tarfile.TarFile]:
+    """An uncompressed tar, at ``path`` or inside it as ``file``; its errors name ``path``."""
+    try:
+        with tarfile.open(path if file is None else None, mode="r:", fileobj=file) as archive:
+            yield archive
+    except (tarfile.TarError, EOFError) as error:
+        raise UsageError(f"{path}: damaged or incomplete archive ({error})") from error
+
+
+def _in_order(path: Path, numbers: list[int]) -> list[Member]:
+    """The images of a flat archive, ordered as the ground truth is: by the number in their name."""
+    numbered = {}
+    for member in _members(path):
+        found = re.search(r"_(\d{8})\.\w+$", member.name)
+        if found is None:
+            raise UsageError(f"{path}: {member.name} has no image number in its name")
+        numbered[int(found.group(1))] = member
+    if sorted(numbered) != list(range(1, len(numbers) + 1)):
+        raise UsageError(
+            f"{path}: {len(numbered)} images, but the ground truth is for 1 to {len(numbers)}"
+        )
+    return [numbered[number] for number in sorted(numbered)]
+
+
+def _split(images: Labelled) -> Split:
+    return Split(
+        names=[member.name for member, _ in images],
+        labels=[label for _, label in images],
+        open=lambda i: images[i][0].open(),
+    )
+
+
+def _fingerprint(splits: dict[str, Labelled]) -> str:
+    digest = hashlib.sha256()
+    for split, images in splits.items():
+        for member, label in images:
+            place = (split, label, member.name, member.archive.name, member.offset, member.size)
+            digest.update(repr(place).encode())
+    return digest.hexdigest()

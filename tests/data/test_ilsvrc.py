@@ -1,0 +1,238 @@
+"""Archives in the layout of the challenge, whose numbering is not the order of the WordNet ids."""
+
+import io
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+from PIL import Image
+
+from alexnet_repro.data.ilsvrc import RELEASES, imagenet
+from alexnet_repro.data.sources import Source
+from alexnet_repro.errors import UsageError
+
+# The challenge's number, the WordNet id, its words, and the colour in which this test paints it.
+SYNSETS = [
+    (1, "n03000000", "teapot", (200, 30, 30)),
+    (2, "n01000000", "goldfish, Carassius auratus", (30, 200, 30)),
+    (3, "n02000000", "tabby, tabby cat", (30, 30, 200)),
+]
+INNER_NODE = (4, "n00000001", "entity", (0, 0, 0))
+SORTED = ("n01000000", "n02000000", "n03000000")
+COLOUR = {wnid: colour for _, wnid, _, colour in SYNSETS}
+VALIDATION = [3, 1, 2, 2, 3]
+TEST = [2, 2, 1]
+
+
+def jpeg(wnid: str, size: tuple[int, int] = (40, 30)) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", size, COLOUR[wnid]).save(buffer, "JPEG", quality=95)
+    return buffer.getvalue()
+
+
+def tar(files: dict[str, bytes], mode: str = "w") -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode=mode) as archive:  # type: ignore[call-overload]
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def meta(year: int) -> bytes:
+    """``meta.mat`` with the fields of the development kits."""
+    fields = [f"ILSVRC{year}_ID", "WNID", "words", "gloss", "num_children", "children"]
+    fields += ["wordnet_height", "num_train_images"]
+    table = np.zeros(len(SYNSETS) + 1, dtype=[(name, object) for name in fields])
+    for row, (number, wnid, words, _) in zip(table, [*SYNSETS, INNER_NODE], strict=True):
+        children = [1, 2, 3] if wnid == INNER_NODE[1] else []
+        values = (number, wnid, words, "a thing", len(children), children, int(bool(children)), 2)
+        for name, value in zip(fields, values, strict=True):
+            row[name] = value
+    buffer = io.BytesIO()
+    scipy.io.savemat(buffer, {"synsets": table})
+    return buffer.getvalue()
+
+
+def class_tars() -> dict[str, bytes]:
+    return {
+        f"{wnid}.tar": tar({f"{wnid}_{i}.JPEG": jpeg(wnid) for i in (7, 10)})
+        for _, wnid, _, _ in SYNSETS
+    }
+
+
+def flat(prefix: str, truth: list[int]) -> dict[str, bytes]:
+    wnid_of = {number: wnid for number, wnid, _, _ in SYNSETS}
+    names = {f"{prefix}_{i:08d}.JPEG": jpeg(wnid_of[n]) for i, n in enumerate(truth, start=1)}
+    # An archive need not be in the order of the numbers.
+    return dict(reversed(names.items()))
+
+
+def lines(numbers: list[int]) -> bytes:
+    return "".join(f"{number}\n" for number in numbers).encode()
+
+
+@pytest.fixture
+def distributed(tmp_path: Path) -> Callable[[int], Path]:
+    """Writes the archives of a year and returns their folder."""
+
+    def write(year: int) -> Path:
+        release = RELEASES[year]
+        top = tmp_path / str(year)
+        top.mkdir()
+        kit = {"data/meta.mat": meta(year)}
+        kit[f"data/{release.ground_truth['val']}"] = lines(VALIDATION)
+        folder = release.devkit.removesuffix(".tar.gz")
+        kit = {f"{folder}/{name}": content for name, content in kit.items()}
+        (top / release.devkit).write_bytes(tar(kit, "w:gz"))
+        (top / release.archives["train"]).write_bytes(tar(class_tars()))
+        val = flat(f"ILSVRC{year}_val", VALIDATION)
+        if year == 2010:
+            val = {f"val/{name}": content for name, content in val.items()}
+            test = {f"test/{n}": c for n, c in flat("ILSVRC2010_test", TEST).items()}
+            (top / release.archives["test"]).write_bytes(tar(test))
+            (top / release.ground_truth["test"]).write_bytes(lines(TEST))
+        (top / release.archives["val"]).write_bytes(tar(val))
+        return top
+
+    return write
+
+
+def painted(source: Source, split: str) -> list[str]:
+    """The WordNet id that each image of a split shows, by its colour."""
+    shown = []
+    for i in range(len(source.splits[split].names)):
+        with source.splits[split].open(i) as image:
+            colour = np.asarray(image.convert("RGB"), dtype=float).mean(axis=(0, 1))
+        distance = {w: np.abs(colour - c).sum() for w, c in COLOUR.items()}
+        shown.append(min(distance, key=lambda wnid: distance[wnid]))
+    return shown
+
+
+@pytest.mark.parametrize("year", [2010, 2012])
+def test_every_image_gets_the_label_of_what_it_shows(
+    distributed: Callable[[int], Path], year: int
+) -> None:
+    source = imagenet(str(distributed(year)), year)
+    assert source.classes == SORTED
+    assert source.words is not None
+    assert source.words[0] == "goldfish, Carassius auratus"
+    for split, count in {"train": 6, "val": 5, **({"test": 3} if year == 2010 else {})}.items():
+        labels = source.splits[split].labels
+        assert len(labels) == count
+        assert [source.classes[label] for label in labels] == painted(source, split)
+
+
+def test_validation_ground_truth_is_numbers_of_the_challenge_not_sorted_positions(
+    distributed: Callable[[int], Path],
+) -> None:
+    source = imagenet(str(distributed(2012)), 2012)
+    naive = [number - 1 for number in VALIDATION]
+    assert list(source.splits["val"].labels) != naive
+    assert list(source.splits["val"].labels) == [1, 2, 0, 0, 1]
+
+
+def test_class_tars_beside_each_other_are_the_same_as_one_tar_of_them(
+    distributed: Callable[[int], Path],
+) -> None:
+    top = distributed(2012)
+    whole = imagenet(str(top), 2012)
+    (top / RELEASES[2012].archives["train"]).unlink()
+    (top / "train").mkdir()
+    for name, content in class_tars().items():
+        (top / "train" / name).write_bytes(content)
+    separate = imagenet(str(top), 2012)
+    assert set(separate.splits["train"].names) == set(whole.splits["train"].names)
+    labels = separate.splits["train"].labels
+    assert [SORTED[label] for label in labels] == painted(separate, "train")
+
+
+def test_patch_images_replace_those_of_the_same_name(distributed: Callable[[int], Path]) -> None:
+    top = distributed(2010)
+    patch = {"patch_images/train/n02000000_7.JPEG": jpeg("n02000000", size=(64, 64))}
+    (top / "patch_images.tar").write_bytes(tar(patch))
+    train = imagenet(str(top), 2010).splits["train"]
+    sizes = {Path(name).name: train.open(i).size for i, name in enumerate(train.names)}
+    assert sizes.pop("n02000000_7.JPEG") == (64, 64)
+    assert set(sizes.values()) == {(40, 30)}
+
+
+def test_a_difference_from_the_published_counts_is_said(
+    distributed: Callable[[int], Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    imagenet(str(distributed(2012)), 2012)
+    assert "ILSVRC-2012 train: 6 of 1281167 images" in caplog.text
+    assert "ILSVRC-2012 val: 5 of 50000 images" in caplog.text
+
+
+def test_an_archive_of_another_year_is_refused(distributed: Callable[[int], Path]) -> None:
+    of_2010, of_2012 = distributed(2010), distributed(2012)
+    kit_2010 = (of_2010 / RELEASES[2010].devkit).read_bytes()
+    (of_2012 / RELEASES[2012].devkit).write_bytes(_renamed_truth(kit_2010))
+    with pytest.raises(UsageError, match="numbered by ILSVRC2010_ID, not those of 2012"):
+        imagenet(str(of_2012), 2012)
+
+
+def _renamed_truth(kit: bytes) -> bytes:
+    """The same development kit with its ground truth under the name of 2012."""
+    with tarfile.open(fileobj=io.BytesIO(kit)) as archive:
+        files = {m.name: archive.extractfile(m).read() for m in archive}  # type: ignore[union-attr]
+    return tar({n.replace("ILSVRC2010_val", "ILSVRC2012_val"): c for n, c in files.items()}, "w:gz")
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("ILSVRC2012_devkit_t12.tar.gz", "there is no ILSVRC2012_devkit_t12.tar.gz"),
+        ("ILSVRC2012_img_train.tar", "neither ILSVRC2012_img_train.tar nor a tar per class"),
+        ("ILSVRC2012_img_val.tar", "there is no ILSVRC2012_img_val.tar"),
+    ],
+)
+def test_a_missing_file_is_named(
+    distributed: Callable[[int], Path], file: str, message: str
+) -> None:
+    top = distributed(2012)
+    (top / file).unlink()
+    with pytest.raises(UsageError, match=message):
+        imagenet(str(top), 2012)
+
+
+@pytest.mark.parametrize(
+    "file", ["ILSVRC2012_devkit_t12.tar.gz", "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"]
+)
+def test_a_truncated_archive_is_named(distributed: Callable[[int], Path], file: str) -> None:
+    path = distributed(2012) / file
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
+    with pytest.raises(UsageError) as refused:
+        imagenet(str(path.parent), 2012)
+    assert str(path) in str(refused.value)
+
+
+def test_validation_images_without_ground_truth_are_refused(
+    distributed: Callable[[int], Path],
+) -> None:
+    top = distributed(2012)
+    one_more = flat("ILSVRC2012_val", [*VALIDATION, 1])
+    (top / RELEASES[2012].archives["val"]).write_bytes(tar(one_more))
+    with pytest.raises(UsageError, match="6 images, but the ground truth is for 1 to 5"):
+        imagenet(str(top), 2012)
+
+
+def test_a_class_of_another_challenge_is_refused(distributed: Callable[[int], Path]) -> None:
+    top = distributed(2012)
+    foreign = class_tars() | {"n09999999.tar": tar({"n09999999_1.JPEG": jpeg("n01000000")})}
+    (top / RELEASES[2012].archives["train"]).write_bytes(tar(foreign))
+    with pytest.raises(UsageError, match="class n09999999 is none of ILSVRC-2012"):
+        imagenet(str(top), 2012)
+
+
+def test_a_class_without_training_images_is_named(distributed: Callable[[int], Path]) -> None:
+    top = distributed(2012)
+    fewer = {name: content for name, content in class_tars().items() if "n02" not in name}
+    (top / RELEASES[2012].archives["train"]).write_bytes(tar(fewer))
+    with pytest.raises(UsageError, match="1 classes have no training images, n02000000 the first"):
+        imagenet(str(top), 2012)
