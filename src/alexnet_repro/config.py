@@ -78,6 +78,7 @@ class DataSchema(_Schema):
     name: str
     source: Instantiated
     cache_dir: str
+    max_damaged: Natural
     image_size: Annotated[int, Field(ge=8)]
     crop_size: Annotated[int, Field(ge=8)]
     input_size: Literal[224]

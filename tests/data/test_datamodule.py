@@ -42,6 +42,7 @@ def data(root: Path, tmp_path: Path) -> Callable[..., ImageDataModule]:
             "name": "pets",
             "source": lambda: folder(str(root)),
             "cache_dir": str(tmp_path / "cache"),
+            "max_damaged": 0,
             "image_size": STORED,
             "crop_size": CROP,
             "input_size": CROP,

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from alexnet_repro.data.preparation import prepare
 from alexnet_repro.data.sources import folder
-from alexnet_repro.data.store import Store, prepare
+from alexnet_repro.data.store import Store
 
 CHECKOUT = Path(__file__).parents[2]
 ARCHIVES = Path(os.environ.get("ALEXNET_REPRO_TEST_DATA", CHECKOUT / ".." / "shared" / "data"))

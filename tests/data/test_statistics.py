@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from alexnet_repro.data.statistics import Statistics, measure
+from alexnet_repro.data.statistics import Statistics, Sums
 
 
 @pytest.fixture
@@ -21,9 +21,15 @@ def images() -> npt.NDArray[np.uint8]:
     return pixels
 
 
+def counted(images: npt.NDArray[np.uint8]) -> Sums:
+    sums = Sums.zero(*images.shape[1:3])
+    sums.add(images)
+    return sums
+
+
 @pytest.fixture
 def statistics(images: npt.NDArray[np.uint8]) -> Statistics:
-    return measure(iter(images))
+    return Statistics.of(counted(images))
 
 
 def test_mean_image_is_the_mean_of_each_pixel(
@@ -60,7 +66,7 @@ def test_the_first_component_is_the_light(statistics: Statistics) -> None:
 
 
 def test_images_of_one_colour_have_no_variance() -> None:
-    found = measure(np.full((4, 5, 5, 3), 200, dtype=np.uint8))
+    found = Statistics.of(counted(np.full((4, 5, 5, 3), 200, dtype=np.uint8)))
     assert (found.mean_image == 200).all()
     assert (found.eigenvalues >= 0).all()
     np.testing.assert_allclose(found.eigenvalues, 0, atol=1e-9)
@@ -91,4 +97,23 @@ def test_a_file_with_pickles_is_not_loaded(tmp_path: Path) -> None:
 
 def test_no_images_cannot_be_measured() -> None:
     with pytest.raises(ValueError, match="no images to measure"):
-        measure(iter([]))
+        Statistics.of(Sums.zero(4, 4))
+
+
+def test_parts_merge_to_the_same_sums_to_the_last_bit(
+    images: npt.NDArray[np.uint8], tmp_path: Path
+) -> None:
+    whole, merged = counted(images), Sums.zero(9, 7)
+    for part in (images[:3], images[3:4], images[4:]):
+        counted(part).save(tmp_path / "part.npz")
+        merged.merge(Sums.load(tmp_path / "part.npz"))
+    assert merged.count == whole.count == 20
+    assert np.array_equal(merged.pixels, whole.pixels)
+    assert np.array_equal(merged.products, whole.products)
+
+
+def test_sums_are_exact(images: npt.NDArray[np.uint8]) -> None:
+    pixels = images.astype(object)
+    products = [[int((pixels[..., a] * pixels[..., b]).sum()) for b in range(3)] for a in range(3)]
+    assert counted(images).products.tolist() == products
+    assert counted(images).pixels.tolist() == pixels.sum(axis=0).tolist()

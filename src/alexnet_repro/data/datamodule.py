@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from alexnet_repro.data.augment import Augmentation, draw
+from alexnet_repro.data.preparation import prepare
 from alexnet_repro.data.sources import Source
-from alexnet_repro.data.store import Store, StoredSplit, prepare
+from alexnet_repro.data.store import Store, StoredSplit
 from alexnet_repro.errors import UsageError
 
 Key = tuple[int, int, int]
@@ -107,6 +108,7 @@ class ImageDataModule(L.LightningDataModule):
         name: of the data set, for cache and records.
         source: makes the labelled images; called only if a store must be made.
         cache_dir: folder of prepared stores.
+        max_damaged: images that cannot be read and may be left out.
         image_size, crop_size, input_size: pixels; §3 and §5.1: 256, 224 and 224.
         batch_size: images per step.
         num_workers: reader processes; None for what fits the machine.
@@ -120,6 +122,7 @@ class ImageDataModule(L.LightningDataModule):
         name: str,
         source: Callable[[], Source],
         cache_dir: str,
+        max_damaged: int,
         image_size: int,
         crop_size: int,
         input_size: int,
@@ -136,6 +139,7 @@ class ImageDataModule(L.LightningDataModule):
         self._choices = {key: augment[key] for key in drawn}
         self._on_device = {key: value for key, value in augment.items() if key not in drawn}
         self._source, self._cache_dir = source, Path(cache_dir).expanduser()
+        self._max_damaged = max_damaged
         self._store: Store | None = None
         self._augmentation: Augmentation | None = None
 
@@ -143,11 +147,17 @@ class ImageDataModule(L.LightningDataModule):
         """Make the store if it is not there yet.
 
         Raises:
-            UsageError: see :func:`store.prepare`; or if there are fewer training images than a
-                batch holds.
+            UsageError: see :func:`preparation.prepare`; or if a batch holds more images than the
+                training set.
         """
         if self._store is None:
-            store = prepare(self._source(), self.image_size, self._cache_dir, self.dataset_name)
+            store = prepare(
+                self._source(),
+                self.image_size,
+                self._cache_dir,
+                self.dataset_name,
+                self._max_damaged,
+            )
             images = len(store.splits["train"])
             if images < self.batch_size:
                 raise UsageError(

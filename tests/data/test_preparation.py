@@ -1,0 +1,294 @@
+"""A store is made once, completely or not at all, and goes on where it was stopped."""
+
+import hashlib
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from alexnet_repro.data import preparation
+from alexnet_repro.data.preparation import prepare
+from alexnet_repro.data.sources import Source, Split, folder
+from alexnet_repro.errors import UsageError
+
+MakeFolder = Callable[..., Path]
+SIZE = 16
+# More than one batch of rows in train.
+COUNTS = {"train": {"cat": 40, "dog": 35}, "val": {"cat": 3, "dog": 2}}
+
+
+@pytest.fixture
+def root(image_folder: MakeFolder) -> Path:
+    return image_folder(COUNTS)
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preparation, "IMAGES_PER_SHARD", 20)
+    monkeypatch.setattr(preparation, "IMAGES_PER_BATCH", 8)
+
+
+def opening(source: Source, open_: Callable[[Split, int], Image.Image]) -> Source:
+    """The same source whose images are opened by ``open_(split, index)``."""
+    splits = {
+        name: Split(s.names, s.labels, lambda i, s=s: open_(s, i))  # type: ignore[misc]
+        for name, s in source.splits.items()
+    }
+    return Source(source.classes, splits, source.fingerprint)
+
+
+def stores(cache: Path) -> list[Path]:
+    """The finished stores."""
+    return [p for p in cache.iterdir() if p.is_dir() and p.suffix != ".unfinished"]
+
+
+def contents(directory: Path) -> dict[str, str]:
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(directory.iterdir())
+        if path.suffix != ".npz"  # a zip file holds times
+    }
+
+
+def test_a_store_is_made_once(root: Path, cache: Path) -> None:
+    def refuse(split: Split, index: int) -> Image.Image:
+        raise AssertionError("the source was read again")
+
+    source = folder(str(root))
+    store = prepare(source, SIZE, cache, "pets")
+    assert prepare(opening(source, refuse), SIZE, cache, "pets").directory == store.directory
+    assert stores(cache) == [store.directory]
+
+
+def test_another_size_or_a_changed_file_makes_another_store(root: Path, cache: Path) -> None:
+    store = prepare(folder(str(root)), SIZE, cache, "pets")
+    other_size = prepare(folder(str(root)), SIZE + 1, cache, "pets")
+    Image.new("RGB", (20, 20), (1, 2, 3)).save(root / "val" / "dog" / "000.png")
+    changed = prepare(folder(str(root)), SIZE, cache, "pets")
+    assert len({s.directory for s in (store, other_size, changed)}) == 3
+    assert (changed.splits["val"].image(3) == (1, 2, 3)).all()
+
+
+def test_a_new_and_a_missing_file_make_another_store(root: Path, cache: Path) -> None:
+    (root / "train" / "cat" / "000.png").unlink()
+    assert len(prepare(folder(str(root)), SIZE, cache, "pets").splits["train"]) == 74
+    Image.new("RGB", (20, 20)).save(root / "train" / "cat" / "new.png")
+    Image.new("RGB", (20, 20)).save(root / "train" / "cat" / "newer.png")
+    assert len(prepare(folder(str(root)), SIZE, cache, "pets").splits["train"]) == 76
+
+
+def test_shards_and_batches_do_not_change_what_is_stored(
+    root: Path, tmp_path: Path, small_shards: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = prepare(folder(str(root)), SIZE, tmp_path / "many", "pets")
+    assert len(list(many.directory.glob("train-*.arrow"))) == 4
+    monkeypatch.undo()
+    one = prepare(folder(str(root)), SIZE, tmp_path / "one", "pets")
+    for split in ("train", "val"):
+        ours, other = many.splits[split], one.splits[split]
+        assert np.array_equal(ours.labels, other.labels)
+        for i in range(len(other)):
+            assert ours.name(i) == other.name(i)
+            assert np.array_equal(ours.image(i), other.image(i))
+    assert np.array_equal(many.statistics.mean_image, one.statistics.mean_image)
+    assert np.array_equal(many.statistics.eigenvalues, one.statistics.eigenvalues)
+
+
+def test_only_a_few_batches_are_read_ahead(
+    root: Path, cache: Path, small_shards: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, written = [], []
+    rows = preparation._rows
+
+    def count(split: Split, index: int) -> Image.Image:
+        opened.append(index)
+        return split.open(index)
+
+    def slow_rows(*arguments: object) -> object:
+        time.sleep(0.02)
+        written.append(len(opened))
+        return rows(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(preparation, "IMAGES_PER_SHARD", 1000)
+    monkeypatch.setattr(preparation, "_rows", slow_rows)
+    prepare(opening(folder(str(root)), count), SIZE, cache, "pets")
+    ahead = [read - 8 * batch for batch, read in enumerate(written[:9])]
+    assert max(ahead) <= 4 * 8
+
+
+def _truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _text(path: Path) -> None:
+    path.write_text("<html>404</html>")
+
+
+def _empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [_truncate, _text, _empty])
+@pytest.mark.parametrize("extension", ["png", "jpg", "webp", "gif", "bmp", "tiff"])
+def test_a_damaged_image_is_named_and_there_is_no_store(
+    root: Path, cache: Path, damage: Callable[[Path], None], extension: str
+) -> None:
+    path = root / "train" / "dog" / f"damaged.{extension}"
+    random = np.random.default_rng(1)
+    Image.fromarray(random.integers(256, size=(60, 60, 3), dtype=np.uint8)).save(path)
+    damage(path)
+    with pytest.raises(UsageError) as error:
+        prepare(folder(str(root)), SIZE, cache, "pets")
+    assert f"1 images cannot be read: train/dog/damaged.{extension}" in str(error.value)
+    assert "data.max_damaged=N" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert stores(cache) == []
+
+
+def test_many_damaged_images_are_counted_and_three_named(root: Path, cache: Path) -> None:
+    for i in range(10):
+        _text(root / "train" / "dog" / f"{i:03d}.png")
+    with pytest.raises(UsageError) as error:
+        prepare(folder(str(root)), SIZE, cache, "pets", max_damaged=9)
+    message = str(error.value)
+    assert message.startswith("10 images cannot be read: train/dog/000.png")
+    assert [f"{i:03d}.png" in message for i in range(10)] == [True] * 3 + [False] * 7
+    assert stores(cache) == []
+
+
+def test_as_many_damaged_images_as_allowed_are_left_out_and_listed(
+    root: Path, cache: Path, small_shards: None
+) -> None:
+    whole = prepare(folder(str(root)), SIZE, cache, "pets").splits["train"]
+    damaged = {"train/cat/000.png", "train/cat/007.png", "train/dog/034.png"}
+    for name in damaged:
+        _text(root / name)
+    store = prepare(folder(str(root)), SIZE, cache, "pets", max_damaged=3)
+    train = store.splits["train"]
+    kept = [i for i in range(75) if whole.name(i) not in damaged]
+    assert [train.name(i) for i in range(len(train))] == [whole.name(i) for i in kept]
+    assert train.labels.tolist() == whole.labels[kept].tolist()
+    assert all(np.array_equal(train.image(new), whole.image(old)) for new, old in enumerate(kept))
+    lines = (store.directory / "damaged.txt").read_text().splitlines()
+    assert {line.split(" (")[0] for line in lines} == damaged
+
+
+def test_an_image_that_pil_finds_too_large_is_named(
+    root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGB", (80, 80)).save(root / "val" / "dog" / "large.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)
+    with pytest.raises(UsageError, match=r"1 images cannot be read: val/dog/large\.png"):
+        prepare(folder(str(root)), SIZE, cache, "pets")
+    assert stores(cache) == []
+
+
+def test_a_split_without_a_readable_image_is_told(root: Path, cache: Path) -> None:
+    for path in (root / "val").rglob("*.png"):
+        _text(path)
+    with pytest.raises(UsageError, match="val: not one of its 5 images can be read"):
+        prepare(folder(str(root)), SIZE, cache, "pets", max_damaged=100)
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit, MemoryError])
+def test_an_interrupted_preparation_goes_on_after_its_last_shard(
+    root: Path, cache: Path, tmp_path: Path, small_shards: None, interruption: type[BaseException]
+) -> None:
+    source = folder(str(root))
+    opened: list[str] = []
+
+    def interrupted(split: Split, index: int) -> Image.Image:
+        if split.names[index].startswith("train") and index == 45:
+            raise interruption
+        return split.open(index)
+
+    def count(split: Split, index: int) -> Image.Image:
+        opened.append(split.names[index])
+        return split.open(index)
+
+    with pytest.raises(interruption):
+        prepare(opening(source, interrupted), SIZE, cache, "pets")
+    assert stores(cache) == []
+    store = prepare(opening(source, count), SIZE, cache, "pets")
+    # Shards 0 and 1 of 20 images were complete.
+    assert [name for name in opened if name.startswith("train")] == source.splits["train"].names[
+        40:
+    ]
+    undisturbed = prepare(source, SIZE, tmp_path / "undisturbed", "pets")
+    assert contents(store.directory) == contents(undisturbed.directory)
+    assert np.array_equal(store.statistics.mean_image, undisturbed.statistics.mean_image)
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from alexnet_repro.data import preparation
+from alexnet_repro.data.sources import folder
+preparation.IMAGES_PER_SHARD = 4
+root, cache = sys.argv[1:]
+preparation.prepare(folder(root), 16, Path(cache), "pets")
+"""
+
+
+def test_a_killed_preparation_ends_like_an_undisturbed_one(
+    image_folder: MakeFolder, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = {"train": {"cat": 60, "dog": 60}, "val": {"cat": 3, "dog": 2}}
+    root = image_folder(counts, sizes=(300, 400))
+    kills, shards = 0, 0
+    while not stores(cache) if cache.exists() else True:
+        process = subprocess.Popen([sys.executable, "-c", KILLED, str(root), str(cache)])
+        while process.poll() is None and len(list(cache.glob("*/*.arrow"))) < shards + 10:
+            time.sleep(0.005)
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            kills += 1
+        assert process.returncode in (0, -signal.SIGKILL)
+        now = len(list(cache.glob("*/*.arrow")))
+        assert now > shards or stores(cache)
+        shards = now
+    assert kills >= 2
+    monkeypatch.setattr(preparation, "IMAGES_PER_SHARD", 4)
+    undisturbed = prepare(folder(str(root)), SIZE, tmp_path / "undisturbed", "pets")
+    (killed,) = stores(cache)
+    assert contents(killed) == contents(undisturbed.directory)
+
+
+def test_of_two_simultaneous_preparations_one_waits_for_the_other(root: Path, cache: Path) -> None:
+    source = folder(str(root))
+    opened: list[int] = []
+
+    def count(split: Split, index: int) -> Image.Image:
+        opened.append(index)
+        return split.open(index)
+
+    with ThreadPoolExecutor(2) as pool:
+        both = list(
+            pool.map(lambda _: prepare(opening(source, count), SIZE, cache, "pets"), range(2))
+        )
+    assert both[0].directory == both[1].directory
+    assert len(opened) == 80
+
+
+def test_too_little_disk_is_told_before_anything_is_read(
+    root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nearly_full = SimpleNamespace(free=1000)
+    monkeypatch.setattr(preparation.shutil, "disk_usage", lambda path: nearly_full)
+    with pytest.raises(UsageError, match=r"80 images at 16 pixels need 0\.0 GB more, 0\.0 GB are"):
+        prepare(folder(str(root)), SIZE, cache, "pets")
+    assert stores(cache) == []
