@@ -148,10 +148,9 @@ def test_every_choice_of_every_group_is_valid(group: str) -> None:
     choices = [path.stem for path in (CONF / group).glob("*.yaml") if path.stem != "base"]
     assert len(choices) >= 2
     for choice in choices:
-        composed(
-            f"{group}={choice}",
-            *(["data.source.root=here"] if choice.startswith(("folder", "imagenet_")) else []),
-        )
+        place = {"folder": "source.root", "prepared": "directory"}.get(choice)
+        place = "source.root" if choice.startswith("imagenet_") else place
+        composed(f"{group}={choice}", *([f"data.{place}=here"] if place else []))
 
 
 @pytest.mark.parametrize(
@@ -168,12 +167,13 @@ def test_every_choice_of_every_group_is_valid(group: str) -> None:
         ("optimizer.lr=nan", "optimizer.lr=nan: input should be a finite number"),
         ("optimizer.lr=-1", "optimizer.lr=-1: input should be greater than or equal to 0"),
         ("data.batch_size=1.5", "data.batch_size=1.5: input should be a valid integer"),
-        ("data.crop_size=300", "crop_size is 300 but stored images have image_size=256"),
+        ("data.crop_size=300", "data.crop_size=300: stored images have only data.image_size=256"),
         ("schedule.factor=2", "schedule.factor=2: input should be less than 1"),
         ("schedule.epochs=0", "schedule.epochs=0: input should be greater than or equal to 1"),
         ("trainer.precision=8", "trainer.precision=8: input should be '32-true'"),
         ("seed=-1", "seed=-1: input should be greater than or equal to 0"),
         ("+augment.cutout=1", "augment.cutout: there is no such key"),
+        ("data=prepared", "data=prepared: add data.directory="),
         ("data=folder", "data.source.root has no default: add data.source.root="),
     ],
 )

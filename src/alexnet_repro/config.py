@@ -7,6 +7,7 @@ anything slow starts.
 
 import contextlib
 import functools
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -76,7 +77,8 @@ class ModelSchema(_Schema):
 
 class DataSchema(_Schema):
     name: str
-    source: Instantiated
+    source: Instantiated | None
+    directory: str | None
     cache_dir: str
     max_damaged: Natural
     image_size: Annotated[int, Field(ge=8)]
@@ -84,15 +86,6 @@ class DataSchema(_Schema):
     input_size: Literal[224]
     batch_size: Count
     num_workers: Natural | None
-
-    @model_validator(mode="after")
-    def crops_fit(self) -> "DataSchema":
-        if self.crop_size > self.image_size:
-            raise ValueError(
-                f"crop_size is {self.crop_size} but stored images have image_size="
-                f"{self.image_size} pixels a side"
-            )
-        return self
 
 
 class AugmentSchema(_Schema):
@@ -165,6 +158,35 @@ class TrainSchema(_Schema):
     summary: bool
     run_name: str
 
+    @model_validator(mode="after")
+    def images_come_from_somewhere(self) -> "TrainSchema":
+        if self.data.source is None and self.data.directory is None:
+            raise ValueError("data=prepared: add data.directory=… (what prepare wrote)")
+        return self
+
+    @model_validator(mode="after")
+    def crops_fit(self) -> "TrainSchema":
+        if self.data.crop_size > self.data.image_size:
+            raise ValueError(
+                f"data.crop_size={self.data.crop_size}: stored images have only "
+                f"data.image_size={self.data.image_size} pixels a side"
+            )
+        return self
+
+
+class PrepareSchema(_Schema):
+    """Every key of ``conf/prepare.yaml``."""
+
+    data: DataSchema
+    source: str
+    output: str
+
+    @model_validator(mode="after")
+    def there_is_something_to_prepare(self) -> "PrepareSchema":
+        if "_target_" not in (self.data.source or {}):
+            raise ValueError("data=prepared is prepared already; choose data=folder or another")
+        return self
+
 
 def validated(config: DictConfig, schema: type[BaseModel] = TrainSchema) -> dict[str, Any]:
     """The resolved configuration as plain values, checked against ``schema``.
@@ -175,10 +197,13 @@ def validated(config: DictConfig, schema: type[BaseModel] = TrainSchema) -> dict
     try:
         values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        key = getattr(error, "full_key", None)
-        if "Missing mandatory value" in str(error):
+        message = str(error).splitlines()[0]
+        if missing := re.search(r"Missing mandatory value: (\S+)", message):
+            # The key itself, or the one that it takes its value from.
+            interpolated = "interpolation" in message
+            key = missing.group(1) if interpolated else getattr(error, "full_key", "")
             raise UsageError(f"{key} has no default: add {key}=… to the command") from error
-        raise UsageError(str(error).splitlines()[0]) from error
+        raise UsageError(message) from error
     try:
         schema.model_validate(values)
     except ValidationError as error:
@@ -188,11 +213,13 @@ def validated(config: DictConfig, schema: type[BaseModel] = TrainSchema) -> dict
 
 def _one_line(error: Any) -> str:
     key = ".".join(str(part) for part in error["loc"] if not str(part).startswith("alexnet_repro"))
-    message = error["msg"].removeprefix("Value error, ")
+    message: str = error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
         return f"{key}: there is no such key"
     if error["type"] == "missing":
         return f"{key} is missing"
+    if not key:
+        return message
     if isinstance(error["input"], dict):
         return f"{key}: {message}"
     return f"{key}={error['input']}: {message[0].lower()}{message[1:]}"

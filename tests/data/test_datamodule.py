@@ -41,6 +41,7 @@ def data(root: Path, tmp_path: Path) -> Callable[..., ImageDataModule]:
         options: dict[str, Any] = {
             "name": "pets",
             "source": lambda: folder(str(root)),
+            "directory": None,
             "cache_dir": str(tmp_path / "cache"),
             "max_damaged": 0,
             "image_size": STORED,

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from alexnet_repro.data import preparation
-from alexnet_repro.data.preparation import prepare
+from alexnet_repro.data.preparation import cached
 from alexnet_repro.data.sources import Source, Split, folder
 from alexnet_repro.errors import UsageError
 
@@ -68,35 +68,35 @@ def test_a_store_is_made_once(root: Path, cache: Path) -> None:
         raise AssertionError("the source was read again")
 
     source = folder(str(root))
-    store = prepare(source, SIZE, cache, "pets")
-    assert prepare(opening(source, refuse), SIZE, cache, "pets").directory == store.directory
+    store = cached(source, SIZE, cache, "pets")
+    assert cached(opening(source, refuse), SIZE, cache, "pets").directory == store.directory
     assert stores(cache) == [store.directory]
 
 
 def test_another_size_or_a_changed_file_makes_another_store(root: Path, cache: Path) -> None:
-    store = prepare(folder(str(root)), SIZE, cache, "pets")
-    other_size = prepare(folder(str(root)), SIZE + 1, cache, "pets")
+    store = cached(folder(str(root)), SIZE, cache, "pets")
+    other_size = cached(folder(str(root)), SIZE + 1, cache, "pets")
     Image.new("RGB", (20, 20), (1, 2, 3)).save(root / "val" / "dog" / "000.png")
-    changed = prepare(folder(str(root)), SIZE, cache, "pets")
+    changed = cached(folder(str(root)), SIZE, cache, "pets")
     assert len({s.directory for s in (store, other_size, changed)}) == 3
     assert (changed.splits["val"].image(3) == (1, 2, 3)).all()
 
 
 def test_a_new_and_a_missing_file_make_another_store(root: Path, cache: Path) -> None:
     (root / "train" / "cat" / "000.png").unlink()
-    assert len(prepare(folder(str(root)), SIZE, cache, "pets").splits["train"]) == 74
+    assert len(cached(folder(str(root)), SIZE, cache, "pets").splits["train"]) == 74
     Image.new("RGB", (20, 20)).save(root / "train" / "cat" / "new.png")
     Image.new("RGB", (20, 20)).save(root / "train" / "cat" / "newer.png")
-    assert len(prepare(folder(str(root)), SIZE, cache, "pets").splits["train"]) == 76
+    assert len(cached(folder(str(root)), SIZE, cache, "pets").splits["train"]) == 76
 
 
 def test_shards_and_batches_do_not_change_what_is_stored(
     root: Path, tmp_path: Path, small_shards: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    many = prepare(folder(str(root)), SIZE, tmp_path / "many", "pets")
+    many = cached(folder(str(root)), SIZE, tmp_path / "many", "pets")
     assert len(list(many.directory.glob("train-*.arrow"))) == 4
     monkeypatch.undo()
-    one = prepare(folder(str(root)), SIZE, tmp_path / "one", "pets")
+    one = cached(folder(str(root)), SIZE, tmp_path / "one", "pets")
     for split in ("train", "val"):
         ours, other = many.splits[split], one.splits[split]
         assert np.array_equal(ours.labels, other.labels)
@@ -124,7 +124,7 @@ def test_only_a_few_batches_are_read_ahead(
 
     monkeypatch.setattr(preparation, "IMAGES_PER_SHARD", 1000)
     monkeypatch.setattr(preparation, "_rows", slow_rows)
-    prepare(opening(folder(str(root)), count), SIZE, cache, "pets")
+    cached(opening(folder(str(root)), count), SIZE, cache, "pets")
     ahead = [read - 8 * batch for batch, read in enumerate(written[:9])]
     assert max(ahead) <= 4 * 8
 
@@ -151,7 +151,7 @@ def test_a_damaged_image_is_named_and_there_is_no_store(
     Image.fromarray(random.integers(256, size=(60, 60, 3), dtype=np.uint8)).save(path)
     damage(path)
     with pytest.raises(UsageError) as error:
-        prepare(folder(str(root)), SIZE, cache, "pets")
+        cached(folder(str(root)), SIZE, cache, "pets")
     assert f"1 images cannot be read: train/dog/damaged.{extension}" in str(error.value)
     assert "data.max_damaged=N" in str(error.value)
     assert "\n" not in str(error.value)
@@ -162,7 +162,7 @@ def test_many_damaged_images_are_counted_and_three_named(root: Path, cache: Path
     for i in range(10):
         _text(root / "train" / "dog" / f"{i:03d}.png")
     with pytest.raises(UsageError) as error:
-        prepare(folder(str(root)), SIZE, cache, "pets", max_damaged=9)
+        cached(folder(str(root)), SIZE, cache, "pets", max_damaged=9)
     message = str(error.value)
     assert message.startswith("10 images cannot be read: train/dog/000.png")
     assert [f"{i:03d}.png" in message for i in range(10)] == [True] * 3 + [False] * 7
@@ -172,11 +172,11 @@ def test_many_damaged_images_are_counted_and_three_named(root: Path, cache: Path
 def test_as_many_damaged_images_as_allowed_are_left_out_and_listed(
     root: Path, cache: Path, small_shards: None
 ) -> None:
-    whole = prepare(folder(str(root)), SIZE, cache, "pets").splits["train"]
+    whole = cached(folder(str(root)), SIZE, cache, "pets").splits["train"]
     damaged = {"train/cat/000.png", "train/cat/007.png", "train/dog/034.png"}
     for name in damaged:
         _text(root / name)
-    store = prepare(folder(str(root)), SIZE, cache, "pets", max_damaged=3)
+    store = cached(folder(str(root)), SIZE, cache, "pets", max_damaged=3)
     train = store.splits["train"]
     kept = [i for i in range(75) if whole.name(i) not in damaged]
     assert [train.name(i) for i in range(len(train))] == [whole.name(i) for i in kept]
@@ -192,7 +192,7 @@ def test_an_image_that_pil_finds_too_large_is_named(
     Image.new("RGB", (80, 80)).save(root / "val" / "dog" / "large.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)
     with pytest.raises(UsageError, match=r"1 images cannot be read: val/dog/large\.png"):
-        prepare(folder(str(root)), SIZE, cache, "pets")
+        cached(folder(str(root)), SIZE, cache, "pets")
     assert stores(cache) == []
 
 
@@ -200,7 +200,7 @@ def test_a_split_without_a_readable_image_is_told(root: Path, cache: Path) -> No
     for path in (root / "val").rglob("*.png"):
         _text(path)
     with pytest.raises(UsageError, match="val: not one of its 5 images can be read"):
-        prepare(folder(str(root)), SIZE, cache, "pets", max_damaged=100)
+        cached(folder(str(root)), SIZE, cache, "pets", max_damaged=100)
 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit, MemoryError])
@@ -220,14 +220,14 @@ def test_an_interrupted_preparation_goes_on_after_its_last_shard(
         return split.open(index)
 
     with pytest.raises(interruption):
-        prepare(opening(source, interrupted), SIZE, cache, "pets")
+        cached(opening(source, interrupted), SIZE, cache, "pets")
     assert stores(cache) == []
-    store = prepare(opening(source, count), SIZE, cache, "pets")
+    store = cached(opening(source, count), SIZE, cache, "pets")
     # Shards 0 and 1 of 20 images were complete.
     assert [name for name in opened if name.startswith("train")] == source.splits["train"].names[
         40:
     ]
-    undisturbed = prepare(source, SIZE, tmp_path / "undisturbed", "pets")
+    undisturbed = cached(source, SIZE, tmp_path / "undisturbed", "pets")
     assert contents(store.directory) == contents(undisturbed.directory)
     assert np.array_equal(store.statistics.mean_image, undisturbed.statistics.mean_image)
 
@@ -239,7 +239,7 @@ from alexnet_repro.data import preparation
 from alexnet_repro.data.sources import folder
 preparation.IMAGES_PER_SHARD = 4
 root, cache = sys.argv[1:]
-preparation.prepare(folder(root), 16, Path(cache), "pets")
+preparation.cached(folder(root), 16, Path(cache), "pets")
 """
 
 
@@ -263,7 +263,7 @@ def test_a_killed_preparation_ends_like_an_undisturbed_one(
         shards = now
     assert kills >= 2
     monkeypatch.setattr(preparation, "IMAGES_PER_SHARD", 4)
-    undisturbed = prepare(folder(str(root)), SIZE, tmp_path / "undisturbed", "pets")
+    undisturbed = cached(folder(str(root)), SIZE, tmp_path / "undisturbed", "pets")
     (killed,) = stores(cache)
     assert contents(killed) == contents(undisturbed.directory)
 
@@ -278,7 +278,7 @@ def test_of_two_simultaneous_preparations_one_waits_for_the_other(root: Path, ca
 
     with ThreadPoolExecutor(2) as pool:
         both = list(
-            pool.map(lambda _: prepare(opening(source, count), SIZE, cache, "pets"), range(2))
+            pool.map(lambda _: cached(opening(source, count), SIZE, cache, "pets"), range(2))
         )
     assert both[0].directory == both[1].directory
     assert len(opened) == 80
@@ -290,5 +290,5 @@ def test_too_little_disk_is_told_before_anything_is_read(
     nearly_full = SimpleNamespace(free=1000)
     monkeypatch.setattr(preparation.shutil, "disk_usage", lambda path: nearly_full)
     with pytest.raises(UsageError, match=r"80 images at 16 pixels need 0\.0 GB more, 0\.0 GB are"):
-        prepare(folder(str(root)), SIZE, cache, "pets")
+        cached(folder(str(root)), SIZE, cache, "pets")
     assert stores(cache) == []

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet_repro.data.preparation import prepare
+from alexnet_repro.data.preparation import cached
 from alexnet_repro.data.preprocess import shorter_side_and_centre
 from alexnet_repro.data.sources import folder
 from alexnet_repro.data.store import Store, StoredSplit, open_store
@@ -34,7 +34,7 @@ def cache(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(root: Path, cache: Path) -> Store:
-    return prepare(folder(str(root)), SIZE, cache, "pets")
+    return cached(folder(str(root)), SIZE, cache, "pets")
 
 
 def test_holds_every_split_with_its_classes(store: Store) -> None:
@@ -74,7 +74,7 @@ def test_statistics_are_those_of_the_stored_training_images(store: Store) -> Non
 
 @pytest.mark.parametrize("size", [9, 13])
 def test_sizes_that_fill_no_whole_words_are_stored_too(root: Path, cache: Path, size: int) -> None:
-    images = prepare(folder(str(root)), size, cache, "pets").splits["val"]
+    images = cached(folder(str(root)), size, cache, "pets").splits["val"]
     with Image.open(root / images.name(4)) as image:
         assert np.array_equal(images.image(4), shorter_side_and_centre(image, size))
 
@@ -170,6 +170,6 @@ def test_a_deleted_store_is_prepared_anew(store: Store, root: Path, cache: Path)
     for path in store.directory.iterdir():
         path.unlink()
     store.directory.rmdir()
-    anew = prepare(folder(str(root)), SIZE, cache, "pets")
+    anew = cached(folder(str(root)), SIZE, cache, "pets")
     assert anew.directory == store.directory
     assert len(anew.splits["train"]) == 75

@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from alexnet_repro.data.augment import Augmentation, draw
-from alexnet_repro.data.preparation import prepare
+from alexnet_repro.data.preparation import cached
 from alexnet_repro.data.sources import Source
-from alexnet_repro.data.store import Store, StoredSplit
+from alexnet_repro.data.store import Store, StoredSplit, open_store
 from alexnet_repro.errors import UsageError
 
 Key = tuple[int, int, int]
@@ -106,7 +106,8 @@ class ImageDataModule(L.LightningDataModule):
 
     Args:
         name: of the data set, for cache and records.
-        source: makes the labelled images; called only if a store must be made.
+        source: the labelled images, prepared into a store under ``cache_dir`` the first time.
+        directory: a store that ``alexnet_repro.prepare`` made; then ``source`` is not read.
         cache_dir: folder of prepared stores.
         max_damaged: images that cannot be read and may be left out.
         image_size, crop_size, input_size: pixels; §3 and §5.1: 256, 224 and 224.
@@ -120,7 +121,8 @@ class ImageDataModule(L.LightningDataModule):
     def __init__(
         self,
         name: str,
-        source: Callable[[], Source],
+        source: Callable[[], Source] | None,
+        directory: str | None,
         cache_dir: str,
         max_damaged: int,
         image_size: int,
@@ -139,6 +141,7 @@ class ImageDataModule(L.LightningDataModule):
         self._choices = {key: augment[key] for key in drawn}
         self._on_device = {key: value for key, value in augment.items() if key not in drawn}
         self._source, self._cache_dir = source, Path(cache_dir).expanduser()
+        self._directory = None if directory is None else Path(directory).expanduser()
         self._max_damaged = max_damaged
         self._store: Store | None = None
         self._augmentation: Augmentation | None = None
@@ -151,19 +154,34 @@ class ImageDataModule(L.LightningDataModule):
                 training set.
         """
         if self._store is None:
-            store = prepare(
-                self._source(),
-                self.image_size,
-                self._cache_dir,
-                self.dataset_name,
-                self._max_damaged,
-            )
+            store = self._make_store() if self._directory is None else self._open_store()
             images = len(store.splits["train"])
             if images < self.batch_size:
                 raise UsageError(
                     f"data.batch_size={self.batch_size}: the training set has only {images} images"
                 )
             self._store = store
+
+    def _make_store(self) -> Store:
+        assert self._source is not None
+        return cached(
+            self._source(), self.image_size, self._cache_dir, self.dataset_name, self._max_damaged
+        )
+
+    def _open_store(self) -> Store:
+        assert self._directory is not None
+        if not self._directory.is_dir():
+            raise UsageError(
+                f"data.directory={self._directory}: there is no such folder; "
+                "python -m alexnet_repro.prepare makes one"
+            )
+        store = open_store(self._directory)
+        if store.image_size != self.image_size:
+            raise UsageError(
+                f"data.image_size={self.image_size}, but {self._directory} holds images of "
+                f"{store.image_size} pixels"
+            )
+        return store
 
     @property
     def store(self) -> Store:

@@ -40,34 +40,57 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def prepare(
-    source: Source, image_size: int, cache_dir: Path, name: str, max_damaged: int = 0
-) -> Store:
-    """Preprocess every image of ``source`` (§3) into a store under ``cache_dir``, once.
+def prepare(source: Source, image_size: int, directory: Path, max_damaged: int = 0) -> Store:
+    """Preprocess every image of ``source`` (§3) into the store ``directory``, once.
 
-    The store is keyed by the source's fingerprint and ``image_size``; one that is already there is
-    opened. It grows in a folder ``….unfinished``, shard by shard: a preparation that was killed at
-    any moment goes on after its last complete shard. Images that cannot be read are left out and
-    listed in ``damaged.txt``. What the store holds does not depend on cores or interruptions.
+    The store grows in a folder ``….unfinished`` beside it, shard by shard: a preparation that was
+    killed at any moment goes on after its last complete shard. Images that cannot be read are left
+    out and listed in ``damaged.txt``. What the store holds does not depend on cores or
+    interruptions.
 
     Raises:
-        UsageError: naming the first of more than ``max_damaged`` images that cannot be read, or
-            how much disk is missing.
+        UsageError: naming the first of more than ``max_damaged`` images that cannot be read, how
+            much disk is missing, or a folder that belongs to other images.
+    """
+    unfinished = directory.with_name(f"{directory.name}.unfinished")
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    # Of two processes that want the same store, one makes it and the other waits for it.
+    with FileLock(directory.with_name(f".{directory.name}.lock")):
+        if not directory.exists():
+            log.info("preparing %d pixels a side into %s", image_size, directory)
+            unfinished.mkdir(exist_ok=True)
+            _claim(unfinished, source, image_size)
+            _check_disk(source, image_size, unfinished)
+            _fill(source, image_size, unfinished, max_damaged)
+            unfinished.rename(directory)
+    _claim(directory, source, image_size)
+    return open_store(directory)
+
+
+def cached(
+    source: Source, image_size: int, cache_dir: Path, name: str, max_damaged: int = 0
+) -> Store:
+    """The store of ``source`` under ``cache_dir``, made if it is not there yet.
+
+    It is named after the set, its size and the source's fingerprint, so that changed images make
+    another store.
     """
     key = hashlib.sha256(f"{FORMAT}:{source.fingerprint}:{image_size}".encode()).hexdigest()[:12]
-    directory = cache_dir / f"{name}-{image_size}-{key}"
-    if not directory.exists():
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        unfinished = directory.with_name(f"{directory.name}.unfinished")
-        # Of two processes that want the same store, one makes it and the other waits for it.
-        with FileLock(directory.with_name(f".{directory.name}.lock")):
-            if not directory.exists():
-                log.info("preparing %s at %d pixels into %s", name, image_size, directory)
-                unfinished.mkdir(exist_ok=True)
-                _check_disk(source, image_size, unfinished)
-                _fill(source, image_size, unfinished, max_damaged)
-                unfinished.rename(directory)
-    return open_store(directory)
+    return prepare(source, image_size, cache_dir / f"{name}-{image_size}-{key}", max_damaged)
+
+
+def _claim(directory: Path, source: Source, image_size: int) -> None:
+    """Write down what the folder is made from, or check that it is the same."""
+    path = directory / "source.json"
+    made_from = {"fingerprint": source.fingerprint, "image_size": image_size}
+    if not path.exists():
+        if any(directory.iterdir()):
+            raise UsageError(f"{directory}: the folder holds something else; choose another one")
+        write_json(path, made_from)
+    elif json.loads(path.read_text()) != made_from:
+        raise UsageError(
+            f"{directory}: made from other images or at another size; delete it or choose another"
+        )
 
 
 def _check_disk(source: Source, image_size: int, unfinished: Path) -> None:
@@ -77,7 +100,7 @@ def _check_disk(source: Source, image_size: int, unfinished: Path) -> None:
     free = shutil.disk_usage(unfinished).free
     if needed > free:
         raise UsageError(
-            f"data.cache_dir={unfinished.parent}: {images} images at {image_size} pixels need "
+            f"{unfinished.parent}: {images} images at {image_size} pixels need "
             f"{needed / 1e9:.1f} GB more, {free / 1e9:.1f} GB are free"
         )
 

@@ -1,0 +1,78 @@
+"""``python -m alexnet_repro.prepare``, and training on what it made."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Train = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def prepare(tmp_path: Path) -> Train:
+    """Runs ``python -m alexnet_repro.prepare`` with the given arguments in ``tmp_path``."""
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "alexnet_repro.prepare", *arguments]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+
+    return run
+
+
+def test_a_prepared_store_is_trained_on_without_its_source(
+    prepare: Train, train: Train, tiny_images: Path, tmp_path: Path
+) -> None:
+    done = prepare("data=folder", f"source={tiny_images}", "output=store", "data.image_size=64")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "store: 24 train, 9 val, 9 test images of 3 classes" in done.stdout
+    assert "data=prepared data.directory='store'" in done.stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".store.lock", "store"]
+    shape = ["data.image_size=64", "data.crop_size=56"]
+    network = ["model=alexnet_small", "model.width=0.1", "data.batch_size=8", "schedule.epochs=1"]
+    done = train("data=prepared", "data.directory=store", *shape, *network)
+    assert done.returncode == 0, done.stderr
+    assert "24 training images" in done.stdout
+    done = train("data=prepared", "data.directory=store", *network)
+    assert done.returncode == 2
+    assert "data.image_size=256, but store holds images of 64 pixels" in done.stderr
+
+
+def test_a_second_preparation_finds_the_first_and_other_images_are_refused(
+    prepare: Train, tiny_images: Path, tmp_path: Path
+) -> None:
+    arguments = ("data=folder", f"source={tiny_images}", "output=store", "data.image_size=16")
+    assert prepare(*arguments).returncode == 0
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "store").iterdir()}
+    assert prepare(*arguments).returncode == 0
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "store").iterdir()} == before
+    done = prepare(*arguments[:3], "data.image_size=24")
+    assert done.returncode == 2
+    assert "store: made from other images or at another size" in done.stderr
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "holiday.jpg").touch()
+    done = prepare(*arguments[:2], "output=photos")
+    assert done.returncode == 2
+    assert "photos: the folder holds something else" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["data=folder", "output=store"], "source has no default: add source="),
+        (["data=folder", "source=nowhere", "output=store"], "no folder nowhere/train"),
+        (["data=prepared", "source=.", "output=store"], "data=prepared is prepared already"),
+        (["data=imagenet_2012", "source=.", "output=store"], "no ILSVRC2012_devkit_t12.tar.gz"),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_nothing(
+    prepare: Train, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    done = prepare(*arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert message in done.stderr
+    assert list(tmp_path.iterdir()) == []
