@@ -1,5 +1,7 @@
 """Images become 256×256 as in §3: shorter side 256, central square, nothing else."""
 
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -103,3 +105,29 @@ def test_the_image_is_left_as_it_is() -> None:
     shorter_side_and_centre(image, 64)
     assert image.size == (400, 300)
     assert image.tobytes() == before
+
+
+@pytest.mark.parametrize("extension", ["png", "tiff"])
+def test_sixteen_bit_grey_is_scaled_not_clipped(tmp_path: Path, extension: str) -> None:
+    ramp = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
+    path = tmp_path / f"deep.{extension}"
+    Image.fromarray(ramp).save(path)
+    with Image.open(path) as image:
+        pixels = shorter_side_and_centre(image, 64)
+    assert np.array_equal(pixels, np.repeat((ramp // 256)[..., None], 3, axis=2))
+
+
+def test_a_cmyk_jpeg_shows_its_colours(tmp_path: Path) -> None:
+    colour = (200, 60, 30)
+    Image.new("RGB", (40, 40), colour).convert("CMYK").save(tmp_path / "print.jpg", quality=95)
+    with Image.open(tmp_path / "print.jpg") as image:
+        assert image.mode == "CMYK"
+        pixels = shorter_side_and_centre(image, 32)
+    assert np.abs(pixels.astype(int) - colour).max() <= 6
+
+
+def test_a_png_named_jpeg_is_read_as_what_it_is(tmp_path: Path) -> None:
+    Image.new("RGB", (40, 40), (1, 2, 3)).save(tmp_path / "really.png")
+    (tmp_path / "really.png").rename(tmp_path / "n01_1.JPEG")
+    with Image.open(tmp_path / "n01_1.JPEG") as image:
+        assert (shorter_side_and_centre(image, 32) == (1, 2, 3)).all()

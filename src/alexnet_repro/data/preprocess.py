@@ -13,12 +13,13 @@ def shorter_side_and_centre(image: Image.Image, size: int) -> Pixels:
     """Rescale so that the shorter side has ``size`` pixels and cut out the centre square (§3).
 
     "We first rescaled the image such that the shorter side was of length 256, and then cropped
-    out the central 256×256 patch." Greyscale and palette images become RGB.
+    out the central 256×256 patch." Images of any mode become RGB: grey in all three channels, 16
+    bits scaled to 8, transparency dropped.
 
     Returns:
         (size, size, 3), RGB, 0–255.
     """
-    image = image.convert("RGB")
+    image = _eight_bit(image).convert("RGB")
     width, height = image.size
     shorter = min(width, height)
     if shorter != size:
@@ -31,3 +32,10 @@ def shorter_side_and_centre(image: Image.Image, size: int) -> Pixels:
         left, top = (width - size) // 2, (height - size) // 2
         image = image.crop((left, top, left + size, top + size))
     return cast(Pixels, np.asarray(image))
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """Scale 16-bit grey to 8 bits, which Pillow's own conversion would clip at 255."""
+    if not image.mode.startswith("I"):
+        return image
+    return Image.fromarray((np.asarray(image) // 256).clip(0, 255).astype(np.uint8))
