@@ -1,0 +1,41 @@
+"""The figures of the README are those of the committed records."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from alexnet_repro.learning.run import result_line
+
+ROOT = Path(__file__).parents[2]
+RECORDS = sorted((ROOT / "results").glob("*/result.json"))
+
+
+def test_there_are_committed_records() -> None:
+    assert {path.parent.name for path in RECORDS} >= {"demo", "imagenette_alexnet"}
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.parent.name)
+def test_the_readme_shows_the_record(path: Path) -> None:
+    record = json.loads(path.read_text())
+    assert result_line(record) in (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.parent.name)
+def test_a_record_says_where_it_comes_from(path: Path) -> None:
+    record = json.loads(path.read_text())
+    assert record["command"].startswith("python -m alexnet_repro.train ")
+    assert len(record["commit"]) == 40
+    assert record["packages"]["torch"]
+    assert record["machine"]["processor"]
+    assert record["config"]["seed"] == record["seed"]
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.parent.name)
+def test_the_curve_beside_a_record_is_the_one_inside(path: Path) -> None:
+    record = json.loads(path.read_text())
+    with (path.parent / "curve.csv").open() as file:
+        rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+    assert rows == record["curve"]
+    assert len(rows) == record["epochs"]

@@ -1,0 +1,74 @@
+"""Records: intervals, chance levels, provenance, and files that are whole or not there."""
+
+import json
+import math
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+from alexnet_repro.results import record
+from alexnet_repro.results.record import (
+    chance_error,
+    error_interval,
+    provenance,
+    write_json,
+    write_text,
+)
+
+
+# Wilson's interval as tabulated: 0, 1, 5 of 10; 50 of 100 (in percent).
+@pytest.mark.parametrize(
+    ("wrong", "images", "low", "high"),
+    [(0, 10, 0.0, 27.75), (1, 10, 1.79, 40.42), (5, 10, 23.66, 76.34), (50, 100, 40.38, 59.62)],
+)
+def test_the_interval_is_wilsons(wrong: int, images: int, low: float, high: float) -> None:
+    found = error_interval(100 * wrong / images, images)
+    assert found == pytest.approx((low, high), abs=0.005)
+
+
+@pytest.mark.parametrize("error", [0.0, 12.5, 100.0])
+def test_the_bounds_are_where_the_normal_test_rejects(error: float) -> None:
+    images = 400
+    for bound in error_interval(error, images):
+        p = bound / 100
+        if 0 < p < 1:
+            z = abs(error / 100 - p) / math.sqrt(p * (1 - p) / images)
+            assert z == pytest.approx(1.96, abs=1e-3)
+
+
+def test_chance_errors() -> None:
+    assert chance_error(1000) == pytest.approx({"top1": 99.9, "top5": 99.5})
+    assert chance_error(10) == pytest.approx({"top1": 90, "top5": 50})
+    assert chance_error(3) == pytest.approx({"top1": 100 * 2 / 3, "top5": 0})
+
+
+def test_provenance_names_commit_packages_and_machine() -> None:
+    found = provenance()
+    assert found["packages"]["torch"] == torch.__version__.split("+")[0]
+    assert found["machine"]["cores"] == os.cpu_count()
+    assert found["machine"]["threads"] == torch.get_num_threads()
+    checkout = Path(record.__file__).parents[3]
+    if (checkout / ".git").exists():
+        head = subprocess.run(
+            ["git", "-C", checkout, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        assert found["commit"].removesuffix("+changes") == head
+
+
+def test_a_failed_write_leaves_the_file_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "result.json"
+    write_json(path, {"error": 1})
+
+    def full(descriptor: int) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(record.os, "fsync", full)
+    with pytest.raises(OSError, match="no space left"):
+        write_text(path, "half of it")
+    assert json.loads(path.read_text()) == {"error": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["result.json"]
