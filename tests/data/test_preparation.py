@@ -232,6 +232,40 @@ def test_an_interrupted_preparation_goes_on_after_its_last_shard(
     assert np.array_equal(store.statistics.mean_image, undisturbed.statistics.mean_image)
 
 
+def test_a_preparation_that_is_interrupted_while_clearing_up_is_finished(
+    root: Path, cache: Path, small_shards: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlink, unlinked = Path.unlink, []
+
+    def interrupted(path: Path, missing_ok: bool = False) -> None:
+        if path.name.endswith(".sums.npz"):
+            if len(unlinked) == 2:
+                raise KeyboardInterrupt
+            unlinked.append(path)
+        unlink(path, missing_ok)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            cached(folder(str(root)), SIZE, cache, "pets")
+    assert stores(cache) == []
+    store = cached(folder(str(root)), SIZE, cache, "pets")
+    assert len(store.splits["train"]) == 75
+    assert not list(store.directory.glob("*.sums.npz"))
+
+
+def test_a_finished_store_needs_no_lock(
+    root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cached(folder(str(root)), SIZE, cache, "pets")
+
+    def read_only(path: Path) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(preparation, "FileLock", read_only)
+    assert len(cached(folder(str(root)), SIZE, cache, "pets").splits["val"]) == 5
+
+
 KILLED = """
 import sys
 from pathlib import Path

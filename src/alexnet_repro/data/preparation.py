@@ -52,19 +52,29 @@ def prepare(source: Source, image_size: int, directory: Path, max_damaged: int =
         UsageError: naming the first of more than ``max_damaged`` images that cannot be read, how
             much disk is missing, or a folder that belongs to other images.
     """
-    unfinished = directory.with_name(f"{directory.name}.unfinished")
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    # Of two processes that want the same store, one makes it and the other waits for it.
-    with FileLock(directory.with_name(f".{directory.name}.lock")):
-        if not directory.exists():
-            log.info("preparing %d pixels a side into %s", image_size, directory)
-            unfinished.mkdir(exist_ok=True)
-            _claim(unfinished, source, image_size)
-            _check_disk(source, image_size, unfinished)
-            _fill(source, image_size, unfinished, max_damaged)
-            unfinished.rename(directory)
+    # A finished store is only read: it may lie where nothing can be written.
+    if not directory.exists():
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        # Of two processes that want the same store, one makes it and the other waits for it.
+        with FileLock(directory.with_name(f".{directory.name}.lock")):
+            if not directory.exists():
+                _make(source, image_size, directory, max_damaged)
     _claim(directory, source, image_size)
     return open_store(directory)
+
+
+def _make(source: Source, image_size: int, directory: Path, max_damaged: int) -> None:
+    log.info("preparing %d pixels a side into %s", image_size, directory)
+    unfinished = directory.with_name(f"{directory.name}.unfinished")
+    unfinished.mkdir(exist_ok=True)
+    _claim(unfinished, source, image_size)
+    # The manifest is written last: where it is, only the clearing up is left to do.
+    if not (unfinished / "manifest.json").exists():
+        _check_disk(source, image_size, unfinished)
+        _fill(source, image_size, unfinished, max_damaged)
+    for beside in [*unfinished.glob("*.sums.npz"), *unfinished.glob("*.damaged.json")]:
+        beside.unlink()
+    unfinished.rename(directory)
 
 
 def cached(
@@ -141,8 +151,6 @@ def _fill(source: Source, image_size: int, directory: Path, max_damaged: int) ->
         "splits": described,
     }
     write_json(directory / "manifest.json", manifest)
-    for beside in [*directory.glob("*.sums.npz"), *directory.glob("*.damaged.json")]:
-        beside.unlink()
 
 
 def _too_many(damaged: list[str], max_damaged: int) -> str:
