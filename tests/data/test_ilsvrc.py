@@ -11,6 +11,7 @@ import scipy.io
 from PIL import Image
 
 from alexnet_repro.data.ilsvrc import RELEASES, imagenet
+from alexnet_repro.data.releases import release
 from alexnet_repro.data.sources import Source
 from alexnet_repro.errors import UsageError
 
@@ -81,22 +82,22 @@ def distributed(tmp_path: Path) -> Callable[[int], Path]:
     """Writes the archives of a year and returns their folder."""
 
     def write(year: int) -> Path:
-        release = RELEASES[year]
+        challenge = RELEASES[year]
         top = tmp_path / str(year)
         top.mkdir()
         kit = {"data/meta.mat": meta(year)}
-        kit[f"data/{release.ground_truth['val']}"] = lines(VALIDATION)
-        folder = release.devkit.removesuffix(".tar.gz")
+        kit[f"data/{challenge.ground_truth['val']}"] = lines(VALIDATION)
+        folder = challenge.devkit.removesuffix(".tar.gz")
         kit = {f"{folder}/{name}": content for name, content in kit.items()}
-        (top / release.devkit).write_bytes(tar(kit, "w:gz"))
-        (top / release.archives["train"]).write_bytes(tar(class_tars()))
+        (top / challenge.devkit).write_bytes(tar(kit, "w:gz"))
+        (top / challenge.archives["train"]).write_bytes(tar(class_tars()))
         val = flat(f"ILSVRC{year}_val", VALIDATION)
         if year == 2010:
             val = {f"val/{name}": content for name, content in val.items()}
             test = {f"test/{n}": c for n, c in flat("ILSVRC2010_test", TEST).items()}
-            (top / release.archives["test"]).write_bytes(tar(test))
-            (top / release.ground_truth["test"]).write_bytes(lines(TEST))
-        (top / release.archives["val"]).write_bytes(tar(val))
+            (top / challenge.archives["test"]).write_bytes(tar(test))
+            (top / challenge.ground_truth["test"]).write_bytes(lines(TEST))
+        (top / challenge.archives["val"]).write_bytes(tar(val))
         return top
 
     return write
@@ -236,3 +237,65 @@ def test_a_class_without_training_images_is_named(distributed: Callable[[int], P
     (top / RELEASES[2012].archives["train"]).write_bytes(tar(fewer))
     with pytest.raises(UsageError, match="1 classes have no training images, n02000000 the first"):
         imagenet(str(top), 2012)
+
+
+# Whole releases: one tar per synset, no splits
+
+
+@pytest.fixture
+def fall(tmp_path: Path) -> Path:
+    """Three classes with 11, 6 and 1 images."""
+    top = tmp_path / "fall"
+    top.mkdir()
+    for wnid, count in zip(SORTED, (11, 6, 1), strict=True):
+        images = {f"{wnid}_{i}.JPEG": jpeg(wnid) for i in range(count)}
+        (top / f"{wnid}.tar").write_bytes(tar(images))
+    return top
+
+
+def of_release(top: Path, held_out: float = 0.5, min_images: int = 1, seed: int = 0) -> Source:
+    return release(str(top), "fall11_whole.tar", held_out, min_images, seed)
+
+
+def test_half_of_every_class_is_held_out(fall: Path) -> None:
+    source = of_release(fall)
+    assert source.classes == SORTED
+    held = [source.splits["val"].labels.count(label) for label in range(3)]
+    trained = [source.splits["train"].labels.count(label) for label in range(3)]
+    assert held == [6, 3, 0]
+    assert [h + t for h, t in zip(held, trained, strict=True)] == [11, 6, 1]
+    for split in ("train", "val"):
+        shown = painted(source, split)
+        assert [SORTED[label] for label in source.splits[split].labels] == shown
+    assert not set(source.splits["train"].names) & set(source.splits["val"].names)
+
+
+def test_the_split_is_the_documented_draw(fall: Path) -> None:
+    names = sorted(f"n02000000_{i}.JPEG" for i in range(6))
+    draw = np.random.default_rng([7, 2000000]).permutation(6)[:3]
+    held = {name for name in of_release(fall, seed=7).splits["val"].names if "n02" in name}
+    assert held == {names[i] for i in draw}
+
+
+def test_the_split_of_a_class_does_not_depend_on_other_classes(fall: Path) -> None:
+    before = [name for name in of_release(fall).splits["val"].names if "n02" in name]
+    (fall / "n01000000.tar").unlink()
+    assert [name for name in of_release(fall).splits["val"].names if "n02" in name] == before
+
+
+def test_one_tar_of_all_class_tars_gives_the_same_split(fall: Path) -> None:
+    separate = of_release(fall)
+    parts = {path.name: path.read_bytes() for path in sorted(fall.glob("n*.tar"))}
+    for path in fall.glob("n*.tar"):
+        path.unlink()
+    (fall / "fall11_whole.tar").write_bytes(tar(parts))
+    whole = of_release(fall)
+    for split in ("train", "val"):
+        assert whole.splits[split].names == separate.splits[split].names
+        assert [SORTED[label] for label in whole.splits[split].labels] == painted(whole, split)
+
+
+def test_classes_with_too_few_images_are_left_out(fall: Path) -> None:
+    assert of_release(fall, min_images=2).classes == SORTED[:2]
+    with pytest.raises(UsageError, match="min_images=7: 1 of 3 classes have as many"):
+        of_release(fall, min_images=7)

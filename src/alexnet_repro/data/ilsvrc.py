@@ -6,21 +6,24 @@ of the same classes; the two orders differ, so the ground truth is mapped number
 label.
 """
 
-import hashlib
 import io
 import logging
 import re
 import tarfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import scipy.io
-from PIL import Image
 
-from alexnet_repro.data.sources import Source, Split
+from alexnet_repro.data.archives import (
+    Labelled,
+    Member,
+    class_members,
+    fingerprint,
+    members_of,
+    split_of,
+)
+from alexnet_repro.data.sources import Source
 from alexnet_repro.errors import UsageError
 
 log = logging.getLogger(__name__)
@@ -68,24 +71,6 @@ PATCHES = "patch_images.tar"
 
 
 @dataclass(frozen=True)
-class Member:
-    """An image inside an archive: the bytes from ``offset`` on."""
-
-    name: str
-    archive: Path
-    offset: int
-    size: int
-
-    def open(self) -> Image.Image:
-        with self.archive.open("rb") as file:
-            file.seek(self.offset)
-            return Image.open(io.BytesIO(file.read(self.size)))
-
-
-Labelled = list[tuple[Member, int]]
-
-
-@dataclass(frozen=True)
 class Synset:
     """A class of the challenge: its number there, its WordNet id and its words."""
 
@@ -116,7 +101,7 @@ def imagenet(root: str, year: int) -> Source:
         labels = [label_of_number[number] for number in numbers]
         splits[split] = list(zip(members, labels, strict=True))
     if (top / PATCHES).is_file():
-        patches = {Path(member.name).name: member for member in _members(top / PATCHES)}
+        patches = {Path(member.name).name: member for member in members_of(top / PATCHES)}
         splits = {
             split: [(patches.get(Path(m.name).name, m), label) for m, label in images]
             for split, images in splits.items()
@@ -128,8 +113,8 @@ def imagenet(root: str, year: int) -> Source:
     words = {synset.wnid: synset.words for synset in synsets}
     return Source(
         classes=classes,
-        splits={split: _split(images) for split, images in splits.items()},
-        fingerprint=_fingerprint(splits),
+        splits={split: split_of(images) for split, images in splits.items()},
+        fingerprint=fingerprint(splits),
         words=tuple(words[wnid] for wnid in classes),
     )
 
@@ -188,7 +173,7 @@ def _synsets(meta: bytes, release: Release, path: Path) -> list[Synset]:
 def _training(release: Release, top: Path, label_of_wnid: dict[str, int]) -> Labelled:
     images = []
     found = set()
-    for wnid, member in _training_members(release, top):
+    for wnid, member in class_members(top, release.archives["train"]):
         if wnid not in label_of_wnid:
             raise UsageError(
                 f"{member.archive}: class {wnid} is none of ILSVRC-{release.year}: "
@@ -204,52 +189,10 @@ def _training(release: Release, top: Path, label_of_wnid: dict[str, int]) -> Lab
     return images
 
 
-def _training_members(release: Release, top: Path) -> Iterator[tuple[str, Member]]:
-    """Class and place of every training image, classes and images in the archives' order."""
-    whole = top / release.archives["train"]
-    if whole.is_file():
-        with _opened(whole) as outer:
-            for info in outer:
-                file = outer.extractfile(info) if info.name.endswith(".tar") else None
-                if file is not None:
-                    with _opened(whole, file) as inner:
-                        for image in inner:
-                            if image.isfile():
-                                offset = info.offset_data + image.offset_data
-                                member = Member(image.name, whole, offset, image.size)
-                                yield Path(info.name).stem, member
-        return
-    separate = sorted([*top.glob("n[0-9]*.tar"), *top.glob("train/n[0-9]*.tar")])
-    if not separate:
-        raise UsageError(
-            f"data.source.root={top}: there is neither {whole.name} nor a tar per class"
-        )
-    for path in separate:
-        for member in _members(path):
-            yield path.stem, member
-
-
-def _members(path: Path) -> Iterator[Member]:
-    with _opened(path) as archive:
-        for info in archive:
-            if info.isfile():
-                yield Member(info.name, path, info.offset_data, info.size)
-
-
-@contextmanager
-def _opened(path: Path, file: IO[bytes] | None = None) -> Iterator[tarfile.TarFile]:
-    """An uncompressed tar, at ``path`` or inside it as ``file``; its errors name ``path``."""
-    try:
-        with tarfile.open(path if file is None else None, mode="r:", fileobj=file) as archive:
-            yield archive
-    except (tarfile.TarError, EOFError) as error:
-        raise UsageError(f"{path}: damaged or incomplete archive ({error})") from error
-
-
 def _in_order(path: Path, numbers: list[int]) -> list[Member]:
     """The images of a flat archive, ordered as the ground truth is: by the number in their name."""
     numbered = {}
-    for member in _members(path):
+    for member in members_of(path):
         found = re.search(r"_(\d{8})\.\w+$", member.name)
         if found is None:
             raise UsageError(f"{path}: {member.name} has no image number in its name")
@@ -259,20 +202,3 @@ def _in_order(path: Path, numbers: list[int]) -> list[Member]:
             f"{path}: {len(numbered)} images, but the ground truth is for 1 to {len(numbers)}"
         )
     return [numbered[number] for number in sorted(numbered)]
-
-
-def _split(images: Labelled) -> Split:
-    return Split(
-        names=[member.name for member, _ in images],
-        labels=[label for _, label in images],
-        open=lambda i: images[i][0].open(),
-    )
-
-
-def _fingerprint(splits: dict[str, Labelled]) -> str:
-    digest = hashlib.sha256()
-    for split, images in splits.items():
-        for member, label in images:
-            place = (split, label, member.name, member.archive.name, member.offset, member.size)
-            digest.update(repr(place).encode())
-    return digest.hexdigest()
