@@ -1,4 +1,4 @@
-"""The figures of the README are those of the committed records."""
+"""The figures of the READMEs are those of the committed records."""
 
 import csv
 import json
@@ -17,8 +17,14 @@ def test_there_are_committed_records() -> None:
 
 
 @pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.parent.name)
-def test_the_readme_shows_the_record(path: Path) -> None:
+def test_the_readme_of_the_results_shows_the_record(path: Path) -> None:
     record = json.loads(path.read_text())
+    assert result_line(record) in (ROOT / "results" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["demo", "imagenette_alexnet"])
+def test_the_readme_shows_the_records_of_its_commands(name: str) -> None:
+    record = json.loads((ROOT / "results" / name / "result.json").read_text())
     assert result_line(record) in (ROOT / "README.md").read_text()
 
 
