@@ -159,6 +159,7 @@ def test_every_experiment_trains_in_one_sweep(
         assert 0 < float(row["train/loss"]) < 10
         result = json.loads((run / "result.json").read_text())
         assert f"_{result['experiment']}_seed0" in run.name
+        assert f" experiment={result['experiment']} " in result["command"]
 
 
 def test_summary_prints_the_numbers_of_the_paper_and_trains_nothing(

@@ -30,3 +30,14 @@ def image_folder(tmp_path: Path) -> MakeFolder:
         return top
 
     return write
+
+
+@pytest.fixture
+def root(image_folder: MakeFolder) -> Path:
+    """Eighty images of two classes; those of train fill more than one batch of a shard."""
+    return image_folder({"train": {"cat": 40, "dog": 35}, "val": {"cat": 3, "dog": 2}})
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"

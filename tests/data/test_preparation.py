@@ -21,18 +21,6 @@ from alexnet_repro.errors import UsageError
 
 MakeFolder = Callable[..., Path]
 SIZE = 16
-# More than one batch of rows in train.
-COUNTS = {"train": {"cat": 40, "dog": 35}, "val": {"cat": 3, "dog": 2}}
-
-
-@pytest.fixture
-def root(image_folder: MakeFolder) -> Path:
-    return image_folder(COUNTS)
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> Path:
-    return tmp_path / "cache"
 
 
 @pytest.fixture

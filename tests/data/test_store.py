@@ -16,20 +16,7 @@ from alexnet_repro.data.sources import folder
 from alexnet_repro.data.store import Store, StoredSplit, open_store
 from alexnet_repro.errors import UsageError
 
-MakeFolder = Callable[..., Path]
 SIZE = 16
-# More than one batch of rows in train.
-COUNTS = {"train": {"cat": 40, "dog": 35}, "val": {"cat": 3, "dog": 2}}
-
-
-@pytest.fixture
-def root(image_folder: MakeFolder) -> Path:
-    return image_folder(COUNTS)
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> Path:
-    return tmp_path / "cache"
 
 
 @pytest.fixture

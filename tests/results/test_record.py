@@ -46,7 +46,8 @@ def test_chance_errors() -> None:
 
 
 def test_provenance_names_commit_packages_and_machine() -> None:
-    found = provenance()
+    found = provenance("alexnet_repro.train", ["seed=1", "experiment=[demo,six_conv]"])
+    assert found["command"] == "python -m alexnet_repro.train seed=1 'experiment=[demo,six_conv]'"
     assert found["packages"]["torch"] == torch.__version__.split("+")[0]
     assert found["machine"]["cores"] == os.cpu_count()
     assert found["machine"]["threads"] == torch.get_num_threads()

@@ -123,7 +123,8 @@ def begin(directory: Path, values: dict[str, Any]) -> list[dict[str, Any]]:
     """
     path = directory / "run.json"
     processes = json.loads(path.read_text()) if path.is_file() else []
-    processes.append(provenance())
+    overrides = HydraConfig.get().overrides.task
+    processes.append(provenance("alexnet_repro.train", overrides))
     write_json(path, processes)
     write_text(directory / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(values)))
     return list(processes)

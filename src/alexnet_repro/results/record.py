@@ -4,9 +4,10 @@ import json
 import math
 import os
 import platform
+import shlex
 import subprocess
-import sys
 import tempfile
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -34,10 +35,15 @@ def chance_error(classes: int) -> dict[str, float]:
     return {f"top{k}": 100 * (1 - min(k, classes) / classes) for k in (1, 5)}
 
 
-def provenance() -> dict[str, Any]:
-    """Command, date, code version, package versions and machine of this process."""
+def provenance(command: str, overrides: Iterable[str]) -> dict[str, Any]:
+    """Command, date, code version, package versions and machine of this process.
+
+    Args:
+        command: the module that runs.
+        overrides: its arguments; those of one job, if it is one of a sweep.
+    """
     return {
-        "command": " ".join(["python -m alexnet_repro.train", *sys.argv[1:]]),
+        "command": f"python -m {command} {shlex.join(overrides)}".rstrip(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _commit(),
         "version": _version("alexnet-repro"),
