@@ -73,3 +73,14 @@ def test_a_failed_write_leaves_the_file_as_it_was(
         write_text(path, "half of it")
     assert json.loads(path.read_text()) == {"error": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_the_loss_of_a_diverged_run_is_null(tmp_path: Path) -> None:
+    write_json(tmp_path / "result.json", {"curve": [{"loss": math.nan, "error": 90.0}]})
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    text = (tmp_path / "result.json").read_text()
+    found = json.loads(text, parse_constant=refuse)
+    assert found == {"curve": [{"loss": None, "error": 90.0}]}

@@ -54,8 +54,12 @@ def provenance(command: str, overrides: Iterable[str]) -> dict[str, Any]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` so that ``path`` holds either what it held before or all of it."""
-    write_text(path, json.dumps(value, indent=1, allow_nan=True) + "\n")
+    """Write ``value`` so that ``path`` holds either what it held before or all of it.
+
+    A number that is not finite, such as the loss of a run that diverged, is written as null: JSON
+    has no other word for it.
+    """
+    write_text(path, json.dumps(_finite(value), indent=1, allow_nan=False) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -72,6 +76,14 @@ def write_text(path: Path, text: str) -> None:
         except BaseException:
             os.unlink(file.name)
             raise
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _commit() -> str | None:
