@@ -256,10 +256,18 @@ def test_a_finished_store_needs_no_lock(
 
 KILLED = """
 import sys
+import time
 from pathlib import Path
 from alexnet_repro.data import preparation
 from alexnet_repro.data.sources import folder
 preparation.IMAGES_PER_SHARD = 4
+rows = preparation._rows
+
+def slow_rows(*arguments):  # long enough for the test to see shard after shard
+    time.sleep(0.02)
+    return rows(*arguments)
+
+preparation._rows = slow_rows
 root, cache = sys.argv[1:]
 preparation.cached(folder(root), 16, Path(cache), "pets")
 """
