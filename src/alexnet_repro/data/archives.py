@@ -42,11 +42,8 @@ def class_members(top: Path, whole: str) -> Iterator[tuple[str, Member]]:
                 file = outer.extractfile(info) if info.name.endswith(".tar") else None
                 if file is not None:
                     with opened(path, file) as inner:
-                        for image in inner:
-                            if image.isfile():
-                                offset = info.offset_data + image.offset_data
-                                member = Member(image.name, path, offset, image.size)
-                                yield Path(info.name).stem, member
+                        for member in _files(inner, path, start=info.offset_data):
+                            yield Path(info.name).stem, member
         return
     separate = sorted([*top.glob("n[0-9]*.tar"), *top.glob("train/n[0-9]*.tar")])
     if not separate:
@@ -59,9 +56,14 @@ def class_members(top: Path, whole: str) -> Iterator[tuple[str, Member]]:
 def members_of(path: Path) -> Iterator[Member]:
     """The files of a tar."""
     with opened(path) as archive:
-        for info in archive:
-            if info.isfile():
-                yield Member(info.name, path, info.offset_data, info.size)
+        yield from _files(archive, path, start=0)
+
+
+def _files(archive: tarfile.TarFile, path: Path, start: int) -> Iterator[Member]:
+    """The files of a tar that begins at byte ``start`` of ``path``."""
+    for info in archive:
+        if info.isfile():
+            yield Member(info.name, path, start + info.offset_data, info.size)
 
 
 @contextmanager

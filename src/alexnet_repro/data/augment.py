@@ -68,19 +68,16 @@ def draw(
         reflection: false reflects none.
         crop_chunk: this many consecutive images share crop and reflection (the 2012 program: 32).
     """
-    if crop_chunk > 1:
-        crop_ids, crop_stream = positions // crop_chunk, 0
-    else:
-        crop_ids, crop_stream = indices, 0
+    crop_ids = positions // crop_chunk if crop_chunk > 1 else indices
     if random_crop:
         # Of 256 and 224 the paper says "×2048" for 32·32·2; 33 offsets a side fit, all are used.
         top, left = (
-            (_uniform(seed, epoch, crop_ids, crop_stream + axis) * (margin + 1)).astype(np.int64)
+            (_uniform(seed, epoch, crop_ids, axis) * (margin + 1)).astype(np.int64)
             for axis in (0, 1)
         )
     else:
         top = left = np.full(len(indices), margin // 2, dtype=np.int64)
-    reflect = _uniform(seed, epoch, crop_ids, crop_stream + 2) < 0.5
+    reflect = _uniform(seed, epoch, crop_ids, 2) < 0.5
     if not reflection:
         reflect = np.zeros_like(reflect)
     # Box–Muller: two uniform numbers make one normal number.
@@ -111,6 +108,7 @@ class Augmentation(nn.Module):
     """
 
     mean: Tensor
+    mean_rows: Tensor
     components: Tensor
 
     def __init__(
@@ -134,6 +132,8 @@ class Augmentation(nn.Module):
         components = 255 * colour_pca * (statistics.eigenvectors * magnitude).T
         self.register_buffer("components", torch.tensor(components, dtype=torch.float32))
         self.register_buffer("mean", torch.tensor(statistics.mean_image, dtype=torch.float32))
+        # The mean image and its reflection, with the three values of a pixel in one row.
+        self.register_buffer("mean_rows", torch.stack([self.mean, self.mean.flip(1)]).flatten(2))
 
     def training_view(
         self, crops: Tensor, offset: Tensor, reflect: Tensor, colour: Tensor
@@ -144,8 +144,7 @@ class Augmentation(nn.Module):
             # A pixel's mean is that of its place before the reflection: cut the reflected mean
             # image where the reflected crop lies.
             size, width = self.crop_size, self.mean.shape[1]
-            both = torch.stack([self.mean, self.mean.flip(1)]).flatten(2)
-            windows = both.unfold(1, size, 1).unfold(2, 3 * size, 3)
+            windows = self.mean_rows.unfold(1, size, 1).unfold(2, 3 * size, 3)
             top, left = offset.unbind(1)
             left = torch.where(reflect, width - size - left, left)
             mean = windows[reflect.long(), top, left].view(crops.shape)

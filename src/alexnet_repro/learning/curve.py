@@ -1,7 +1,5 @@
 """The learning curve: one row per epoch, kept in the checkpoint and written beside the run."""
 
-import csv
-import io
 import time
 from pathlib import Path
 from typing import Any
@@ -9,7 +7,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 
-from alexnet_repro.results.record import write_text
+from alexnet_repro.results.record import write_csv
 
 COLUMNS = (
     "epoch",
@@ -69,11 +67,7 @@ class Curve(Callback):
             "lr": trainer.optimizers[0].param_groups[0]["lr"],
         }
         self.rows.append(row | {c: float(metrics[c]) for c in COLUMNS if c in metrics})
-        text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.rows)
-        write_text(self.path, text.getvalue())
+        write_csv(self.path, COLUMNS, self.rows)
 
     def state_dict(self) -> dict[str, Any]:
         return {"rows": self.rows}

@@ -1,5 +1,7 @@
 """Result records: what was measured, by which command, on what."""
 
+import csv
+import io
 import json
 import math
 import os
@@ -7,7 +9,7 @@ import platform
 import shlex
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -60,6 +62,15 @@ def write_json(path: Path, value: Any) -> None:
     has no other word for it.
     """
     write_text(path, json.dumps(_finite(value), indent=1, allow_nan=False) + "\n")
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a table so that ``path`` holds either what it held before or all of it."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
 
 
 def write_text(path: Path, text: str) -> None:

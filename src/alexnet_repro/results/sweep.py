@@ -1,7 +1,5 @@
 """What became of the jobs of a multirun: a table on the terminal and ``sweep.csv``."""
 
-import csv
-import io
 import json
 import logging
 from pathlib import Path
@@ -14,7 +12,7 @@ from omegaconf import DictConfig
 from rich.table import Table
 
 from alexnet_repro.console import console
-from alexnet_repro.results.record import write_text
+from alexnet_repro.results.record import write_csv
 
 log = logging.getLogger(__name__)
 
@@ -50,11 +48,8 @@ class SweepTable(Callback):
         else:
             row |= _errors(Path(config.hydra.runtime.output_dir) / "result.json")
         finished.append(row)
-        text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(row | {"overrides": " ".join(row["overrides"])} for row in finished)
-        write_text(Path(config.hydra.sweep.dir) / "sweep.csv", text.getvalue())
+        rows = (row | {"overrides": " ".join(row["overrides"])} for row in finished)
+        write_csv(Path(config.hydra.sweep.dir) / "sweep.csv", COLUMNS, rows)
 
 
 def _is_told(error: BaseException) -> bool:
