@@ -6,8 +6,9 @@ from pathlib import Path
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from alexnet_repro.config import PrepareSchema, command, validated
+from alexnet_repro.config import command, validated
 from alexnet_repro.data.preparation import prepare
+from alexnet_repro.schema import PrepareSchema
 
 log = logging.getLogger(__name__)
 
