@@ -5,6 +5,7 @@ there are, of which type and in which range, so that a mistake is one line namin
 anything slow starts.
 """
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -63,6 +64,7 @@ class DataSchema(_Schema):
     directory: str | None
     cache_dir: str
     max_damaged: Natural
+    exif_orientation: Literal["ignore", "apply"]
     image_size: Annotated[int, Field(ge=8)]
     crop_size: Annotated[int, Field(ge=8)]
     input_size: Literal[224]
@@ -156,17 +158,37 @@ class TrainSchema(_Schema):
         return self
 
 
+class PrepareActionSchema(_Schema):
+    verify: bool
+
+
 class PrepareSchema(_Schema):
     """Every key of ``conf/prepare.yaml``."""
 
     data: DataSchema
-    source: str
+    source: str | None
     output: str
+    encoding: Literal["raw", "jpeg"]
+    quality: Annotated[int, Field(ge=1, le=100)]
+    shard: str | None
+    prepare: PrepareActionSchema
+
+    @field_validator("shard")
+    @classmethod
+    def is_a_part(cls, value: str | None) -> str | None:
+        part = re.fullmatch(r"(\d+)/(\d+)", value or "1/1")
+        if part is None or not 1 <= int(part[1]) <= int(part[2]):
+            raise ValueError("expected a node and the number of nodes, such as 1/8 … 8/8")
+        return value
 
     @model_validator(mode="after")
     def there_is_something_to_prepare(self) -> "PrepareSchema":
+        if self.prepare.verify:
+            return self
         if "_target_" not in (self.data.source or {}):
             raise ValueError("data=prepared is prepared already; choose data=folder or another")
+        if self.source is None:
+            raise ValueError("source has no default: add source=… to the command")
         return self
 
 
