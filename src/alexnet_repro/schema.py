@@ -198,8 +198,10 @@ class _BenchmarkSchema(_Schema):
 
 class DataBenchmarkSchema(_BenchmarkSchema):
     target: Literal["alexnet_repro.benchmarks.data.data"] = Field(alias="_target_")
-    images: str
+    images: str | None
     stored_images: Count
+    batch_size: Count
+    slow_rounds: Count
 
 
 class BenchmarkSchema(_Schema):

@@ -1,6 +1,7 @@
 """Archives in the layout of the challenge, whose numbering is not the order of the WordNet ids."""
 
 import io
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -202,15 +203,105 @@ def test_a_missing_file_is_named(
         imagenet(str(top), 2012)
 
 
-@pytest.mark.parametrize(
-    "file", ["ILSVRC2012_devkit_t12.tar.gz", "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"]
-)
+@pytest.mark.parametrize("file", ["ILSVRC2012_devkit_t12.tar.gz", "ILSVRC2012_img_train.tar"])
 def test_a_truncated_archive_is_named(distributed: Callable[[int], Path], file: str) -> None:
     path = distributed(2012) / file
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
     with pytest.raises(UsageError) as refused:
         imagenet(str(path.parent), 2012)
-    assert str(path) in str(refused.value)
+    assert file in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def sizes(path: Path) -> list[int]:
+    """Where every member of a tar ends."""
+    with tarfile.open(path) as archive:
+        return [m.offset_data + (m.size + 511) // 512 * 512 for m in archive]
+
+
+@pytest.mark.parametrize("where", ["in an image", "between images"])
+def test_images_before_the_break_are_read_and_missing_ones_listed(
+    distributed: Callable[[int], Path], where: str
+) -> None:
+    top = distributed(2012)
+    path = top / "ILSVRC2012_img_val.tar"
+    end = sizes(path)[2] - (600 if where == "in an image" else 0)
+    path.write_bytes(path.read_bytes()[:end])
+    source = imagenet(str(top), 2012)
+    assert any("ILSVRC2012_img_val.tar (" in line for line in source.damaged)
+    # The archive holds its images from the last to the first.
+    assert [f"image {i} (is not there)" in str(source.damaged) for i in range(1, 6)] == [
+        True, True, False, False, False,
+    ]  # fmt: skip
+    whole = source.splits["val"].labels
+    assert list(whole) == [2, 0, 0, 1][-len(whole) :]
+
+
+def test_a_class_archive_that_breaks_off_is_listed(fall: Path) -> None:
+    path = fall / "n01000000.tar"
+    path.write_bytes(path.read_bytes()[: sizes(path)[3]])
+    source = of_release(fall)
+    assert len(source.damaged) == 1
+    assert source.damaged[0].startswith("n01000000.tar (breaks off at byte")
+    assert sum(split.labels.count(0) for split in source.splits.values()) == 4  # type: ignore[attr-defined]
+
+
+def test_an_archive_with_a_damaged_header_is_listed(fall: Path) -> None:
+    path = fall / "n01000000.tar"
+    content = bytearray(path.read_bytes())
+    at = sizes(path)[3]
+    content[at : at + 512] = b"x" * 512
+    path.write_bytes(content)
+    assert of_release(fall).damaged[0].startswith("n01000000.tar (breaks off at byte")
+
+
+def test_an_empty_archive_is_listed(fall: Path) -> None:
+    (fall / "n01999999.tar").write_bytes(b"")
+    assert of_release(fall).damaged == (
+        "n01999999.tar (damaged or incomplete archive: empty file)",
+    )  # fmt: skip
+
+
+def test_whole_archives_have_no_damage(distributed: Callable[[int], Path], fall: Path) -> None:
+    assert imagenet(str(distributed(2010)), 2010).damaged == ()
+    assert imagenet(str(distributed(2012)), 2012).damaged == ()
+    assert of_release(fall).damaged == ()
+
+
+def test_an_image_where_none_should_be_is_listed(distributed: Callable[[int], Path]) -> None:
+    top = distributed(2012)
+    stray = class_tars() | {"stray.JPEG": jpeg("n01000000")}
+    (top / RELEASES[2012].archives["train"]).write_bytes(tar(stray))
+    val = flat("ILSVRC2012_val", VALIDATION) | {"Thumbs.JPEG": jpeg("n01000000")}
+    (top / RELEASES[2012].archives["val"]).write_bytes(tar(val))
+    source = imagenet(str(top), 2012)
+    assert source.damaged == (
+        "ILSVRC2012_img_train.tar/stray.JPEG (lies in no tar of a class)",
+        "ILSVRC2012_img_val.tar/Thumbs.JPEG (has no image number in its name)",
+    )
+    assert len(source.splits["train"].names) == 6
+    assert len(source.splits["val"].names) == 5
+
+
+def test_two_archives_of_one_class_are_refused(fall: Path) -> None:
+    (fall / "train").mkdir()
+    (fall / "train" / "n02000000.tar").write_bytes((fall / "n02000000.tar").read_bytes())
+    with pytest.raises(UsageError, match="a second archive of class n02000000"):
+        of_release(fall)
+
+
+def test_classes_may_share_their_words_but_not_their_id(
+    distributed: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cranes = [(*synset[:2], "crane", synset[3]) for synset in SYNSETS]
+    monkeypatch.setattr(sys.modules[__name__], "SYNSETS", cranes)
+    source = imagenet(str(distributed(2010)), 2010)
+    assert source.words == ("crane",) * 3
+    assert source.classes == SORTED
+    doubled = [cranes[0], (2, *cranes[0][1:]), cranes[2]]
+    monkeypatch.setattr(sys.modules[__name__], "SYNSETS", doubled)
+    with pytest.raises(UsageError, match="2 classes with the id n03000000"):
+        imagenet(str(distributed(2012)), 2012)
 
 
 def test_validation_images_without_ground_truth_are_refused(
@@ -219,7 +310,7 @@ def test_validation_images_without_ground_truth_are_refused(
     top = distributed(2012)
     one_more = flat("ILSVRC2012_val", [*VALIDATION, 1])
     (top / RELEASES[2012].archives["val"]).write_bytes(tar(one_more))
-    with pytest.raises(UsageError, match="6 images, but the ground truth is for 1 to 5"):
+    with pytest.raises(UsageError, match="holds image 6, but the ground truth is for 1 to 5"):
         imagenet(str(top), 2012)
 
 

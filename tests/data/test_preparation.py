@@ -1,22 +1,27 @@
 """A store is made once, completely or not at all, and goes on where it was stopped."""
 
 import hashlib
+import io
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
-from alexnet_repro.data import preparation
-from alexnet_repro.data.preparation import cached
+from alexnet_repro.data import preparation, shards
+from alexnet_repro.data.preparation import Part, cached, prepare, prepare_part
 from alexnet_repro.data.sources import Source, Split, folder
+from alexnet_repro.data.store import StoredAs, open_store
 from alexnet_repro.errors import UsageError
 
 MakeFolder = Callable[..., Path]
@@ -25,8 +30,8 @@ SIZE = 16
 
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preparation, "IMAGES_PER_SHARD", 20)
-    monkeypatch.setattr(preparation, "IMAGES_PER_BATCH", 8)
+    monkeypatch.setattr(shards, "IMAGES_PER_SHARD", 20)
+    monkeypatch.setattr(shards, "IMAGES_PER_BATCH", 8)
 
 
 def opening(source: Source, open_: Callable[[Split, int], Image.Image]) -> Source:
@@ -47,7 +52,6 @@ def contents(directory: Path) -> dict[str, str]:
     return {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(directory.iterdir())
-        if path.suffix != ".npz"  # a zip file holds times
     }
 
 
@@ -56,35 +60,37 @@ def test_a_store_is_made_once(root: Path, cache: Path) -> None:
         raise AssertionError("the source was read again")
 
     source = folder(str(root))
-    store = cached(source, SIZE, cache, "pets")
-    assert cached(opening(source, refuse), SIZE, cache, "pets").directory == store.directory
+    store = cached(source, StoredAs(SIZE), cache, "pets")
+    assert (
+        cached(opening(source, refuse), StoredAs(SIZE), cache, "pets").directory == store.directory
+    )
     assert stores(cache) == [store.directory]
 
 
 def test_another_size_or_a_changed_file_makes_another_store(root: Path, cache: Path) -> None:
-    store = cached(folder(str(root)), SIZE, cache, "pets")
-    other_size = cached(folder(str(root)), SIZE + 1, cache, "pets")
+    store = cached(folder(str(root)), StoredAs(SIZE), cache, "pets")
+    other_size = cached(folder(str(root)), StoredAs(SIZE + 1), cache, "pets")
     Image.new("RGB", (20, 20), (1, 2, 3)).save(root / "val" / "dog" / "000.png")
-    changed = cached(folder(str(root)), SIZE, cache, "pets")
+    changed = cached(folder(str(root)), StoredAs(SIZE), cache, "pets")
     assert len({s.directory for s in (store, other_size, changed)}) == 3
     assert (changed.splits["val"].image(3) == (1, 2, 3)).all()
 
 
 def test_a_new_and_a_missing_file_make_another_store(root: Path, cache: Path) -> None:
     (root / "train" / "cat" / "000.png").unlink()
-    assert len(cached(folder(str(root)), SIZE, cache, "pets").splits["train"]) == 74
+    assert len(cached(folder(str(root)), StoredAs(SIZE), cache, "pets").splits["train"]) == 74
     Image.new("RGB", (20, 20)).save(root / "train" / "cat" / "new.png")
     Image.new("RGB", (20, 20)).save(root / "train" / "cat" / "newer.png")
-    assert len(cached(folder(str(root)), SIZE, cache, "pets").splits["train"]) == 76
+    assert len(cached(folder(str(root)), StoredAs(SIZE), cache, "pets").splits["train"]) == 76
 
 
 def test_shards_and_batches_do_not_change_what_is_stored(
     root: Path, tmp_path: Path, small_shards: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    many = cached(folder(str(root)), SIZE, tmp_path / "many", "pets")
+    many = cached(folder(str(root)), StoredAs(SIZE), tmp_path / "many", "pets")
     assert len(list(many.directory.glob("train-*.arrow"))) == 4
     monkeypatch.undo()
-    one = cached(folder(str(root)), SIZE, tmp_path / "one", "pets")
+    one = cached(folder(str(root)), StoredAs(SIZE), tmp_path / "one", "pets")
     for split in ("train", "val"):
         ours, other = many.splits[split], one.splits[split]
         assert np.array_equal(ours.labels, other.labels)
@@ -98,23 +104,25 @@ def test_shards_and_batches_do_not_change_what_is_stored(
 def test_only_a_few_batches_are_read_ahead(
     root: Path, cache: Path, small_shards: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened, written = [], []
-    rows = preparation._rows
+    opened: list[int] = []
+    written: list[int] = []
+    write = shards._write
 
     def count(split: Split, index: int) -> Image.Image:
         opened.append(index)
         return split.open(index)
 
-    def slow_rows(*arguments: object) -> object:
-        time.sleep(0.02)
-        written.append(len(opened))
-        return rows(*arguments)  # type: ignore[arg-type]
+    def slow(*arguments: Any) -> Iterator[shards.Batch]:
+        for batch in write(*arguments):
+            time.sleep(0.02)
+            written.append(len(opened))
+            yield batch
 
-    monkeypatch.setattr(preparation, "IMAGES_PER_SHARD", 1000)
-    monkeypatch.setattr(preparation, "_rows", slow_rows)
-    cached(opening(folder(str(root)), count), SIZE, cache, "pets")
+    monkeypatch.setattr(shards.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(shards, "_write", slow)
+    cached(opening(folder(str(root)), count), StoredAs(SIZE), cache, "pets")
     ahead = [read - 8 * batch for batch, read in enumerate(written[:9])]
-    assert max(ahead) <= 4 * 8
+    assert 8 < max(ahead) <= (2 + 2 + 1) * 8
 
 
 def _truncate(path: Path) -> None:
@@ -139,7 +147,7 @@ def test_a_damaged_image_is_named_and_there_is_no_store(
     Image.fromarray(random.integers(256, size=(60, 60, 3), dtype=np.uint8)).save(path)
     damage(path)
     with pytest.raises(UsageError) as error:
-        cached(folder(str(root)), SIZE, cache, "pets")
+        cached(folder(str(root)), StoredAs(SIZE), cache, "pets")
     assert f"1 images cannot be read: train/dog/damaged.{extension}" in str(error.value)
     assert "data.max_damaged=N" in str(error.value)
     assert "\n" not in str(error.value)
@@ -150,7 +158,7 @@ def test_many_damaged_images_are_counted_and_three_named(root: Path, cache: Path
     for i in range(10):
         _text(root / "train" / "dog" / f"{i:03d}.png")
     with pytest.raises(UsageError) as error:
-        cached(folder(str(root)), SIZE, cache, "pets", max_damaged=9)
+        cached(folder(str(root)), StoredAs(SIZE), cache, "pets", max_damaged=9)
     message = str(error.value)
     assert message.startswith("10 images cannot be read: train/dog/000.png")
     assert [f"{i:03d}.png" in message for i in range(10)] == [True] * 3 + [False] * 7
@@ -160,11 +168,11 @@ def test_many_damaged_images_are_counted_and_three_named(root: Path, cache: Path
 def test_as_many_damaged_images_as_allowed_are_left_out_and_listed(
     root: Path, cache: Path, small_shards: None
 ) -> None:
-    whole = cached(folder(str(root)), SIZE, cache, "pets").splits["train"]
+    whole = cached(folder(str(root)), StoredAs(SIZE), cache, "pets").splits["train"]
     damaged = {"train/cat/000.png", "train/cat/007.png", "train/dog/034.png"}
     for name in damaged:
         _text(root / name)
-    store = cached(folder(str(root)), SIZE, cache, "pets", max_damaged=3)
+    store = cached(folder(str(root)), StoredAs(SIZE), cache, "pets", max_damaged=3)
     train = store.splits["train"]
     kept = [i for i in range(75) if whole.name(i) not in damaged]
     assert [train.name(i) for i in range(len(train))] == [whole.name(i) for i in kept]
@@ -180,7 +188,7 @@ def test_an_image_that_pil_finds_too_large_is_named(
     Image.new("RGB", (80, 80)).save(root / "val" / "dog" / "large.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)
     with pytest.raises(UsageError, match=r"1 images cannot be read: val/dog/large\.png"):
-        cached(folder(str(root)), SIZE, cache, "pets")
+        cached(folder(str(root)), StoredAs(SIZE), cache, "pets")
     assert stores(cache) == []
 
 
@@ -188,7 +196,7 @@ def test_a_split_without_a_readable_image_is_told(root: Path, cache: Path) -> No
     for path in (root / "val").rglob("*.png"):
         _text(path)
     with pytest.raises(UsageError, match="val: not one of its 5 images can be read"):
-        cached(folder(str(root)), SIZE, cache, "pets", max_damaged=100)
+        cached(folder(str(root)), StoredAs(SIZE), cache, "pets", max_damaged=100)
 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit, MemoryError])
@@ -208,14 +216,13 @@ def test_an_interrupted_preparation_goes_on_after_its_last_shard(
         return split.open(index)
 
     with pytest.raises(interruption):
-        cached(opening(source, interrupted), SIZE, cache, "pets")
+        cached(opening(source, interrupted), StoredAs(SIZE), cache, "pets")
     assert stores(cache) == []
-    store = cached(opening(source, count), SIZE, cache, "pets")
+    store = cached(opening(source, count), StoredAs(SIZE), cache, "pets")
     # Shards 0 and 1 of 20 images were complete.
-    assert [name for name in opened if name.startswith("train")] == source.splits["train"].names[
-        40:
-    ]
-    undisturbed = cached(source, SIZE, tmp_path / "undisturbed", "pets")
+    train = sorted(name for name in opened if name.startswith("train"))
+    assert train == sorted(source.splits["train"].names[40:])
+    undisturbed = cached(source, StoredAs(SIZE), tmp_path / "undisturbed", "pets")
     assert contents(store.directory) == contents(undisturbed.directory)
     assert np.array_equal(store.statistics.mean_image, undisturbed.statistics.mean_image)
 
@@ -235,9 +242,9 @@ def test_a_preparation_that_is_interrupted_while_clearing_up_is_finished(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "unlink", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            cached(folder(str(root)), SIZE, cache, "pets")
+            cached(folder(str(root)), StoredAs(SIZE), cache, "pets")
     assert stores(cache) == []
-    store = cached(folder(str(root)), SIZE, cache, "pets")
+    store = cached(folder(str(root)), StoredAs(SIZE), cache, "pets")
     assert len(store.splits["train"]) == 75
     assert not list(store.directory.glob("*.sums.npz"))
 
@@ -245,31 +252,32 @@ def test_a_preparation_that_is_interrupted_while_clearing_up_is_finished(
 def test_a_finished_store_needs_no_lock(
     root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cached(folder(str(root)), SIZE, cache, "pets")
+    cached(folder(str(root)), StoredAs(SIZE), cache, "pets")
 
     def read_only(path: Path) -> None:
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr(preparation, "FileLock", read_only)
-    assert len(cached(folder(str(root)), SIZE, cache, "pets").splits["val"]) == 5
+    assert len(cached(folder(str(root)), StoredAs(SIZE), cache, "pets").splits["val"]) == 5
 
 
 KILLED = """
 import sys
 import time
 from pathlib import Path
-from alexnet_repro.data import preparation
+from alexnet_repro.data import preparation, shards
 from alexnet_repro.data.sources import folder
-preparation.IMAGES_PER_SHARD = 4
-rows = preparation._rows
+from alexnet_repro.data.store import StoredAs
+shards.IMAGES_PER_SHARD = 4
+close = shards._close
 
-def slow_rows(*arguments):  # long enough for the test to see shard after shard
+def slow(*arguments):  # long enough for the test to see shard after shard
     time.sleep(0.02)
-    return rows(*arguments)
+    close(*arguments)
 
-preparation._rows = slow_rows
+shards._close = slow
 root, cache = sys.argv[1:]
-preparation.cached(folder(root), 16, Path(cache), "pets")
+preparation.cached(folder(root), StoredAs(16), Path(cache), "pets")
 """
 
 
@@ -278,10 +286,10 @@ def test_a_killed_preparation_ends_like_an_undisturbed_one(
 ) -> None:
     counts = {"train": {"cat": 60, "dog": 60}, "val": {"cat": 3, "dog": 2}}
     root = image_folder(counts, sizes=(300, 400))
-    kills, shards = 0, 0
+    kills, complete = 0, 0
     while not stores(cache) if cache.exists() else True:
         process = subprocess.Popen([sys.executable, "-c", KILLED, str(root), str(cache)])
-        while process.poll() is None and len(list(cache.glob("*/*.arrow"))) < shards + 10:
+        while process.poll() is None and len(list(cache.glob("*/*.arrow"))) < complete + 10:
             time.sleep(0.005)
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
@@ -289,11 +297,11 @@ def test_a_killed_preparation_ends_like_an_undisturbed_one(
             kills += 1
         assert process.returncode in (0, -signal.SIGKILL)
         now = len(list(cache.glob("*/*.arrow")))
-        assert now > shards or stores(cache)
-        shards = now
+        assert now > complete or stores(cache)
+        complete = now
     assert kills >= 2
-    monkeypatch.setattr(preparation, "IMAGES_PER_SHARD", 4)
-    undisturbed = cached(folder(str(root)), SIZE, tmp_path / "undisturbed", "pets")
+    monkeypatch.setattr(shards, "IMAGES_PER_SHARD", 4)
+    undisturbed = cached(folder(str(root)), StoredAs(SIZE), tmp_path / "undisturbed", "pets")
     (killed,) = stores(cache)
     assert contents(killed) == contents(undisturbed.directory)
 
@@ -308,7 +316,9 @@ def test_of_two_simultaneous_preparations_one_waits_for_the_other(root: Path, ca
 
     with ThreadPoolExecutor(2) as pool:
         both = list(
-            pool.map(lambda _: cached(opening(source, count), SIZE, cache, "pets"), range(2))
+            pool.map(
+                lambda _: cached(opening(source, count), StoredAs(SIZE), cache, "pets"), range(2)
+            )
         )
     assert both[0].directory == both[1].directory
     assert len(opened) == 80
@@ -320,5 +330,137 @@ def test_too_little_disk_is_told_before_anything_is_read(
     nearly_full = SimpleNamespace(free=1000)
     monkeypatch.setattr(preparation.shutil, "disk_usage", lambda path: nearly_full)
     with pytest.raises(UsageError, match=r"80 images at 16 pixels need 0\.0 GB more, 0\.0 GB are"):
-        cached(folder(str(root)), SIZE, cache, "pets")
+        cached(folder(str(root)), StoredAs(SIZE), cache, "pets")
     assert stores(cache) == []
+
+
+# Several nodes
+
+
+def test_parts_of_several_nodes_merge_to_the_same_store(
+    root: Path, tmp_path: Path, small_shards: None
+) -> None:
+    source, stored_as = folder(str(root)), StoredAs(SIZE)
+    prepare(source, stored_as, tmp_path / "alone")
+    opened: list[int] = []
+
+    def count(split: Split, index: int) -> Image.Image:
+        opened.append(index)
+        return split.open(index)
+
+    written = [
+        prepare_part(source, stored_as, tmp_path / "store", 0, Part.parse(f"{node}/3"))
+        for node in (3, 1, 2)
+    ]
+    assert sorted(written) == [1, 2, 2]
+    prepare(opening(source, count), stored_as, tmp_path / "store")
+    assert opened == []
+    assert contents(tmp_path / "store") == contents(tmp_path / "alone")
+    assert {path.name for path in tmp_path.glob(".*")} == {".alone.lock", ".store.lock"}
+
+
+def test_nodes_without_a_common_folder_copy_theirs_together(
+    root: Path, tmp_path: Path, small_shards: None
+) -> None:
+    source, stored_as = folder(str(root)), StoredAs(SIZE, "jpeg", 90)
+    for node in (1, 2):
+        prepare_part(source, stored_as, tmp_path / f"node{node}" / "store", 0, Part(node, 2))
+    there = tmp_path / "node1" / "store.unfinished"
+    for path in (tmp_path / "node2" / "store.unfinished").iterdir():
+        shutil.copy2(path, there)
+    prepare(source, stored_as, tmp_path / "node1" / "store")
+    prepare(source, stored_as, tmp_path / "alone")
+    assert contents(tmp_path / "node1" / "store") == contents(tmp_path / "alone")
+
+
+def test_what_no_node_wrote_is_prepared_when_merging(
+    root: Path, tmp_path: Path, small_shards: None
+) -> None:
+    source, stored_as = folder(str(root)), StoredAs(SIZE)
+    prepare_part(source, stored_as, tmp_path / "store", 0, Part(2, 3))
+    store = prepare(source, stored_as, tmp_path / "store")
+    prepare(source, stored_as, tmp_path / "alone")
+    assert contents(store.directory) == contents(tmp_path / "alone")
+
+
+def test_merging_waits_for_no_node_that_still_runs(
+    root: Path, tmp_path: Path, small_shards: None
+) -> None:
+    source, stored_as = folder(str(root)), StoredAs(SIZE)
+    prepare_part(source, stored_as, tmp_path / "store", 0, Part(1, 2))
+    with (
+        FileLock(tmp_path / ".store.2-of-2.lock"),
+        pytest.raises(UsageError, match=r"store: shard=2/2 is still being prepared"),
+    ):
+        prepare(source, stored_as, tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_part_of_a_finished_store_is_refused(root: Path, tmp_path: Path) -> None:
+    source, stored_as = folder(str(root)), StoredAs(SIZE)
+    prepare(source, stored_as, tmp_path / "store")
+    with pytest.raises(UsageError, match=r"shard=1/2: .*store is finished already"):
+        prepare_part(source, stored_as, tmp_path / "store", 0, Part(1, 2))
+
+
+# JPEG
+
+
+def test_jpeg_images_are_those_that_pil_decodes(root: Path, cache: Path) -> None:
+    raw = cached(folder(str(root)), StoredAs(64), cache, "pets")
+    jpeg = cached(folder(str(root)), StoredAs(64, "jpeg", 90), cache, "pets")
+    assert raw.directory != jpeg.directory
+    for i in (0, 3, 40, 74):
+        file = io.BytesIO()
+        Image.fromarray(raw.splits["train"].image(i)).save(file, "JPEG", quality=90)
+        expected = np.asarray(Image.open(file), dtype=int)
+        # Two builds of libjpeg may round differently.
+        assert np.abs(jpeg.splits["train"].image(i) - expected).max() <= 2
+    assert np.array_equal(raw.statistics.mean_image, jpeg.statistics.mean_image)
+    assert open_store(jpeg.directory).stored_as.quality == 90
+
+
+def test_jpeg_needs_less_space_as_foreseen(tmp_path: Path) -> None:
+    ramp = np.add.outer(np.arange(64), np.arange(64))[..., None].astype(np.uint8)
+    for split in ("train", "val"):
+        for name in ("a", "b"):
+            (tmp_path / "images" / split / name).mkdir(parents=True)
+            for i in range(20):
+                image = Image.fromarray(np.repeat(ramp + np.uint8(i), 3, axis=2))
+                image.save(tmp_path / "images" / split / name / f"{i}.png")
+    source, stored_as = folder(str(tmp_path / "images")), StoredAs(64, "jpeg", 90)
+    store = prepare(source, stored_as, tmp_path / "store")
+    foreseen = preparation._bytes_per_image(source, stored_as)
+    found = np.mean([len(shards._jpeg(i, 90)) for i in store.splits["train"].images()])
+    assert found <= foreseen < 1.3 * found < 64 * 64 * 3
+
+
+# Damage that was found when the images were listed
+
+
+def test_damage_found_in_listing_counts_with_that_of_images(root: Path, cache: Path) -> None:
+    (root / "train" / "stray.png").write_bytes((root / "train/cat/000.png").read_bytes())
+    _text(root / "train" / "dog" / "001.png")
+    source = folder(str(root))
+    with pytest.raises(UsageError, match=r"2 images cannot be read: train/stray\.png \(lies in no"):
+        cached(source, StoredAs(SIZE), cache, "pets", max_damaged=1)
+    store = cached(source, StoredAs(SIZE), cache, "pets", max_damaged=2)
+    listed = (store.directory / "damaged.txt").read_text().splitlines()
+    assert [line.split(" (")[0] for line in listed] == ["train/stray.png", "train/dog/001.png"]
+
+
+@pytest.mark.parametrize(("orientation", "expected"), [("ignore", "red"), ("apply", "blue")])
+def test_exif_orientation_is_a_choice(
+    root: Path, cache: Path, orientation: str, expected: str
+) -> None:
+    pixels = np.zeros((40, 40, 3), dtype=np.uint8)
+    pixels[:20, :, 0] = pixels[20:, :, 2] = 255  # red above blue
+    upside_down = Image.Exif()
+    upside_down[0x0112] = 3
+    path = root / "val" / "cat" / "000.png"
+    path.unlink()
+    Image.fromarray(pixels).save(path.with_suffix(".jpg"), exif=upside_down, quality=95)
+    stored_as = StoredAs(SIZE, exif_orientation=orientation)  # type: ignore[arg-type]
+    val = cached(folder(str(root)), stored_as, cache, "pets").splits["val"]
+    top_left = val.image(0)[1, 1]
+    assert {"red": top_left[0] > 200, "blue": top_left[2] > 200}[expected]

@@ -131,3 +131,29 @@ def test_a_png_named_jpeg_is_read_as_what_it_is(tmp_path: Path) -> None:
     (tmp_path / "really.png").rename(tmp_path / "n01_1.JPEG")
     with Image.open(tmp_path / "n01_1.JPEG") as image:
         assert (shorter_side_and_centre(image, 32) == (1, 2, 3)).all()
+
+
+def test_a_palette_with_transparency_raises_no_warning(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    image = Image.new("P", (40, 40), color=1)
+    image.putpalette([0, 0, 0, 200, 100, 50])
+    image.save(tmp_path / "icon.png", transparency=b"\xff\x00")
+    with Image.open(tmp_path / "icon.png") as opened:
+        assert opened.mode == "P"
+        assert (shorter_side_and_centre(opened, 32) == (200, 100, 50)).all()
+    assert not recwarn.list
+
+
+def test_exif_orientation_is_applied_on_request_only(tmp_path: Path) -> None:
+    pixels = np.zeros((40, 60, 3), dtype=np.uint8)
+    pixels[:, 30:, 0] = 255  # red to the right
+    turned = Image.Exif()
+    turned[0x0112] = 6  # shown after a quarter turn clockwise: red below
+    Image.fromarray(pixels).save(tmp_path / "phone.jpg", exif=turned, quality=95)
+    with Image.open(tmp_path / "phone.jpg") as image:
+        stored, shown = (shorter_side_and_centre(image, 32, o) for o in ("ignore", "apply"))
+    assert (stored[:, 20:, 0] > 200).all()
+    assert (stored[:, :12, 0] < 50).all()
+    assert (shown[20:, :, 0] > 200).all()
+    assert (shown[:12, :, 0] < 50).all()

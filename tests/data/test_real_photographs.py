@@ -16,7 +16,7 @@ from PIL import Image
 
 from alexnet_repro.data.preparation import cached
 from alexnet_repro.data.sources import folder
-from alexnet_repro.data.store import Store
+from alexnet_repro.data.store import Store, StoredAs
 
 CHECKOUT = Path(__file__).parents[2]
 ARCHIVES = Path(os.environ.get("ALEXNET_REPRO_TEST_DATA", CHECKOUT / ".." / "shared" / "data"))
@@ -55,7 +55,7 @@ def photographs(
         images = [member.name for member in tar.getmembers() if member.isfile()]
         members = [tar.getmember(image) for image in few_per_class(images)]
         tar.extractall(top, members, filter="data")
-    return top / name, cached(folder(str(top / name)), 256, top / "cache", name)
+    return top / name, cached(folder(str(top / name)), StoredAs(256), top / "cache", name)
 
 
 def test_every_class_is_prepared_at_256(photographs: tuple[Path, Store]) -> None:
@@ -109,7 +109,7 @@ def cifar(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Store]:
             file.extract(name, top)
     root = top / "cifar10"
     (root / "test").rename(root / "val")
-    return root, cached(folder(str(root)), 32, top / "cache", "cifar10")
+    return root, cached(folder(str(root)), StoredAs(32), top / "cache", "cifar10")
 
 
 def test_cifar10_classes_are_in_their_own_order(cifar: tuple[Path, Store]) -> None:

@@ -1,14 +1,14 @@
 """The mean image (§3) and the principal components of RGB values (§5.1) are numpy's."""
 
+import json
 import pickle
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from alexnet_repro.data.statistics import Statistics, Sums
+from alexnet_repro.data.statistics import MEAN_IMAGE, Statistics, Sums
 
 
 @pytest.fixture
@@ -72,27 +72,39 @@ def test_images_of_one_colour_have_no_variance() -> None:
     np.testing.assert_allclose(found.eigenvalues, 0, atol=1e-9)
 
 
-def test_a_saved_file_loads_identically(statistics: Statistics, tmp_path: Path) -> None:
-    statistics.save(tmp_path / "statistics.npz")
-    loaded = Statistics.load(tmp_path / "statistics.npz")
+def test_saved_statistics_load_identically(statistics: Statistics, tmp_path: Path) -> None:
+    values = json.loads(json.dumps(statistics.save(tmp_path)))
+    loaded = Statistics.load(tmp_path, values)
     assert np.array_equal(loaded.mean_image, statistics.mean_image)
     assert np.array_equal(loaded.eigenvalues, statistics.eigenvalues)
     assert np.array_equal(loaded.eigenvectors, statistics.eigenvectors)
 
 
-def test_a_saved_file_holds_plain_arrays_only(statistics: Statistics, tmp_path: Path) -> None:
-    statistics.save(tmp_path / "statistics.npz")
-    with zipfile.ZipFile(tmp_path / "statistics.npz") as file:
-        headers = {name: file.read(name)[:100] for name in file.namelist()}
-    assert set(headers) == {"mean_image.npy", "eigenvalues.npy", "eigenvectors.npy"}
-    assert all(b"'descr': '<f8'" in header for header in headers.values())
+def test_mean_colour_and_covariance_are_saved_for_readers(
+    images: npt.NDArray[np.uint8], statistics: Statistics, tmp_path: Path
+) -> None:
+    values = statistics.save(tmp_path)
+    pixels = images.reshape(-1, 3)
+    np.testing.assert_allclose(values["mean_colour"], pixels.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(values["covariance"], np.cov(pixels.T / 255, bias=True), rtol=1e-9)
 
 
-def test_a_file_with_pickles_is_not_loaded(tmp_path: Path) -> None:
-    objects = np.array([{"not": "numbers"}], dtype=object)
-    np.savez(tmp_path / "s.npz", mean_image=objects, eigenvalues=objects, eigenvectors=objects)
+def test_the_same_statistics_are_saved_as_the_same_bytes(
+    statistics: Statistics, tmp_path: Path
+) -> None:
+    files = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        statistics.save(tmp_path / name)
+        files.append((tmp_path / name / MEAN_IMAGE).read_bytes())
+    assert files[0] == files[1]
+
+
+def test_a_file_with_pickles_is_not_loaded(statistics: Statistics, tmp_path: Path) -> None:
+    values = statistics.save(tmp_path)
+    np.save(tmp_path / MEAN_IMAGE, np.array([{"not": "numbers"}], dtype=object))
     with pytest.raises((ValueError, pickle.UnpicklingError), match="allow_pickle"):
-        Statistics.load(tmp_path / "s.npz")
+        Statistics.load(tmp_path, values)
 
 
 def test_no_images_cannot_be_measured() -> None:
@@ -117,3 +129,21 @@ def test_sums_are_exact(images: npt.NDArray[np.uint8]) -> None:
     products = [[int((pixels[..., a] * pixels[..., b]).sum()) for b in range(3)] for a in range(3)]
     assert counted(images).products.tolist() == products
     assert counted(images).pixels.tolist() == pixels.sum(axis=0).tolist()
+
+
+def test_sums_of_millions_of_images_are_exact() -> None:
+    white = counted(np.full((2, 16, 16, 3), 255, dtype=np.uint8))
+    for _ in range(38):  # 2^39 images: the sums have more digits than 64-bit floats
+        white.merge(white)
+    assert white.products.tolist() == [[2**39 * 256 * 255**2] * 3] * 3
+    black = counted(np.zeros((1, 16, 16, 3), dtype=np.uint8))
+    black.products[0, 0] += np.uint64(1)
+    white.merge(black)
+    assert int(white.products[0, 0]) == 2**39 * 256 * 255**2 + 1
+
+
+@pytest.mark.parametrize("size", [(5, 5), (5, 4), (1, 1)])
+def test_odd_numbers_of_pixels_are_summed_too(size: tuple[int, int]) -> None:
+    images = np.random.default_rng(3).integers(256, size=(3, *size, 3), dtype=np.uint8)
+    flat = images.reshape(-1, 3).astype(int)
+    assert counted(images).products.tolist() == (flat.T @ flat).tolist()

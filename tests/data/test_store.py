@@ -13,7 +13,7 @@ from PIL import Image
 from alexnet_repro.data.preparation import cached
 from alexnet_repro.data.preprocess import shorter_side_and_centre
 from alexnet_repro.data.sources import folder
-from alexnet_repro.data.store import Store, StoredSplit, open_store
+from alexnet_repro.data.store import Store, StoredAs, StoredSplit, open_store
 from alexnet_repro.errors import UsageError
 
 SIZE = 16
@@ -21,12 +21,12 @@ SIZE = 16
 
 @pytest.fixture
 def store(root: Path, cache: Path) -> Store:
-    return cached(folder(str(root)), SIZE, cache, "pets")
+    return cached(folder(str(root)), StoredAs(SIZE), cache, "pets")
 
 
 def test_holds_every_split_with_its_classes(store: Store) -> None:
     assert store.classes == ("cat", "dog")
-    assert store.image_size == SIZE
+    assert store.stored_as == StoredAs(SIZE)
     assert {split: len(images) for split, images in store.splits.items()} == {"train": 75, "val": 5}
 
 
@@ -61,7 +61,7 @@ def test_statistics_are_those_of_the_stored_training_images(store: Store) -> Non
 
 @pytest.mark.parametrize("size", [9, 13])
 def test_sizes_that_fill_no_whole_words_are_stored_too(root: Path, cache: Path, size: int) -> None:
-    images = cached(folder(str(root)), size, cache, "pets").splits["val"]
+    images = cached(folder(str(root)), StoredAs(size), cache, "pets").splits["val"]
     with Image.open(root / images.name(4)) as image:
         assert np.array_equal(images.image(4), shorter_side_and_centre(image, size))
 
@@ -110,6 +110,10 @@ def _empty(path: Path) -> None:
     path.write_bytes(b"")
 
 
+SHARDS = [{"file": "train-00000.arrow", "images": 75, "xxh3_128": "0"}]
+OUTSIDE = [{"file": "../train-00000.arrow", "images": 75, "xxh3_128": "0"}]
+
+
 def _rewrite(**changes: Any) -> Callable[[Path], None]:
     def rewrite(directory: Path) -> None:
         path = directory / "manifest.json"
@@ -129,11 +133,16 @@ def _rewrite(**changes: Any) -> Callable[[Path], None]:
         pytest.param(lambda d: _empty(d / "train-00000.arrow"), id="empty arrow"),
         pytest.param(lambda d: _text(d / "val-00000.arrow"), id="arrow is text"),
         pytest.param(lambda d: (d / "val-00000.arrow").unlink(), id="no arrow"),
-        pytest.param(lambda d: _truncate(d / "statistics.npz"), id="truncated statistics"),
-        pytest.param(lambda d: _empty(d / "statistics.npz"), id="empty statistics"),
-        pytest.param(lambda d: (d / "statistics.npz").unlink(), id="no statistics"),
+        pytest.param(lambda d: _truncate(d / "mean_image.npy"), id="truncated mean image"),
+        pytest.param(lambda d: _empty(d / "mean_image.npy"), id="empty mean image"),
+        pytest.param(lambda d: (d / "mean_image.npy").unlink(), id="no mean image"),
         pytest.param(_rewrite(image_size=SIZE - 1), id="wrong size"),
-        pytest.param(_rewrite(splits={"train": {"images": 74, "shards": 1}}), id="other count"),
+        pytest.param(_rewrite(encoding="jpeg"), id="another encoding"),
+        pytest.param(_rewrite(statistics={"eigenvalues": [1, 2, 3]}), id="no eigenvectors"),
+        pytest.param(_rewrite(classes=["cat", "dog"]), id="classes are no mappings"),
+        pytest.param(_rewrite(splits={"train": {"images": 74, "shards": SHARDS}}), id="count"),
+        pytest.param(_rewrite(splits={"train": {"images": 0, "shards": []}}), id="no shards"),
+        pytest.param(_rewrite(splits={"train": {"images": 75, "shards": OUTSIDE}}), id="outside"),
     ],
 )
 def test_a_damaged_store_is_named_with_what_to_do(
@@ -157,6 +166,6 @@ def test_a_deleted_store_is_prepared_anew(store: Store, root: Path, cache: Path)
     for path in store.directory.iterdir():
         path.unlink()
     store.directory.rmdir()
-    anew = cached(folder(str(root)), SIZE, cache, "pets")
+    anew = cached(folder(str(root)), StoredAs(SIZE), cache, "pets")
     assert anew.directory == store.directory
     assert len(anew.splits["train"]) == 75

@@ -4,7 +4,6 @@ import hashlib
 import io
 import tarfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -44,16 +43,16 @@ def class_members(top: Path, whole: str, damaged: list[str]) -> Iterator[tuple[s
     seen: set[str] = set()
     path = top / whole
     if path.is_file():
-        with opened(path, damaged) as outer:
-            for info in outer:
-                file = outer.extractfile(info) if info.name.endswith(".tar") else None
-                if file is not None:
-                    wnid = _only(Path(info.name).stem, seen, path)
-                    with opened(path, damaged, file, info.name) as inner:
-                        for member in _files(inner, path, start=info.offset_data):
-                            yield wnid, member
-                elif info.isfile():
-                    damaged.append(f"{path.name}/{info.name} (lies in no tar of a class)")
+        for outer, info in _headers(path, damaged):
+            file = outer.extractfile(info) if info.name.endswith(".tar") else None
+            if file is not None:
+                wnid = _only(Path(info.name).stem, seen, path)
+                for _, image in _headers(path, damaged, file, info.name):
+                    if image.isfile():
+                        place = info.offset_data + image.offset_data
+                        yield wnid, Member(image.name, path, place, image.size)
+            elif info.isfile():
+                damaged.append(f"{path.name}/{info.name} (lies in no tar of a class)")
         return
     separate = sorted([*top.glob("n[0-9]*.tar"), *top.glob("train/n[0-9]*.tar")])
     if not separate:
@@ -72,32 +71,26 @@ def _only(wnid: str, seen: set[str], path: Path) -> str:
 
 
 def members_of(path: Path, damaged: list[str]) -> Iterator[Member]:
-    """The files of a tar."""
-    with opened(path, damaged) as archive:
-        yield from _files(archive, path, start=0)
-
-
-def _files(archive: tarfile.TarFile, path: Path, start: int) -> Iterator[Member]:
-    """The files of a tar that begins at byte ``start`` of ``path``."""
-    while (info := archive.next()) is not None:
-        # Otherwise tarfile keeps a kilobyte for every file.
-        archive.members.clear()  # type: ignore[attr-defined]
+    """The files of a tar; if it is damaged, it is added to ``damaged``."""
+    for _, info in _headers(path, damaged):
         if info.isfile():
-            yield Member(info.name, path, start + info.offset_data, info.size)
+            yield Member(info.name, path, info.offset_data, info.size)
 
 
-@contextmanager
-def opened(
+def _headers(
     path: Path, damaged: list[str], file: IO[bytes] | None = None, name: str = ""
-) -> Iterator[tarfile.TarFile]:
-    """An uncompressed tar, at ``path`` or inside it as ``file`` named ``name``.
+) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
+    """What is in an uncompressed tar, at ``path`` or inside it as ``file`` named ``name``.
 
     One that breaks off is read as far as it goes, and added to ``damaged``.
     """
     told = f"{path.name}/{name}" if name else path.name
     try:
         with tarfile.open(path if file is None else None, mode="r:", fileobj=file) as archive:
-            yield archive
+            while (info := archive.next()) is not None:
+                # Otherwise tarfile keeps a kilobyte for every file.
+                archive.members.clear()  # type: ignore[attr-defined]
+                yield archive, info
             if not _is_whole(archive):
                 damaged.append(f"{told} (breaks off at byte {archive.offset})")
     except (tarfile.TarError, EOFError) as error:

@@ -22,8 +22,8 @@ from alexnet_repro.data.store import (
     Shard,
     Store,
     StoredAs,
+    checksum,
     open_store,
-    sha256,
     write_manifest,
 )
 from alexnet_repro.errors import UsageError
@@ -249,7 +249,7 @@ def _finish(
         described[name] = []
         for piece in pieces:
             facts = shards.facts(piece.path)
-            described[name].append(Shard(piece.path.name, facts["images"], facts["sha256"]))
+            described[name].append(Shard(piece.path.name, facts["images"], facts["xxh3_128"]))
             damaged += facts["damaged"]
             if name == "train":
                 sums.merge(shards.sums_of(piece.path))
@@ -261,7 +261,7 @@ def _finish(
         (unfinished / "damaged.txt").write_text("".join(f"{line}\n" for line in damaged))
         log.warning("%d images cannot be read: %s/damaged.txt", len(damaged), unfinished.stem)
     statistics = Statistics.of(sums).save(unfinished)
-    statistics["sha256"] = sha256(unfinished / MEAN_IMAGE)
+    statistics["xxh3_128"] = checksum(unfinished / MEAN_IMAGE)
     path = unfinished / "manifest.json"
     write_manifest(path, stored_as, source.classes, source.words, described, statistics)
 

@@ -1,6 +1,5 @@
 """The shards of a store: read and preprocessed on all cores, written whole or not at all."""
 
-import io
 import json
 import os
 import socket
@@ -13,16 +12,17 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
+import simplejpeg
 from PIL import Image
 
 from alexnet_repro.data.preprocess import Pixels, shorter_side_and_centre
 from alexnet_repro.data.sources import Split
 from alexnet_repro.data.statistics import Sums
-from alexnet_repro.data.store import StoredAs, sha256
+from alexnet_repro.data.store import StoredAs, checksum
 from alexnet_repro.results.record import write_json
 
-IMAGES_PER_SHARD = 4096
-IMAGES_PER_BATCH = 128
+IMAGES_PER_SHARD = 1024
+IMAGES_PER_BATCH = 32
 READING_ERRORS = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 Item = TypeVar("Item")
@@ -111,7 +111,7 @@ def _write(
 
 
 def _close(partial: Path, path: Path, sums: Sums, damaged: list[str]) -> None:
-    facts = {"images": sums.count, "sha256": sha256(partial), "damaged": damaged}
+    facts = {"images": sums.count, "xxh3_128": checksum(partial), "damaged": damaged}
     with partial.open("rb") as written:
         os.fsync(written.fileno())
     sums.save(_sums_file(path))
@@ -120,7 +120,7 @@ def _close(partial: Path, path: Path, sums: Sums, damaged: list[str]) -> None:
 
 
 def facts(path: Path) -> dict[str, Any]:
-    """Of a finished shard: ``images``, ``sha256`` and ``damaged`` (a line for each image)."""
+    """Of a finished shard: ``images``, ``xxh3_128`` and ``damaged`` (a line for each image)."""
     found: dict[str, Any] = json.loads(_facts_file(path).read_text())
     return found
 
@@ -151,17 +151,22 @@ def _read(split: Split, indices: Sequence[int], stored_as: StoredAs) -> Batch:
     images = np.empty((len(indices), size, size, 3), dtype=np.uint8)
     kept: list[int] = []
     damaged = []
-    for index in indices:
-        try:
-            with split.open(index) as image:
-                images[len(kept)] = shorter_side_and_centre(image, size, orientation)
-            kept.append(index)
-        except READING_ERRORS as error:
-            damaged.append(f"{split.names[index]} ({error})")
-    images = images[: len(kept)]
+
+    def preprocessed() -> Iterator[Pixels]:
+        for index in indices:
+            try:
+                with split.open(index) as image:
+                    pixels = shorter_side_and_centre(image, size, orientation)
+            except READING_ERRORS as error:
+                damaged.append(f"{split.names[index]} ({error})")
+            else:
+                images[len(kept)] = pixels
+                kept.append(index)
+                yield pixels
+
     sums = Sums.zero(size, size)
-    sums.add(images)
-    return Batch(_rows(images, split, kept, stored_as), sums, damaged)
+    sums.add(preprocessed())
+    return Batch(_rows(images[: len(kept)], split, kept, stored_as), sums, damaged)
 
 
 def _rows(images: Pixels, split: Split, indices: list[int], stored_as: StoredAs) -> pa.RecordBatch:
@@ -184,9 +189,10 @@ def encoded_sizes(split: Split, indices: list[int], stored_as: StoredAs) -> list
 
 
 def _jpeg(pixels: Pixels, quality: int | None) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "JPEG", quality=quality)
-    return file.getvalue()
+    file: bytes = simplejpeg.encode_jpeg(
+        np.ascontiguousarray(pixels), quality=quality, colorsubsampling="420", fastdct=False
+    )
+    return file
 
 
 def _in_order(

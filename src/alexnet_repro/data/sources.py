@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def folder(root: str) -> Source:
     """``root/{train,val}/CLASS/image`` and, if there, ``root/test/CLASS/image``.
 
     Classes are the folders of ``train`` in sorted order. Any file with an extension that PIL knows
-    is an image.
+    is an image; one that lies in no folder of a class counts as damaged.
 
     Raises:
         UsageError: if a split is missing or empty or has other classes than ``train``.
@@ -57,19 +57,29 @@ def folder(root: str) -> Source:
                 f"data.source.root={root}: there is no folder {top / split}; expected "
                 "train/CLASS/image, val/CLASS/image and optionally test/CLASS/image"
             )
-    classes = _class_folders(top / "train")
+    return class_folders(top, {split: top / split for split in SPLITS if (top / split).is_dir()})
+
+
+def class_folders(top: Path, folders: Mapping[str, Path]) -> Source:
+    """The images ``CLASS/image`` of a folder for each split; classes are those of ``train``."""
+    classes = _class_folders(folders["train"])
     extensions = set(Image.registered_extensions())
     digest = hashlib.sha256()
-    splits = {}
-    for split in SPLITS:
-        if (top / split).is_dir():
-            files = _labelled_files(top / split, classes, extensions)
-            for path, _ in files:
-                stat = path.stat()
-                entry = f"{path.relative_to(top).as_posix()}\0{stat.st_size}\0{stat.st_mtime_ns}\n"
-                digest.update(entry.encode())
-            splits[split] = _files_split(top, files)
-    return Source(classes, splits, digest.hexdigest())
+    splits, damaged = {}, []
+    for split, directory in folders.items():
+        files = _labelled_files(directory, classes, extensions)
+        for path, _ in files:
+            stat = path.stat()
+            entry = f"{path.relative_to(top).as_posix()}\0{stat.st_size}\0{stat.st_mtime_ns}\n"
+            digest.update(entry.encode())
+        splits[split] = _files_split(top, files)
+        damaged += [
+            f"{path.relative_to(top).as_posix()} (lies in no folder of a class)"
+            for path in sorted(directory.iterdir())
+            if path.suffix.lower() in extensions and not path.name.startswith(".")
+            if path.is_file()
+        ]
+    return Source(classes, splits, digest.hexdigest(), damaged=tuple(damaged))
 
 
 def _class_folders(train: Path) -> tuple[str, ...]:

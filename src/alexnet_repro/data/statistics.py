@@ -1,6 +1,6 @@
 """The mean image (§3) and the principal components of the RGB values (§5.1) of a training set."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,10 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.uint64]
+Centred = npt.NDArray[np.int64]
+
+MIDDLE = 128
+"""Subtracted from pixels while they are summed, so that the products are small numbers."""
 
 MEAN_IMAGE = "mean_image.npy"
 
@@ -34,12 +38,29 @@ class Sums:
     def zero(cls, height: int, width: int) -> "Sums":
         return cls(0, np.zeros((height, width, 3), np.uint64), np.zeros((3, 3), np.uint64))
 
-    def add(self, images: npt.NDArray[np.uint8]) -> None:
-        """Count images (n, height, width, 3), RGB 0–255."""
-        self.count += len(images)
-        self.pixels += images.sum(axis=0, dtype=np.uint32)
+    def add(self, images: Iterable[npt.NDArray[np.uint8]]) -> None:
+        """Count images (height, width, 3), RGB 0–255: each is read once, while it is in cache."""
+        # 16 bits hold the sum of 257 pixels.
+        recent = np.zeros(self.pixels.shape, dtype=np.uint16)
+        centred = np.zeros((3, 3), dtype=np.int64)
+        before = self.count
         for image in images:
-            self.products += _products(image)
+            np.add(recent, image, out=recent)
+            centred += _centred_products(image)
+            self.count += 1
+            if (self.count - before) % 257 == 0:
+                self._close(recent, centred, 257)
+        self._close(recent, centred, (self.count - before) % 257)
+
+    def _close(self, recent: npt.NDArray[np.uint16], centred: Centred, count: int) -> None:
+        """Move the sums of ``count`` images over, and start them anew."""
+        colour = recent.sum(axis=(0, 1), dtype=np.int64)
+        pixels = count * recent.shape[0] * recent.shape[1]
+        # Σ (x − m)(y − m) = Σ xy − m (Σx + Σy) + m² · pixels
+        products = centred + MIDDLE * (colour[:, None] + colour) - MIDDLE**2 * pixels
+        self.products += products.astype(np.uint64)
+        self.pixels += recent
+        recent[:], centred[:] = 0, 0
 
     def merge(self, other: "Sums") -> None:
         """Count what ``other`` counted."""
@@ -57,15 +78,18 @@ class Sums:
             return cls(int(arrays["count"]), arrays["pixels"], arrays["products"])
 
 
-def _products(image: npt.NDArray[np.uint8]) -> Integers:
-    """(3, 3), sum over the pixels of one image of the products of two of R, G and B."""
-    # Two pixels to a row: a product of 6 columns takes half the time of one of 3, and the blocks
-    # on its diagonal are the sums over even and over odd pixels. 64-bit floats hold them exactly.
-    together = 2 if image.size % 6 == 0 else 1
-    rows = image.reshape(-1, 3 * together).astype(np.float64)
-    blocks = (rows.T @ rows).reshape(together, 3, together, 3)
-    products: Integers = np.einsum("iaib->ab", blocks).astype(np.uint64)
-    return products
+def _centred_products(image: npt.NDArray[np.uint8]) -> Centred:
+    """(3, 3), sum over the pixels of the products of two of R, G and B, each minus ``MIDDLE``."""
+    pixels = image.size // 3
+    together = 4 if pixels % 4096 == 0 else 1
+    rows = (image ^ np.uint8(MIDDLE)).view(np.int8).astype(np.float32)
+    # 32-bit floats hold the sum of 1024 products exactly. Four pixels to a row: a product of 12
+    # columns takes a third of the time of one of 3; the blocks on its diagonal are what is sought.
+    rows = rows.reshape(-1, 1024 if together == 4 else 1, 3 * together)
+    blocks = (rows.transpose(0, 2, 1) @ rows).sum(axis=0, dtype=np.float64)
+    products = np.einsum("iaib->ab", blocks.reshape(together, 3, together, 3))
+    centred: Centred = products.astype(np.int64)
+    return centred
 
 
 @dataclass(frozen=True)

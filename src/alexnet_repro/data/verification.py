@@ -7,7 +7,7 @@ from pathlib import Path
 
 from alexnet_repro.console import counting
 from alexnet_repro.data.statistics import MEAN_IMAGE
-from alexnet_repro.data.store import open_store, read_manifest, sha256
+from alexnet_repro.data.store import checksum, open_store, read_manifest
 from alexnet_repro.errors import UsageError
 
 log = logging.getLogger(__name__)
@@ -21,14 +21,14 @@ def verify(directory: Path) -> None:
     """
     if not directory.is_dir():
         raise UsageError(f"output={directory}: there is no such store")
-    expected = {shard.file: shard.sha256 for shard in open_store(directory).shards}
-    expected[MEAN_IMAGE] = read_manifest(directory)["statistics"]["sha256"]
+    expected = {shard.file: shard.xxh3_128 for shard in open_store(directory).shards}
+    expected[MEAN_IMAGE] = read_manifest(directory)["statistics"]["xxh3_128"]
     changed = []
     with (
         counting("verify", len(expected), "files") as advance,
         ThreadPoolExecutor(os.cpu_count()) as pool,
     ):
-        found = pool.map(sha256, (directory / file for file in expected))
+        found = pool.map(checksum, (directory / file for file in expected))
         for (file, written), now in zip(expected.items(), found, strict=True):
             if now != written:
                 changed.append(file)

@@ -1,0 +1,227 @@
+"""How fast images are prepared, read and augmented, beside what a training step takes."""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+
+from alexnet_repro import AlexNet
+from alexnet_repro.benchmarks.report import Measured
+from alexnet_repro.benchmarks.timing import Contender, interleaved
+from alexnet_repro.data.augment import Augmentation, draw
+from alexnet_repro.data.datamodule import Key, TrainingCrops
+from alexnet_repro.data.preparation import prepare
+from alexnet_repro.data.preprocess import shorter_side_and_centre
+from alexnet_repro.data.sources import Source, Split, folder, miniature
+from alexnet_repro.data.store import Store, StoredAs
+from alexnet_repro.learning.sgd import PaperSGD
+
+SIZE, CROP = 256, 224
+JPEG = StoredAs(SIZE, "jpeg", 95)
+RAW = StoredAs(SIZE)
+CHOICES = {"random_crop": True, "reflection": True, "crop_chunk": 1}
+
+
+def data(
+    images: str | None, stored_images: int, batch_size: int, rounds: int, slow_rounds: int
+) -> Iterator[Measured]:
+    """Preparing on all cores, reading crops on one, and augmenting beside a training step.
+
+    Args:
+        images: a folder tree of photographs, or None for the rendered miniature set.
+        stored_images: images of the stores, repeated from those of ``images``.
+        batch_size: images per batch.
+        rounds: of reading and augmenting.
+        slow_rounds: of preparing and of training steps.
+    """
+    with tempfile.TemporaryDirectory(prefix="alexnet-benchmark-") as temporary:
+        top = Path(temporary)
+        source = folder(images) if images else miniature(str(top / "miniature"), seed=0)
+        yield from _preparing(source, stored_images, top, slow_rounds)
+        stores = {
+            encoding: prepare(_repeated(source, stored_images), stored_as, top / encoding)
+            for encoding, stored_as in (("raw", RAW), ("jpeg", JPEG))
+        }
+        root = Path(images) if images else top / "miniature" / "seed0"
+        yield _reading(stores, root.expanduser() / "train", batch_size, rounds)
+        yield _augmenting(stores["raw"], batch_size, rounds, slow_rounds)
+
+
+def _repeated(source: Source, count: int) -> Source:
+    """The training images of ``source``, repeated until there are ``count``; two for ``val``."""
+    train = source.splits["train"]
+    original = len(train.names)
+    repeated = Split(
+        names=[train.names[i % original] for i in range(count)],
+        labels=[train.labels[i % original] for i in range(count)],
+        open=lambda i: train.open(i % original),
+    )
+    few = Split(train.names[:2], train.labels[:2], train.open)
+    return Source(source.classes, {"train": repeated, "val": few}, source.fingerprint)
+
+
+def _preparing(source: Source, count: int, top: Path, rounds: int) -> Iterator[Measured]:
+    repeated, cores = _repeated(source, count), os.cpu_count() or 1
+    train = repeated.splits["train"]
+    share = range(0, count, cores)
+    fresh = iter(range(1_000_000))
+
+    def pure() -> None:
+        for i in share:
+            with train.open(i) as image:
+                shorter_side_and_centre(image, SIZE)
+
+    def preparing(stored_as: StoredAs) -> Callable[[], object]:
+        return lambda: prepare(repeated, stored_as, top / f"store{next(fresh)}")
+
+    alone, raw, jpeg = interleaved(
+        [
+            Contender("decode and resize, one thread", pure, len(share)),
+            Contender("prepare, raw", preparing(RAW), count),
+            Contender("prepare, JPEG", preparing(JPEG), count),
+        ],
+        rounds,
+    )
+    sizes = [train.open(i).size for i in range(0, count, max(1, count // 64))]
+    yield Measured(
+        f"Preparing {count} images on {cores} cores",
+        [alone.row(), raw.row(), jpeg.row()],
+        {
+            "median size of the images, pixels": "×".join(
+                str(int(side)) for side in np.median(sizes, axis=0)
+            ),
+            **{
+                f"{t.name}: share of {cores} times decode and resize": round(
+                    t.times_faster_than(alone) / cores, 3
+                )
+                for t in (raw, jpeg)
+            },
+        },
+    )
+
+
+def _reading(stores: dict[str, Store], root: Path, batch_size: int, rounds: int) -> Measured:
+    from torchvision import transforms as T
+    from torchvision.datasets import ImageFolder
+
+    random = np.random.default_rng(0)
+
+    def crops(store: Store) -> Callable[[], object]:
+        dataset = TrainingCrops(store.splits["train"], CROP, 0, CHOICES)
+        return lambda: dataset.__getitems__(_keys(random, len(dataset), batch_size))
+
+    def image_folder(*geometry: object) -> Callable[[], object]:
+        transform = T.Compose([*geometry, T.RandomHorizontalFlip(), T.PILToTensor()])
+        dataset = ImageFolder(str(root), transform)
+        return lambda: [dataset[i] for i in random.integers(len(dataset), size=batch_size)]
+
+    with _one_core():
+        timings = interleaved(
+            [
+                Contender("raw store", crops(stores["raw"]), batch_size),
+                Contender("JPEG store", crops(stores["jpeg"]), batch_size),
+                Contender(
+                    "ImageFolder, RandomResizedCrop",
+                    image_folder(T.RandomResizedCrop(CROP)),
+                    batch_size,
+                ),
+                Contender(
+                    "ImageFolder, Resize 256, RandomCrop",
+                    image_folder(T.Resize(SIZE), T.RandomCrop(CROP)),
+                    batch_size,
+                ),
+            ],
+            rounds,
+        )
+    sizes = {
+        f"bytes an image, {name} store": round(
+            sum((store.directory / shard.file).stat().st_size for shard in store.shards)
+            / sum(shard.images for shard in store.shards)
+        )
+        for name, store in stores.items()
+    }
+    return Measured(
+        f"Random {CROP}×{CROP} crops in batches of {batch_size} on one core",
+        [timing.row(timings[2]) for timing in timings],
+        {"ratio to": timings[2].name, **sizes},
+    )
+
+
+def _keys(random: np.random.Generator, images: int, batch_size: int) -> list[Key]:
+    return [(0, i, int(index)) for i, index in enumerate(random.integers(images, size=batch_size))]
+
+
+@contextmanager
+def _one_core() -> Iterator[None]:
+    """Run on one core, where the system can be told so, and on one thread everywhere."""
+    threads = torch.get_num_threads()
+    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+    torch.set_num_threads(1)
+    if cores is not None:
+        os.sched_setaffinity(0, {min(cores)})
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        if cores is not None:
+            os.sched_setaffinity(0, cores)
+
+
+def _augmenting(store: Store, batch_size: int, rounds: int, slow_rounds: int) -> Measured:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    split = store.splits["train"]
+    keys = _keys(np.random.default_rng(0), len(split), batch_size)
+    read = TrainingCrops(split, CROP, 0, CHOICES).__getitems__(keys)
+    batch = {name: tensor.to(device) for name, tensor in read.items()}
+    augmentation = Augmentation(store.statistics, CROP, CROP, "same_place", 0.1, "eigenvalue", 1.0)
+    view = augmentation.to(device).training_view
+    draws = batch["offset"], batch["reflect"], batch["colour"]
+    indices = np.arange(batch_size)
+
+    network = AlexNet(len(store.classes)).to(memory_format=torch.channels_last).to(device)
+    optimizer = PaperSGD(network.parameters())
+    images = view(batch["image"], *draws)
+
+    def step(fast: bool) -> Callable[[], object]:
+        def train() -> None:
+            with torch.autocast(device.type, torch.bfloat16, enabled=fast):
+                logits = network(images)
+            cross_entropy(logits.float(), batch["label"]).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            optimizer.zero_grad()
+
+        return train
+
+    quick = interleaved(
+        [
+            Contender("flip, colour, mean", lambda: view(batch["image"], *draws), batch_size),
+            Contender(
+                "draws (in the reader)",
+                lambda: draw(0, 0, indices, indices, SIZE - CROP),
+                batch_size,
+            ),
+        ],
+        rounds,
+    )
+    slow = interleaved(
+        [
+            Contender("training step, performance=exact", step(fast=False), batch_size),
+            Contender("training step, performance=fast", step(fast=True), batch_size),
+        ],
+        slow_rounds,
+    )
+    return Measured(
+        f"Augmenting a batch of {batch_size} on the device ({device.type})",
+        [timing.row() for timing in (*quick, *slow)],
+        {
+            f"flip, colour, mean: percent of a {step.name}": round(
+                100 * quick[0].median / step.median, 2
+            )
+            for step in slow
+        },
+    )
