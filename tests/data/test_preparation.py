@@ -406,18 +406,37 @@ def test_a_part_of_a_finished_store_is_refused(root: Path, tmp_path: Path) -> No
 # JPEG
 
 
-def test_jpeg_images_are_those_that_pil_decodes(root: Path, cache: Path) -> None:
+def test_jpeg_images_are_those_that_pil_decodes(
+    root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     raw = cached(folder(str(root)), StoredAs(64), cache, "pets")
+    encode, files = shards._jpeg, []
+
+    def keep(*arguments: Any) -> bytes:
+        files.append(encode(*arguments))
+        return files[-1]
+
+    monkeypatch.setattr(shards, "_jpeg", keep)
+    monkeypatch.setattr(shards.os, "cpu_count", lambda: 1)
     jpeg = cached(folder(str(root)), StoredAs(64, "jpeg", 90), cache, "pets")
     assert raw.directory != jpeg.directory
-    for i in (0, 3, 40, 74):
-        file = io.BytesIO()
-        Image.fromarray(raw.splits["train"].image(i)).save(file, "JPEG", quality=90)
-        expected = np.asarray(Image.open(file), dtype=int)
-        # Two builds of libjpeg may round differently.
-        assert np.abs(jpeg.splits["train"].image(i) - expected).max() <= 2
-    assert np.array_equal(raw.statistics.mean_image, jpeg.statistics.mean_image)
     assert open_store(jpeg.directory).stored_as.quality == 90
+    for i in (0, 3, 40, 74):
+        decoded = jpeg.splits["train"].image(i)
+        differences = [
+            np.abs(decoded - np.asarray(Image.open(io.BytesIO(file)), dtype=int)).max()
+            for file in files
+        ]
+        assert min(differences) <= 3  # builds of libjpeg round differently
+        # As near to the original as what PIL makes of it.
+        by_pil = io.BytesIO()
+        Image.fromarray(raw.splits["train"].image(i)).save(by_pil, "JPEG", quality=90)
+        errors = [
+            np.abs(raw.splits["train"].image(i) - np.asarray(image, dtype=int)).mean()
+            for image in (decoded, Image.open(by_pil))
+        ]
+        assert errors[0] < 1.1 * errors[1]
+    assert np.array_equal(raw.statistics.mean_image, jpeg.statistics.mean_image)
 
 
 def test_jpeg_needs_less_space_as_foreseen(tmp_path: Path) -> None:
