@@ -149,7 +149,7 @@ def test_every_choice_of_every_group_is_valid(group: str) -> None:
     assert len(choices) >= 2
     for choice in choices:
         place = {"folder": "source.root", "prepared": "directory"}.get(choice)
-        place = "source.root" if choice.startswith("imagenet_") else place
+        place = "source.root" if choice.startswith(("imagenet_", "huggingface")) else place
         composed(f"{group}={choice}", *([f"data.{place}=here"] if place else []))
 
 

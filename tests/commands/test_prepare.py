@@ -50,7 +50,7 @@ def test_a_second_preparation_finds_the_first_and_other_images_are_refused(
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "store").iterdir()} == before
     done = prepare(*arguments[:3], "data.image_size=24")
     assert done.returncode == 2
-    assert "store: made from other images or at another size" in done.stderr
+    assert "store: made from other images, at another size or in another encoding" in done.stderr
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "holiday.jpg").touch()
     done = prepare(*arguments[:2], "output=photos")
@@ -64,6 +64,12 @@ def test_a_second_preparation_finds_the_first_and_other_images_are_refused(
         (["data=folder", "output=store"], "source has no default: add source="),
         (["data=folder", "source=nowhere", "output=store"], "no folder nowhere/train"),
         (["data=prepared", "source=.", "output=store"], "data=prepared is prepared already"),
+        (["data=huggingface", "source=.", "output=store"], "expected data/train-*.parquet and"),
+        (["source=.", "output=store", "shard=3/2"], "shard=3/2: expected a node and the number"),
+        (["source=.", "output=store", "shard=half"], "shard=half: expected a node and the number"),
+        (["source=.", "output=store", "quality=0"], "quality=0: input should be greater than"),
+        (["source=.", "output=store", "encoding=png"], "encoding=png: input should be 'raw' or"),
+        (["output=store", "prepare.verify=true"], "output=store: there is no such store"),
         (["data=imagenet_2012", "source=.", "output=store"], "no ILSVRC2012_devkit_t12.tar.gz"),
     ],
 )
@@ -76,3 +82,25 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     assert done.stderr.count("\n") == 1
     assert message in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_several_nodes_prepare_one_store_which_is_then_verified(
+    prepare: Train, tiny_images: Path, tmp_path: Path
+) -> None:
+    arguments = ["data=folder", f"source={tiny_images}", "data.image_size=16", "encoding=jpeg"]
+    for node in (2, 1):
+        done = prepare(*arguments, "output=store", f"shard={node}/2")
+        assert done.returncode == 0, done.stderr
+        assert f"shard={node}/2: " in done.stdout
+        assert not (tmp_path / "store").exists()
+    assert prepare(*arguments, "output=store").returncode == 0
+    assert prepare(*arguments, "output=alone").returncode == 0
+    for path in (tmp_path / "alone").iterdir():
+        assert (tmp_path / "store" / path.name).read_bytes() == path.read_bytes(), path.name
+    done = prepare("output=store", "prepare.verify=true")
+    assert done.returncode == 0, done.stderr
+    assert "store: all 4 files are as they were written" in done.stdout
+    (tmp_path / "store" / "val-00000.arrow").write_bytes(b"")
+    done = prepare("output=store", "prepare.verify=true")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: store: damaged (")

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from alexnet_repro.data.augment import Augmentation, draw
 from alexnet_repro.data.preparation import cached
 from alexnet_repro.data.preprocess import Orientation
+from alexnet_repro.data.remote import local_copy
 from alexnet_repro.data.sources import Source
 from alexnet_repro.data.store import Store, StoredAs, StoredSplit, open_store
 from alexnet_repro.errors import UsageError
@@ -108,7 +109,8 @@ class ImageDataModule(L.LightningDataModule):
     Args:
         name: of the data set, for cache and records.
         source: the labelled images, prepared into a store under ``cache_dir`` the first time.
-        directory: a store that ``alexnet_repro.prepare`` made; then ``source`` is not read.
+        directory: a store that ``alexnet_repro.prepare`` made, or its URI in object storage; then
+            ``source`` is not read.
         cache_dir: folder of prepared stores.
         max_damaged: images that cannot be read and may be left out.
         exif_orientation: ``ignore`` or ``apply`` (see :func:`preprocess.shorter_side_and_centre`).
@@ -144,7 +146,7 @@ class ImageDataModule(L.LightningDataModule):
         self._choices = {key: augment[key] for key in drawn}
         self._on_device = {key: value for key, value in augment.items() if key not in drawn}
         self._source, self._cache_dir = source, Path(cache_dir).expanduser()
-        self._directory = None if directory is None else Path(directory).expanduser()
+        self._directory = directory
         self._max_damaged, self._exif_orientation = max_damaged, exif_orientation
         self._store: Store | None = None
         self._augmentation: Augmentation | None = None
@@ -174,12 +176,16 @@ class ImageDataModule(L.LightningDataModule):
 
     def _open_store(self) -> Store:
         assert self._directory is not None
-        if not self._directory.is_dir():
+        if "://" in self._directory:
+            directory = local_copy(self._directory, self._cache_dir)
+        else:
+            directory = Path(self._directory).expanduser()
+        if not directory.is_dir():
             raise UsageError(
-                f"data.directory={self._directory}: there is no such folder; "
+                f"data.directory={directory}: there is no such folder; "
                 "python -m alexnet_repro.prepare makes one"
             )
-        store = open_store(self._directory)
+        store = open_store(directory)
         if store.stored_as.image_size != self.image_size:
             raise UsageError(
                 f"data.image_size={self.image_size}, but {self._directory} holds images of "

@@ -1,0 +1,60 @@
+"""Stores that lie in object storage (s3://, gs://, abfs://, hdfs://), copied here before use."""
+
+import logging
+import shutil
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+from filelock import FileLock
+from pyarrow import fs
+
+from alexnet_repro.data.verification import verify
+from alexnet_repro.errors import UsageError
+
+log = logging.getLogger(__name__)
+
+
+def local_copy(uri: str, cache_dir: Path) -> Path:
+    """The store at ``uri``, copied to ``cache_dir`` the first time and checked.
+
+    Crops are read at random from memory-mapped files, which object storage cannot be: a store is
+    copied once, in large sequential reads. Credentials are those that pyarrow finds (for S3 the
+    variables and files of AWS).
+
+    Raises:
+        UsageError: if there is no store, it cannot be reached, or what was copied is not what was
+            written.
+    """
+    place = urlsplit(uri)
+    name = f"{place.netloc}{place.path}".strip("/").replace("/", "-")
+    directory = cache_dir / name
+    if directory.exists():
+        return directory
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    with FileLock(cache_dir / f".{name}.lock"):
+        if not directory.exists():
+            partial = cache_dir / f"{name}.copying"
+            shutil.rmtree(partial, ignore_errors=True)
+            _copy(uri, partial)
+            verify(partial)
+            partial.rename(directory)
+    return directory
+
+
+def _copy(uri: str, to: Path) -> None:
+    try:
+        filesystem, path = fs.FileSystem.from_uri(uri)
+        found = filesystem.get_file_info(fs.FileSelector(path))
+        needed, free = sum(info.size or 0 for info in found), shutil.disk_usage(to.parent).free
+        if needed > free:
+            raise UsageError(
+                f"data.directory={uri}: {needed / 1e9:.1f} GB to copy into {to.parent}, "
+                f"{free / 1e9:.1f} GB are free"
+            )
+        log.info("copying %s (%.1f GB) to %s", uri, needed / 1e9, to.parent)
+        to.mkdir()
+        fs.copy_files(path, str(to), source_filesystem=filesystem)
+    except (OSError, pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"data.directory={uri}: cannot be copied ({reason})") from error

@@ -1,0 +1,82 @@
+"""Readers in other processes see the same pixels, and reading for many epochs holds no memory."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from alexnet_repro.data.datamodule import EpochOrder, TrainingCrops
+from alexnet_repro.data.preparation import cached
+from alexnet_repro.data.sources import folder
+from alexnet_repro.data.store import StoredAs, StoredSplit
+
+CHOICES = {"random_crop": True, "reflection": True, "crop_chunk": 1}
+
+
+@pytest.fixture(params=["raw", "jpeg"])
+def train(request: pytest.FixtureRequest, root: Path, cache: Path) -> StoredSplit:
+    stored_as = StoredAs(64, request.param, 95 if request.param == "jpeg" else None)
+    return cached(folder(str(root)), stored_as, cache, "pets").splits["train"]
+
+
+def batches(train: StoredSplit, workers: int, context: str | None) -> list[dict[str, torch.Tensor]]:
+    loader = DataLoader(
+        TrainingCrops(train, 56, 3, CHOICES),
+        batch_size=8,
+        sampler=EpochOrder(len(train), 3),
+        num_workers=workers,
+        multiprocessing_context=context,
+        collate_fn=_as_read,
+    )
+    return list(loader)
+
+
+def _as_read(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return batch
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_workers_read_what_one_process_reads(train: StoredSplit, context: str) -> None:
+    alone, theirs = batches(train, 0, None), batches(train, 2, context)
+    assert len(alone) == len(theirs) == 10
+    for mine, other in zip(alone, theirs, strict=True):
+        assert mine.keys() == other.keys()
+        assert all(torch.equal(mine[key], other[key]) for key in mine)
+
+
+def test_crops_are_pieces_of_the_stored_images(train: StoredSplit) -> None:
+    keys = [(5, position, index) for position, index in enumerate((70, 3, 41))]
+    read = TrainingCrops(train, 56, 3, CHOICES).__getitems__(keys)
+    for crop, (top, left), (_, _, index) in zip(read["image"], read["offset"], keys, strict=True):
+        whole = train.image(index)
+        assert np.array_equal(crop.numpy(), whole[top : top + 56, left : left + 56])
+
+
+def _anonymous_kilobytes() -> int:
+    """Memory of this process that is not of mapped files, which the system can always drop."""
+    status = Path("/proc/self/smaps_rollup").read_text()
+    found = re.search(r"^Anonymous:\s+(\d+) kB", status, re.MULTILINE)
+    assert found is not None
+    return int(found.group(1))
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="needs Linux")
+def test_memory_does_not_grow_over_epochs(train: StoredSplit) -> None:
+    dataset, order = TrainingCrops(train, 56, 3, CHOICES), EpochOrder(len(train), 3)
+
+    def epoch(number: int) -> None:
+        order.set_epoch(number)
+        keys = list(order)
+        for start in range(0, len(keys), 8):
+            dataset.__getitems__(keys[start : start + 8])
+
+    for number in range(20):
+        epoch(number)
+    before = _anonymous_kilobytes()
+    for number in range(20, 220):
+        epoch(number)
+    # An epoch reads 900 KB of pixels: keeping one batch of each would be 15 MB.
+    assert _anonymous_kilobytes() - before < 2000
