@@ -1,6 +1,7 @@
 """How fast images are prepared, read and augmented, beside what a training step takes."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from alexnet_repro.data.datamodule import Key, TrainingCrops
 from alexnet_repro.data.preparation import prepare
 from alexnet_repro.data.preprocess import shorter_side_and_centre
 from alexnet_repro.data.sources import Source, Split, folder, miniature
-from alexnet_repro.data.store import Store, StoredAs
+from alexnet_repro.data.store import Store, StoredAs, open_store
 from alexnet_repro.learning.sgd import PaperSGD
 
 SIZE, CROP = 256, 224
@@ -42,11 +43,8 @@ def data(
     with tempfile.TemporaryDirectory(prefix="alexnet-benchmark-") as temporary:
         top = Path(temporary)
         source = folder(images) if images else miniature(str(top / "miniature"), seed=0)
-        yield from _preparing(source, stored_images, top, slow_rounds)
-        stores = {
-            encoding: prepare(_repeated(source, stored_images), stored_as, top / encoding)
-            for encoding, stored_as in (("raw", RAW), ("jpeg", JPEG))
-        }
+        yield _preparing(source, stored_images, top, slow_rounds)
+        stores = {encoding: open_store(top / encoding) for encoding in ("raw", "jpeg")}
         root = Path(images) if images else top / "miniature" / "seed0"
         yield _reading(stores, root.expanduser() / "train", batch_size, rounds)
         yield _augmenting(stores["raw"], batch_size, rounds, slow_rounds)
@@ -65,11 +63,10 @@ def _repeated(source: Source, count: int) -> Source:
     return Source(source.classes, {"train": repeated, "val": few}, source.fingerprint)
 
 
-def _preparing(source: Source, count: int, top: Path, rounds: int) -> Iterator[Measured]:
+def _preparing(source: Source, count: int, top: Path, rounds: int) -> Measured:
     repeated, cores = _repeated(source, count), os.cpu_count() or 1
     train = repeated.splits["train"]
     share = range(0, count, cores)
-    fresh = iter(range(1_000_000))
 
     def pure() -> None:
         for i in share:
@@ -77,7 +74,11 @@ def _preparing(source: Source, count: int, top: Path, rounds: int) -> Iterator[M
                 shorter_side_and_centre(image, SIZE)
 
     def preparing(stored_as: StoredAs) -> Callable[[], object]:
-        return lambda: prepare(repeated, stored_as, top / f"store{next(fresh)}")
+        def anew() -> None:
+            shutil.rmtree(top / stored_as.encoding, ignore_errors=True)
+            prepare(repeated, stored_as, top / stored_as.encoding)
+
+        return anew
 
     alone, raw, jpeg = interleaved(
         [
@@ -88,7 +89,7 @@ def _preparing(source: Source, count: int, top: Path, rounds: int) -> Iterator[M
         rounds,
     )
     sizes = [train.open(i).size for i in range(0, count, max(1, count // 64))]
-    yield Measured(
+    return Measured(
         f"Preparing {count} images on {cores} cores",
         [alone.row(), raw.row(), jpeg.row()],
         {
