@@ -2,12 +2,13 @@
 
 import hashlib
 import io
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +19,7 @@ import pytest
 from filelock import FileLock
 from PIL import Image
 
-from alexnet_repro.data import preparation, shards
+from alexnet_repro.data import parallel, preparation, shards
 from alexnet_repro.data.preparation import Part, cached, prepare, prepare_part
 from alexnet_repro.data.sources import Source, Split, folder
 from alexnet_repro.data.store import StoredAs, open_store
@@ -32,6 +33,12 @@ SIZE = 16
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shards, "IMAGES_PER_SHARD", 20)
     monkeypatch.setattr(shards, "IMAGES_PER_BATCH", 8)
+
+
+@pytest.fixture
+def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Share the work among threads of this process, whose lists the test can read."""
+    monkeypatch.setattr(parallel, "FORK", False)
 
 
 def opening(source: Source, open_: Callable[[Split, int], Image.Image]) -> Source:
@@ -101,28 +108,34 @@ def test_shards_and_batches_do_not_change_what_is_stored(
     assert np.array_equal(many.statistics.eigenvalues, one.statistics.eigenvalues)
 
 
-def test_only_a_few_batches_are_read_ahead(
-    root: Path, cache: Path, small_shards: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    opened: list[int] = []
-    written: list[int] = []
-    write = shards._write
+def test_memory_does_not_grow_with_the_set(tmp_path: Path) -> None:
+    peaks = [_peak_memory(tmp_path / f"{count}", count) for count in (2048, 8192)]
+    # 6,144 more images of 64 pixels are 75 MB; their names and shards' sums are kept.
+    assert peaks[1] - peaks[0] < 15_000
 
-    def count(split: Split, index: int) -> Image.Image:
-        opened.append(index)
-        return split.open(index)
 
-    def slow(*arguments: Any) -> Iterator[shards.Batch]:
-        for batch in write(*arguments):
-            time.sleep(0.02)
-            written.append(len(opened))
-            yield batch
+GROWING = """
+import resource, sys
+from pathlib import Path
+from PIL import Image
+from alexnet_repro.data.preparation import prepare
+from alexnet_repro.data.sources import Source, Split
+from alexnet_repro.data.store import StoredAs
+image = Image.new("RGB", (80, 64))
+def images(n):
+    return Split([f"{i}.png" for i in range(n)], [i % 2 for i in range(n)], lambda i: image.copy())
+source = Source(("a", "b"), {"train": images(int(sys.argv[2])), "val": images(4)}, "x")
+prepare(source, StoredAs(64), Path(sys.argv[1]))
+print(max(resource.getrusage(who).ru_maxrss
+          for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+"""
 
-    monkeypatch.setattr(shards.os, "cpu_count", lambda: 2)
-    monkeypatch.setattr(shards, "_write", slow)
-    cached(opening(folder(str(root)), count), StoredAs(SIZE), cache, "pets")
-    ahead = [read - 8 * batch for batch, read in enumerate(written[:9])]
-    assert 8 < max(ahead) <= (2 + 2 + 1) * 8
+
+def _peak_memory(store: Path, images: int) -> int:
+    """Kilobytes that a process which prepares so many images, or one of its workers, holds."""
+    command = [sys.executable, "-c", GROWING, str(store), str(images)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return int(done.stdout.split()[-1])
 
 
 def _truncate(path: Path) -> None:
@@ -199,6 +212,7 @@ def test_a_split_without_a_readable_image_is_told(root: Path, cache: Path) -> No
         cached(folder(str(root)), StoredAs(SIZE), cache, "pets", max_damaged=100)
 
 
+@pytest.mark.usefixtures("one_process")
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit, MemoryError])
 def test_an_interrupted_preparation_goes_on_after_its_last_shard(
     root: Path, cache: Path, tmp_path: Path, small_shards: None, interruption: type[BaseException]
@@ -269,13 +283,13 @@ from alexnet_repro.data import preparation, shards
 from alexnet_repro.data.sources import folder
 from alexnet_repro.data.store import StoredAs
 shards.IMAGES_PER_SHARD = 4
-close = shards._close
+write = shards._write
 
 def slow(*arguments):  # long enough for the test to see shard after shard
     time.sleep(0.02)
-    close(*arguments)
+    yield from write(*arguments)
 
-shards._close = slow
+shards._write = slow
 root, cache = sys.argv[1:]
 preparation.cached(folder(root), StoredAs(16), Path(cache), "pets")
 """
@@ -306,6 +320,7 @@ def test_a_killed_preparation_ends_like_an_undisturbed_one(
     assert contents(killed) == contents(undisturbed.directory)
 
 
+@pytest.mark.usefixtures("one_process")
 def test_of_two_simultaneous_preparations_one_waits_for_the_other(root: Path, cache: Path) -> None:
     source = folder(str(root))
     opened: list[int] = []
@@ -337,6 +352,7 @@ def test_too_little_disk_is_told_before_anything_is_read(
 # Several nodes
 
 
+@pytest.mark.usefixtures("one_process")
 def test_parts_of_several_nodes_merge_to_the_same_store(
     root: Path, tmp_path: Path, small_shards: None
 ) -> None:
@@ -406,6 +422,7 @@ def test_a_part_of_a_finished_store_is_refused(root: Path, tmp_path: Path) -> No
 # JPEG
 
 
+@pytest.mark.usefixtures("one_process")
 def test_jpeg_images_are_those_that_pil_decodes(
     root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -417,7 +434,6 @@ def test_jpeg_images_are_those_that_pil_decodes(
         return files[-1]
 
     monkeypatch.setattr(shards, "_jpeg", keep)
-    monkeypatch.setattr(shards.os, "cpu_count", lambda: 1)
     jpeg = cached(folder(str(root)), StoredAs(64, "jpeg", 90), cache, "pets")
     assert raw.directory != jpeg.directory
     assert open_store(jpeg.directory).stored_as.quality == 90
@@ -483,3 +499,54 @@ def test_exif_orientation_is_a_choice(
     val = cached(folder(str(root)), stored_as, cache, "pets").splits["val"]
     top_left = val.image(0)[1, 1]
     assert {"red": top_left[0] > 200, "blue": top_left[2] > 200}[expected]
+
+
+# Processes
+
+
+def test_a_worker_that_the_system_ends_is_told_and_the_rest_goes_on_later(
+    root: Path, cache: Path, small_shards: None
+) -> None:
+    def killed(split: Split, index: int) -> Image.Image:
+        if index == 45:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return split.open(index)
+
+    source = folder(str(root))
+    with pytest.raises(UsageError, match="a worker process ended with exit code -9"):
+        cached(opening(source, killed), StoredAs(SIZE), cache, "pets")
+    assert stores(cache) == []
+    assert len(cached(source, StoredAs(SIZE), cache, "pets").splits["train"]) == 75
+
+
+def test_an_error_in_a_worker_is_that_of_the_command(root: Path, cache: Path) -> None:
+    def broken(split: Split, index: int) -> Image.Image:
+        raise ZeroDivisionError("in a worker")
+
+    with pytest.raises(ZeroDivisionError, match="in a worker"):
+        cached(opening(folder(str(root)), broken), StoredAs(SIZE), cache, "pets")
+
+
+def test_processes_and_threads_write_the_same(
+    root: Path, tmp_path: Path, small_shards: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = folder(str(root))
+    prepare(source, StoredAs(SIZE), tmp_path / "processes")
+    monkeypatch.setattr(parallel, "FORK", False)
+    prepare(source, StoredAs(SIZE), tmp_path / "threads")
+    assert contents(tmp_path / "processes") == contents(tmp_path / "threads")
+
+
+def test_workers_end_with_the_process_that_was_killed(
+    image_folder: MakeFolder, cache: Path
+) -> None:
+    root = image_folder({"train": {"cat": 60, "dog": 60}, "val": {"cat": 3, "dog": 2}})
+    command = [sys.executable, "-c", KILLED, str(root), str(cache)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        while len(list(cache.glob("*/*.arrow"))) < 4 and process.poll() is None:
+            time.sleep(0.005)
+        process.kill()
+        assert process.stdout is not None
+        # The workers hold the pipe too: it ends when the last of them has.
+        process.stdout.read()
+    assert process.returncode in (0, -signal.SIGKILL)

@@ -20,6 +20,7 @@ from alexnet_repro.data.preparation import prepare
 from alexnet_repro.data.preprocess import shorter_side_and_centre
 from alexnet_repro.data.sources import Source, Split, folder, miniature
 from alexnet_repro.data.store import Store, StoredAs, open_store
+from alexnet_repro.data.verification import verify
 from alexnet_repro.learning.sgd import PaperSGD
 
 SIZE, CROP = 256, 224
@@ -121,6 +122,8 @@ def _reading(stores: dict[str, Store], root: Path, batch_size: int, rounds: int)
         dataset = ImageFolder(str(root), transform)
         return lambda: [dataset[i] for i in random.integers(len(dataset), size=batch_size)]
 
+    for store in stores.values():
+        verify(store.directory)  # reads all of it: the page cache is warm
     with _one_core():
         timings = interleaved(
             [

@@ -232,10 +232,10 @@ def _fill(source: Source, wanted: Wanted, stored_as: StoredAs, max_damaged: int)
         _check_damaged(damaged, max_damaged)
         images = sum(len(piece.indices) for piece in missing)
         with counting(f"prepare {name}", images, "images") as advance:
-            for batch in shards.write_shards(source.splits[name], missing, stored_as):
-                damaged += batch.damaged
+            for read, unread in shards.write_shards(source.splits[name], missing, stored_as):
+                damaged += unread
                 _check_damaged(damaged, max_damaged)
-                advance(len(batch.rows) + len(batch.damaged))
+                advance(read + len(unread))
 
 
 def _finish(

@@ -3,39 +3,31 @@
 import json
 import os
 import socket
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import simplejpeg
 from PIL import Image
 
+from alexnet_repro.data.direct import DirectFile
+from alexnet_repro.data.parallel import on_all_cores
 from alexnet_repro.data.preprocess import Pixels, shorter_side_and_centre
 from alexnet_repro.data.sources import Split
 from alexnet_repro.data.statistics import Sums
-from alexnet_repro.data.store import StoredAs, checksum
+from alexnet_repro.data.store import StoredAs
 from alexnet_repro.results.record import write_json
 
 IMAGES_PER_SHARD = 1024
 IMAGES_PER_BATCH = 32
 READING_ERRORS = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
-
-@dataclass(frozen=True)
-class Batch:
-    """Images that were read one after another: their rows, their sums and what was damaged."""
-
-    rows: pa.RecordBatch
-    sums: Sums
-    damaged: list[str]
+Written = tuple[int, list[str]]
+"""Of a batch: how many images were read, and a line for each that could not be."""
 
 
 @dataclass(frozen=True)
@@ -58,65 +50,41 @@ def pieces(directory: Path, split: str, length: int) -> list[Piece]:
     ]
 
 
-def write_shards(split: Split, wanted: list[Piece], stored_as: StoredAs) -> Iterator[Batch]:
-    """Write shards of a split, yielding every batch when it is written.
+def write_shards(split: Split, wanted: list[Piece], stored_as: StoredAs) -> Iterator[Written]:
+    """Write shards of a split on all cores, yielding what became of every batch.
 
     A shard appears under its name whole, after the files beside it (:func:`facts`,
-    :func:`sums_of`): its name says that all of it is there. Batches are read ahead over the ends
-    of shards, and a shard is checked and put to disk while the next one fills.
+    :func:`sums_of`): its name says that all of it is there.
     """
-    batches = [
-        piece.indices[start : start + IMAGES_PER_BATCH]
-        for piece in wanted
-        for start in range(0, len(piece.indices), IMAGES_PER_BATCH)
-    ]
-    cores = os.cpu_count() or 1
-    with ThreadPoolExecutor(cores) as readers, ThreadPoolExecutor(1) as closer:
-        closing: list[Future[None]] = []
-        try:
-            read = _in_order(readers, lambda i: _read(split, i, stored_as), batches, cores + 2)
-            for piece in wanted:
-                yield from _write(piece, read, stored_as, closing, closer)
-            for closed in closing:
-                closed.result()
-        finally:
-            readers.shutdown(cancel_futures=True)
+
+    def work(claim: Callable[[], int]) -> Iterator[Written]:
+        while (number := claim()) < len(wanted):
+            yield from _write(split, wanted[number], stored_as)
+
+    return on_all_cores(work, at_most=len(wanted))
 
 
-def _write(
-    piece: Piece,
-    read: Iterator[Batch],
-    stored_as: StoredAs,
-    closing: list[Future[None]],
-    closer: ThreadPoolExecutor,
-) -> Iterator[Batch]:
+def _write(split: Split, piece: Piece, stored_as: StoredAs) -> Iterator[Written]:
     # Another node may write the same shard at the same time.
     partial = piece.path.with_suffix(f".{socket.gethostname()}-{os.getpid()}.partial")
     sums = Sums.zero(stored_as.image_size, stored_as.image_size)
     damaged: list[str] = []
-    with (
-        pa.OSFile(str(partial), "wb") as file,
-        pa.ipc.new_file(file, stored_as.schema) as writer,
-    ):
-        for _ in range(0, len(piece.indices), IMAGES_PER_BATCH):
-            batch = next(read)
-            if len(batch.rows):
-                writer.write_batch(batch.rows)
-            sums.merge(batch.sums)
-            damaged += batch.damaged
-            yield batch
-    if len(closing) > 1:
-        closing[-2].result()
-    closing.append(closer.submit(_close, partial, piece.path, sums, damaged))
-
-
-def _close(partial: Path, path: Path, sums: Sums, damaged: list[str]) -> None:
-    facts = {"images": sums.count, "xxh3_128": checksum(partial), "damaged": damaged}
-    with partial.open("rb") as written:
-        os.fsync(written.fileno())
-    sums.save(_sums_file(path))
-    write_json(_facts_file(path), facts)
-    partial.rename(path)
+    file = DirectFile(partial)
+    try:
+        with pa.ipc.new_file(pa.PythonFile(file, "w"), stored_as.schema) as writer:
+            for start in range(0, len(piece.indices), IMAGES_PER_BATCH):
+                indices = piece.indices[start : start + IMAGES_PER_BATCH]
+                rows, unread = _read(split, indices, stored_as, sums)
+                if len(rows):
+                    writer.write_batch(rows)
+                damaged += unread
+                yield len(rows), unread
+    finally:
+        file.close()
+    sums.save(_sums_file(piece.path))
+    facts = {"images": sums.count, "xxh3_128": file.checksum, "damaged": damaged}
+    write_json(_facts_file(piece.path), facts)
+    partial.rename(piece.path)
 
 
 def facts(path: Path) -> dict[str, Any]:
@@ -145,8 +113,10 @@ def _facts_file(shard: Path) -> Path:
     return shard.with_suffix(".arrow.json")
 
 
-def _read(split: Split, indices: Sequence[int], stored_as: StoredAs) -> Batch:
-    """Read and preprocess images. PIL releases the interpreter lock: threads use all cores."""
+def _read(
+    split: Split, indices: Sequence[int], stored_as: StoredAs, sums: Sums
+) -> tuple[pa.RecordBatch, list[str]]:
+    """The rows of those images that can be read, which ``sums`` counts, and what cannot be."""
     size, orientation = stored_as.image_size, stored_as.exif_orientation
     images = np.empty((len(indices), size, size, 3), dtype=np.uint8)
     kept: list[int] = []
@@ -164,9 +134,8 @@ def _read(split: Split, indices: Sequence[int], stored_as: StoredAs) -> Batch:
                 kept.append(index)
                 yield pixels
 
-    sums = Sums.zero(size, size)
     sums.add(preprocessed())
-    return Batch(_rows(images[: len(kept)], split, kept, stored_as), sums, damaged)
+    return _rows(images[: len(kept)], split, kept, stored_as), damaged
 
 
 def _rows(images: Pixels, split: Split, indices: list[int], stored_as: StoredAs) -> pa.RecordBatch:
@@ -184,8 +153,9 @@ def _rows(images: Pixels, split: Split, indices: list[int], stored_as: StoredAs)
 
 def encoded_sizes(split: Split, indices: list[int], stored_as: StoredAs) -> list[int]:
     """Bytes of each of these images as JPEG, of those that can be read."""
-    images = _read(split, indices, stored_as).rows.column("image")
-    return [len(image) for image in images.to_pylist()]
+    none = Sums.zero(stored_as.image_size, stored_as.image_size)
+    rows, _ = _read(split, indices, stored_as, none)
+    return [len(image) for image in rows.column("image").to_pylist()]
 
 
 def _jpeg(pixels: Pixels, quality: int | None) -> bytes:
@@ -193,19 +163,3 @@ def _jpeg(pixels: Pixels, quality: int | None) -> bytes:
         np.ascontiguousarray(pixels), quality=quality, colorsubsampling="420", fastdct=False
     )
     return file
-
-
-def _in_order(
-    pool: ThreadPoolExecutor,
-    function: Callable[[Item], Result],
-    items: Iterable[Item],
-    ahead: int,
-) -> Iterator[Result]:
-    """``pool.map`` that runs only a few items ahead, so that memory does not grow."""
-    waiting: deque[Future[Result]] = deque()
-    for item in items:
-        waiting.append(pool.submit(function, item))
-        if len(waiting) >= ahead:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
