@@ -7,6 +7,7 @@ anything slow starts.
 
 import contextlib
 import functools
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -132,7 +133,8 @@ class EpochScheduleSchema(_Schema):
 
 class TrainerSchema(_Schema):
     accelerator: Literal["auto", "cpu", "gpu"]
-    devices: Literal[1]
+    devices: Count
+    num_nodes: Count
     precision: Literal["32-true", "bf16-mixed", "16-mixed"]
     max_epochs: Count
     max_steps: Annotated[int, Field(ge=-1)]
@@ -141,6 +143,12 @@ class TrainerSchema(_Schema):
     limit_test_batches: Limit
     log_every_n_steps: Count
     deterministic: bool
+
+
+class StrategySchema(_Schema):
+    micro_batches: Count
+    replicas: Count | None
+    timeout: Positive
 
 
 class TrainSchema(_Schema):
@@ -152,9 +160,11 @@ class TrainSchema(_Schema):
     optimizer: OptimizerSchema
     schedule: Annotated[PlateauSchema | EpochScheduleSchema, Field(discriminator="target")]
     trainer: TrainerSchema
+    strategy: StrategySchema | None
     logger: dict[str, Instantiated]
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     resume: str | None
+    checkpoint_every_n_steps: Count | None
     summary: bool
     run_name: str
 
@@ -171,6 +181,54 @@ class TrainSchema(_Schema):
                 f"data.crop_size={self.data.crop_size}: stored images have only "
                 f"data.image_size={self.data.image_size} pixels a side"
             )
+        return self
+
+    @model_validator(mode="after")
+    def columns_fit_the_devices(self) -> "TrainSchema":
+        devices, nodes = self.trainer.devices, self.trainer.num_nodes
+        if self.strategy is None:
+            if devices * nodes > 1:
+                raise ValueError(
+                    f"trainer.devices={devices}, trainer.num_nodes={nodes}: this trainer has the "
+                    "whole network on one device; trainer=two_gpu, two_cpu or columns_ddp takes more"
+                )
+            return self
+        if self.model.columns == 1:
+            raise ValueError(
+                "model.columns=1: the one-GPU net has no second column for a second device; "
+                "train it with trainer=auto, cpu or gpu"
+            )
+        if devices % 2:
+            raise ValueError(
+                f"trainer.devices={devices}: every column needs a device of its own; choose an "
+                "even number"
+            )
+        replicas = self.strategy.replicas
+        if replicas is not None and 2 * replicas != devices * nodes:
+            raise ValueError(
+                f"strategy.replicas={replicas} of 2 columns need {2 * replicas} devices, but "
+                f"trainer.devices={devices} × trainer.num_nodes={nodes} are {devices * nodes}"
+            )
+        if self.trainer.accelerator == "auto":
+            raise ValueError("trainer.accelerator=auto: choose cpu or gpu for the columns")
+        if self.trainer.precision == "16-mixed":
+            raise ValueError("trainer.precision=16-mixed: the columns take 32-true or bf16-mixed")
+        return self
+
+    @model_validator(mode="after")
+    def batches_divide(self) -> "TrainSchema":
+        if self.strategy is not None:
+            replicas = self.trainer.devices * self.trainer.num_nodes // 2
+            images, micro_batches = self.data.batch_size, self.strategy.micro_batches
+            if images % replicas:
+                raise ValueError(
+                    f"data.batch_size={images}: {replicas} replicas cannot share it equally"
+                )
+            if images // replicas % micro_batches:
+                raise ValueError(
+                    f"strategy.micro_batches={micro_batches}: does not divide the "
+                    f"{images // replicas} images that each replica has of data.batch_size={images}"
+                )
         return self
 
 
@@ -267,6 +325,16 @@ def experiment_name(choice: str | None, overrides: list[str]) -> str:
     return combined[-1].strip("[]").replace(" ", "").replace(",", "+") if combined else "custom"
 
 
+USAGE_EXIT_CODE = 2
+SILENT = ("hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=disabled")
+"""Overrides for all processes of a run but the first: they write no files and no messages."""
+
+
+def global_rank() -> int:
+    """Number of this process in its run, as torchrun, this package or srun set it; 0 if alone."""
+    return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", 0)))
+
+
 OmegaConf.register_new_resolver("experiment_name", experiment_name, replace=True)
 OmegaConf.register_new_resolver("run_directory", run_directory, replace=True)
 
@@ -274,7 +342,7 @@ OmegaConf.register_new_resolver("run_directory", run_directory, replace=True)
 def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
     """Make a Hydra command of a function of its configuration.
 
-    A :class:`UsageError` ends the command with one line and exit code 2. In a multirun Hydra goes
+    A :class:`UsageError` ends the command with one line and :data:`USAGE_EXIT_CODE`. In a multirun Hydra goes
     on with the other jobs and the command fails at the end, with a table of what became of each.
     """
 
@@ -286,8 +354,10 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
             except UsageError as error:
                 if HydraConfig.get().mode == RunMode.MULTIRUN:
                     raise CompactHydraException(str(error)) from error
-                print(f"error: {error}", file=sys.stderr)
-                sys.exit(2)
+                # Of several processes the first one speaks.
+                if global_rank() == 0:
+                    print(f"error: {error}", file=sys.stderr)
+                sys.exit(USAGE_EXIT_CODE)
 
         hydra_main = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(
             task
@@ -295,6 +365,8 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
 
         @functools.wraps(function)
         def main() -> None:
+            if global_rank() > 0:
+                sys.argv += SILENT
             try:
                 hydra_main()
             finally:
