@@ -189,8 +189,8 @@ class TrainSchema(_Schema):
         if self.strategy is None:
             if devices * nodes > 1:
                 raise ValueError(
-                    f"trainer.devices={devices}, trainer.num_nodes={nodes}: this trainer has the "
-                    "whole network on one device; trainer=two_gpu, two_cpu or columns_ddp takes more"
+                    f"trainer.devices={devices}, trainer.num_nodes={nodes}: this trainer takes one "
+                    "device; trainer=two_gpu, two_cpu and columns_ddp take more"
                 )
             return self
         if self.model.columns == 1:
@@ -342,8 +342,9 @@ OmegaConf.register_new_resolver("run_directory", run_directory, replace=True)
 def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
     """Make a Hydra command of a function of its configuration.
 
-    A :class:`UsageError` ends the command with one line and :data:`USAGE_EXIT_CODE`. In a multirun Hydra goes
-    on with the other jobs and the command fails at the end, with a table of what became of each.
+    A :class:`UsageError` ends the command with one line and :data:`USAGE_EXIT_CODE`. In a multirun
+    Hydra goes on with the other jobs and the command fails at the end, with a table of what became
+    of each.
     """
 
     def decorate(function: Callable[[DictConfig], None]) -> Callable[[], None]:

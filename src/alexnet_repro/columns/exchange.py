@@ -120,12 +120,12 @@ class Crossing:
 
     def send(self, own: Tensor) -> Tensor:
         """Start sending ``own``, (batch, half, …). What comes back is for :meth:`receive` only."""
-        sent: Tensor = _Send.apply(own, self)  # type: ignore[no-untyped-call]
+        sent: Tensor = _Send.apply(own, self)
         return sent
 
     def receive(self, sent: Tensor) -> Tensor:
         """Wait for the other half → (batch, both halves, …)."""
-        both: Tensor = _Receive.apply(sent, self)  # type: ignore[no-untyped-call]
+        both: Tensor = _Receive.apply(sent, self)
         return both
 
     def halves(self, both: Tensor) -> tuple[Tensor, Tensor]:
@@ -177,9 +177,7 @@ class _Receive(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         crossing: Crossing = ctx.crossing
         both = gradients[0].new_empty(gradients[0].numel())
-        for half, gradient in zip(
-            crossing.halves(both), gradients[0].chunk(2, dim=1), strict=True
-        ):
+        for half, gradient in zip(crossing.halves(both), gradients[0].chunk(2, dim=1), strict=True):
             half.copy_(gradient)
         if not crossing.gradient:
             return both, None

@@ -42,7 +42,7 @@ def must_launch(trainer: dict[str, Any]) -> bool:
             f"trainer.num_nodes={trainer['num_nodes']}: start the command on every node, with "
             "torchrun or srun"
         )
-    return wanted > 1
+    return bool(wanted > 1)
 
 
 def _started_by_others() -> tuple[str, int] | None:

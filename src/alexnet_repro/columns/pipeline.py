@@ -113,7 +113,5 @@ class ColumnPipeline:
                     x = pad(x, (0, (self.num_classes + 1) // 2 - x.shape[1]))
                 crossings.append(Crossing(self.group, gradient=number != last))
                 parts[i] = crossings[i].send(x)
-        logits = [
-            crossing.receive(part) for crossing, part in zip(crossings, parts, strict=True)
-        ]
+        logits = [crossing.receive(part) for crossing, part in zip(crossings, parts, strict=True)]
         return torch.cat(logits)[:, : self.num_classes]

@@ -74,15 +74,18 @@ class ColumnPipelineStrategy(ModelParallelStrategy):
         assert self.lightning_module is not None
         network = the_network(self.lightning_module)
         if not isinstance(network.fc8.weight, DTensor):
-            self.model_to_device()
+            self.lightning_module.to(self.root_device)
             split_parameters(network, self.device_mesh)
             network.forward = ColumnPipeline(network, self.device_mesh, self.micro_batches)  # type: ignore[method-assign]
             self._count_every_image_once()
             if self.replicas > 1:
                 for parameter in network.parameters():
-                    parameter.register_post_accumulate_grad_hook(self._average)
+                    parameter.register_post_accumulate_grad_hook(self._average)  # type: ignore[no-untyped-call]
         Strategy.setup(self, trainer)
         self.barrier()
+
+    def model_to_device(self) -> None:
+        """Nothing: `setup` did so. Moving a DTensor would make another one, without its hook."""
 
     def _count_every_image_once(self) -> None:
         """Both columns know what became of every image: metrics are summed over replicas only."""

@@ -129,7 +129,7 @@ class WholeImages(Dataset[dict[str, Tensor]]):
 
 def batches_done(trainer: L.Trainer) -> int:
     """Batches of the epoch within which a run resumes that were trained on before; else 0."""
-    progress = trainer.fit_loop.epoch_progress.current
+    progress: Any = trainer.fit_loop.epoch_progress.current
     within_an_epoch = progress.started > progress.processed
     done: int = trainer.fit_loop.epoch_loop.batch_progress.current.ready
     return done if within_an_epoch else 0
@@ -268,7 +268,8 @@ class ImageDataModule(L.LightningDataModule):
         if self.trainer is not None:
             # Lightning counts epochs and batches, and leaves it to us to begin where it resumes.
             # Workers begin to read before it sets the epoch.
-            order.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)
+            progress: Any = self.trainer.fit_loop.epoch_progress.current
+            order.set_epoch(progress.processed)
             loader.batch_sampler.begin_at(order.epoch, batches_done(self.trainer))  # type: ignore[union-attr]
         return loader
 

@@ -119,7 +119,11 @@ class ImageClassifier(L.LightningModule):
         counted = {}
         for name, metric in self._training_metrics():
             with metric.sync_context():
-                counted[name] = {state: value.cpu() for state, value in metric.metric_state.items()}
+                counted[name] = {
+                    state: value.cpu()
+                    for state, value in metric.metric_state.items()
+                    if isinstance(value, Tensor)
+                }
         checkpoint["counted"] = counted
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

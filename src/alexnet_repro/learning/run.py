@@ -54,9 +54,9 @@ class RunFolder(Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, *arguments: Any) -> None:
         # The end of an epoch is saved after its validation.
-        if self.every_n_steps and not trainer.is_last_batch:
-            if trainer.global_step % self.every_n_steps == 0:
-                trainer.save_checkpoint(self.last)
+        n = self.every_n_steps
+        if n and trainer.global_step % n == 0 and not trainer.is_last_batch:
+            trainer.save_checkpoint(self.last)
 
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
@@ -201,8 +201,8 @@ def check_accelerator(trainer: Mapping[str, Any]) -> None:
     available = max(1, CUDAAccelerator.auto_device_count())
     if trainer["devices"] > available:
         raise UsageError(
-            f"trainer.devices={trainer['devices']}: this machine has {available} GPU that torch can "
-            "use; trainer=gpu takes one, trainer=two_cpu none"
+            f"trainer.devices={trainer['devices']}: GPUs of this machine that torch can use: "
+            f"{available}; trainer=gpu takes one, trainer=two_cpu none"
         )
 
 
