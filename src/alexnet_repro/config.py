@@ -1,9 +1,4 @@
-"""The schema of `conf/train.yaml`, and how a function becomes a command.
-
-The YAML files under ``conf`` hold every default. The classes here hold none: they say which keys
-there are, of which type and in which range, so that a mistake is one line naming the key, before
-anything slow starts.
-"""
+"""From configuration files to a checked configuration, and from a function to a command."""
 
 import contextlib
 import functools
@@ -12,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -20,230 +15,15 @@ from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ValidationError
 
 from alexnet_repro.errors import UsageError
-from alexnet_repro.network.alexnet import CONV1_STAYS
 from alexnet_repro.results.sweep import print_sweep
+from alexnet_repro.schema import TrainSchema
 
 _PACKAGE = Path(__file__).parent
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parents[1] / "conf"
 """The configuration files: inside an installed wheel, or at the top of a checkout."""
-
-Count = Annotated[int, Field(ge=1)]
-Natural = Annotated[int, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Limit = Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, le=1)]
-Instantiated = dict[str, Any]
-
-
-class _Schema(BaseModel):
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
-    target: str = Field(alias="_target_", default="")
-    partial: bool = Field(alias="_partial_", default=False)
-
-
-class ResponseNormSchema(_Schema):
-    n: Count
-    k: Positive
-    alpha: NonNegative
-    beta: NonNegative
-    divide_alpha_by_n: bool
-
-
-class ModelSchema(_Schema):
-    num_classes: Annotated[int, Field(ge=2)] | None
-    columns: Literal[1, 2]
-    activation: Literal["relu", "tanh"]
-    response_norm: ResponseNormSchema | None
-    pool: Literal["overlapping", "nonoverlapping"]
-    dropout: Fraction
-    removed_conv: Literal[2, 3, 4, 5] | None
-    sixth_conv: bool
-    width: Annotated[float, Field(gt=0, le=16)]
-    norm_before_relu_in_conv1: bool
-    within_map_norm_in_conv2: bool
-    weight_std: dict[str, NonNegative]
-    bias: dict[str, float]
-
-    @field_validator("removed_conv", mode="before")
-    @classmethod
-    def conv1_stays(cls, value: Any) -> Any:
-        if value == 1:
-            raise ValueError(CONV1_STAYS)
-        return value
-
-
-class DataSchema(_Schema):
-    name: str
-    source: Instantiated | None
-    directory: str | None
-    cache_dir: str
-    max_damaged: Natural
-    image_size: Annotated[int, Field(ge=8)]
-    crop_size: Annotated[int, Field(ge=8)]
-    input_size: Literal[224]
-    batch_size: Count
-    num_workers: Natural | None
-
-
-class AugmentSchema(_Schema):
-    random_crop: bool
-    reflection: bool
-    crop_chunk: Count
-    mean_crop: Literal["same_place", "centre"]
-    colour_pca: NonNegative
-    colour_magnitude: Literal["eigenvalue", "standard_deviation"]
-    colour_divisor: Positive
-
-
-class OptimizerSchema(_Schema):
-    lr: NonNegative
-    momentum: Fraction
-    weight_decay: NonNegative
-    bias_lr: NonNegative | None
-    bias_weight_decay: bool
-
-
-class PlateauSchema(_Schema):
-    target: Literal["alexnet_repro.learning.schedule.PlateauSchedule"] = Field(alias="_target_")
-    epochs: Count
-    patience: Count
-    threshold: NonNegative
-    factor: Annotated[float, Field(gt=0, lt=1)]
-    divisions: Natural
-    monitor: Literal["val/top1_error", "val/top5_error", "val/loss"]
-
-
-class ChangeSchema(_Schema):
-    epoch: NonNegative
-    weights: dict[str, NonNegative] = {}
-    biases: dict[str, NonNegative] = {}
-    colour_noise: bool = True
-
-
-class EpochScheduleSchema(_Schema):
-    target: Literal["alexnet_repro.learning.schedule.EpochSchedule"] = Field(alias="_target_")
-    epochs: Count
-    notes_epochs: Positive
-    changes: list[ChangeSchema]
-
-
-class TrainerSchema(_Schema):
-    accelerator: Literal["auto", "cpu", "gpu"]
-    devices: Count
-    num_nodes: Count
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"]
-    max_epochs: Count
-    max_steps: Annotated[int, Field(ge=-1)]
-    limit_train_batches: Limit
-    limit_val_batches: Limit
-    limit_test_batches: Limit
-    log_every_n_steps: Count
-    deterministic: bool
-
-
-class StrategySchema(_Schema):
-    micro_batches: Count
-    replicas: Count | None
-    timeout: Positive
-
-
-class TrainSchema(_Schema):
-    """Every key of ``conf/train.yaml``."""
-
-    model: ModelSchema
-    data: DataSchema
-    augment: AugmentSchema
-    optimizer: OptimizerSchema
-    schedule: Annotated[PlateauSchema | EpochScheduleSchema, Field(discriminator="target")]
-    trainer: TrainerSchema
-    strategy: StrategySchema | None
-    logger: dict[str, Instantiated]
-    seed: Annotated[int, Field(ge=0, lt=2**32)]
-    resume: str | None
-    checkpoint_every_n_steps: Count | None
-    summary: bool
-    run_name: str
-
-    @model_validator(mode="after")
-    def images_come_from_somewhere(self) -> "TrainSchema":
-        if self.data.source is None and self.data.directory is None:
-            raise ValueError("data=prepared: add data.directory=… (what prepare wrote)")
-        return self
-
-    @model_validator(mode="after")
-    def crops_fit(self) -> "TrainSchema":
-        if self.data.crop_size > self.data.image_size:
-            raise ValueError(
-                f"data.crop_size={self.data.crop_size}: stored images have only "
-                f"data.image_size={self.data.image_size} pixels a side"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def columns_fit_the_devices(self) -> "TrainSchema":
-        devices, nodes = self.trainer.devices, self.trainer.num_nodes
-        if self.strategy is None:
-            if devices * nodes > 1:
-                raise ValueError(
-                    f"trainer.devices={devices}, trainer.num_nodes={nodes}: this trainer takes one "
-                    "device; trainer=two_gpu, two_cpu and columns_ddp take more"
-                )
-            return self
-        if self.model.columns == 1:
-            raise ValueError(
-                "model.columns=1: the one-GPU net has no second column for a second device; "
-                "train it with trainer=auto, cpu or gpu"
-            )
-        if devices % 2:
-            raise ValueError(
-                f"trainer.devices={devices}: every column needs a device of its own; choose an "
-                "even number"
-            )
-        replicas = self.strategy.replicas
-        if replicas is not None and 2 * replicas != devices * nodes:
-            raise ValueError(
-                f"strategy.replicas={replicas} of 2 columns need {2 * replicas} devices, but "
-                f"trainer.devices={devices} × trainer.num_nodes={nodes} are {devices * nodes}"
-            )
-        if self.trainer.accelerator == "auto":
-            raise ValueError("trainer.accelerator=auto: choose cpu or gpu for the columns")
-        if self.trainer.precision == "16-mixed":
-            raise ValueError("trainer.precision=16-mixed: the columns take 32-true or bf16-mixed")
-        return self
-
-    @model_validator(mode="after")
-    def batches_divide(self) -> "TrainSchema":
-        if self.strategy is not None:
-            replicas = self.trainer.devices * self.trainer.num_nodes // 2
-            images, micro_batches = self.data.batch_size, self.strategy.micro_batches
-            if images % replicas:
-                raise ValueError(
-                    f"data.batch_size={images}: {replicas} replicas cannot share it equally"
-                )
-            if images // replicas % micro_batches:
-                raise ValueError(
-                    f"strategy.micro_batches={micro_batches}: does not divide the "
-                    f"{images // replicas} images that each replica has of data.batch_size={images}"
-                )
-        return self
-
-
-class PrepareSchema(_Schema):
-    """Every key of ``conf/prepare.yaml``."""
-
-    data: DataSchema
-    source: str
-    output: str
-
-    @model_validator(mode="after")
-    def there_is_something_to_prepare(self) -> "PrepareSchema":
-        if "_target_" not in (self.data.source or {}):
-            raise ValueError("data=prepared is prepared already; choose data=folder or another")
-        return self
 
 
 def validated(config: DictConfig, schema: type[BaseModel] = TrainSchema) -> dict[str, Any]:

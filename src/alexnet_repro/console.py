@@ -1,8 +1,17 @@
 """The one place that writes to the terminal, so that messages and progress bars do not mix."""
 
 import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+log = logging.getLogger(__name__)
+
+SECONDS_BETWEEN_LINES = 30.0
 
 console = Console(highlight=False, soft_wrap=True, markup=False)
 
@@ -15,3 +24,33 @@ class ConsoleHandler(logging.Handler):
             console.print(self.format(record))
         except Exception:
             self.handleError(record)
+
+
+@contextmanager
+def counting(title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal, a line now and then elsewhere; yields what counts units as done."""
+    bar = Progress(
+        TextColumn(title),
+        BarColumn(20),
+        TextColumn("{task.completed}/{task.total}  {task.fields[speed]}"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
+    task = bar.add_task(title, total=total, speed="")
+    started = told = time.monotonic()
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done, told
+        done += count
+        now = time.monotonic()
+        speed = f"{done / max(now - started, 1e-9):.0f} {unit}/s"
+        bar.update(task, completed=done, speed=speed)
+        if bar.disable and now - told > SECONDS_BETWEEN_LINES:
+            told = now
+            left = timedelta(seconds=round((total - done) * (now - started) / max(done, 1)))
+            log.info("%s: %d of %d %s, %s, %s left", title, done, total, unit, speed, left)
+
+    with bar:
+        yield advance

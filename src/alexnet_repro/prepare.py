@@ -6,8 +6,11 @@ from pathlib import Path
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from alexnet_repro.config import PrepareSchema, command, validated
-from alexnet_repro.data.preparation import prepare
+from alexnet_repro.config import command, validated
+from alexnet_repro.data.preparation import Part, prepare, prepare_part
+from alexnet_repro.data.store import StoredAs
+from alexnet_repro.data.verification import verify
+from alexnet_repro.schema import PrepareSchema
 
 log = logging.getLogger(__name__)
 
@@ -16,8 +19,20 @@ log = logging.getLogger(__name__)
 def main(config: DictConfig) -> None:
     values = validated(config, PrepareSchema)
     data, output = values["data"], Path(values["output"]).expanduser()
+    if values["prepare"]["verify"]:
+        verify(output)
+        return
     source = instantiate(data["source"])()
-    store = prepare(source, data["image_size"], output, data["max_damaged"])
+    quality = values["quality"] if values["encoding"] == "jpeg" else None
+    stored_as = StoredAs(data["image_size"], values["encoding"], quality, data["exif_orientation"])
+    if values["shard"] is not None:
+        part = Part.parse(values["shard"])
+        written = prepare_part(source, stored_as, output, data["max_damaged"], part)
+        log.info(
+            "shard=%s: %d shards; merge all with the same command without shard", part, written
+        )
+        return
+    store = prepare(source, stored_as, output, data["max_damaged"])
     images = ", ".join(f"{len(split)} {name}" for name, split in store.splits.items())
     log.info("%s: %s images of %d classes", store.directory, images, len(store.classes))
     log.info("train on it with: data=prepared data.directory='%s' data.name=NAME", output)

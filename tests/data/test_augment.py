@@ -184,6 +184,13 @@ def view(a: Augmentation, stored: npt.NDArray[np.uint8], d: Draws) -> torch.Tens
     return a.training_view(*map(torch.from_numpy, (crops, d.offset, d.reflect, d.colour)))
 
 
+@pytest.fixture(params=["_image_by_image", "_batch_at_once"])
+def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What runs on a CPU, and what runs on a GPU, here on a CPU too."""
+    monkeypatch.setattr(Augmentation, "_image_by_image", getattr(Augmentation, request.param))
+
+
+@pytest.mark.usefixtures("both_ways")
 @pytest.mark.parametrize("mean_crop", ["same_place", "centre"])
 @pytest.mark.parametrize("magnitude", ["eigenvalue", "standard_deviation"])
 @pytest.mark.parametrize(("colour_pca", "divisor"), [(0.1, 1.0), (0.1, 1.1), (0.3, 1.1)])
@@ -226,6 +233,7 @@ def test_training_view_is_the_one_made_by_hand(
         np.testing.assert_allclose(found[i].numpy(), expected, atol=1e-4)
 
 
+@pytest.mark.usefixtures("both_ways")
 @pytest.mark.parametrize("how", ["colour_pca=0", "switched off"])
 def test_without_noise_only_the_mean_is_subtracted(
     statistics: Statistics, stored: npt.NDArray[np.uint8], drawn: Draws, how: str

@@ -139,6 +139,36 @@ class Augmentation(nn.Module):
         self, crops: Tensor, offset: Tensor, reflect: Tensor, colour: Tensor
     ) -> Tensor:
         """Crops (B, crop, crop, 3) uint8 and their draws → (B, 3, input, input) float."""
+        noise = colour @ self.components if self.colour_noise else None
+        # Image by image, what is read stays in a processor's cache: five times as fast as the
+        # batch at once, which suits a GPU, where every operation costs a launch.
+        centred = self._image_by_image if crops.device.type == "cpu" else self._batch_at_once
+        images = centred(crops, offset, reflect, noise)
+        if noise is not None and self.colour_divisor != 1:
+            images /= self.colour_divisor
+        return self._to_input(images)
+
+    def _image_by_image(
+        self, crops: Tensor, offset: Tensor, reflect: Tensor, noise: Tensor | None
+    ) -> Tensor:
+        images = torch.empty(crops.shape, dtype=torch.float32)
+        places = zip(offset.tolist(), reflect.tolist(), strict=True)
+        for i, (image, crop, ((top, left), reflected)) in enumerate(
+            zip(images, crops, places, strict=True)
+        ):
+            if self.mean_crop == "same_place":
+                mean = self.mean[top : top + self.crop_size, left : left + self.crop_size]
+                mean = mean.flip(1) if reflected else mean
+            else:
+                mean = self._centre_mean()
+            torch.sub(crop.flip(1) if reflected else crop, mean, out=image)
+            if noise is not None:
+                image += noise[i]
+        return images
+
+    def _batch_at_once(
+        self, crops: Tensor, offset: Tensor, reflect: Tensor, noise: Tensor | None
+    ) -> Tensor:
         reflected = torch.where(reflect[:, None, None, None], crops.flip(2), crops)
         if self.mean_crop == "same_place":
             # A pixel's mean is that of its place before the reflection: cut the reflected mean
@@ -151,10 +181,7 @@ class Augmentation(nn.Module):
         else:
             mean = self._centre_mean()
         images = reflected - mean
-        if self.colour_noise:
-            images += (colour @ self.components)[:, None, None, :]
-            images /= self.colour_divisor
-        return self._to_input(images)
+        return images if noise is None else images.add_(noise[:, None, None, :])
 
     def test_views(self, images: Tensor, crops: Literal["centre", "ten"]) -> Iterator[Tensor]:
         """Stored images (B, size, size, 3) uint8 → one view, or ten, each (B, 3, input, input).

@@ -14,8 +14,9 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, Sequent
 
 from alexnet_repro.data.augment import Augmentation, draw
 from alexnet_repro.data.preparation import cached
+from alexnet_repro.data.preprocess import Orientation
 from alexnet_repro.data.sources import Source
-from alexnet_repro.data.store import Store, StoredSplit, open_store
+from alexnet_repro.data.store import Store, StoredAs, StoredSplit, open_store
 from alexnet_repro.errors import UsageError
 
 Key = tuple[int, int, int]
@@ -162,6 +163,7 @@ class ImageDataModule(L.LightningDataModule):
         directory: a store that ``alexnet_repro.prepare`` made; then ``source`` is not read.
         cache_dir: folder of prepared stores.
         max_damaged: images that cannot be read and may be left out.
+        exif_orientation: ``ignore`` or ``apply`` (see :func:`preprocess.shorter_side_and_centre`).
         image_size, crop_size, input_size: pixels; §3 and §5.1: 256, 224 and 224.
         batch_size: images per step, of all replicas of the network together.
         num_workers: reader processes; None for what fits the machine.
@@ -177,6 +179,7 @@ class ImageDataModule(L.LightningDataModule):
         directory: str | None,
         cache_dir: str,
         max_damaged: int,
+        exif_orientation: Orientation,
         image_size: int,
         crop_size: int,
         input_size: int,
@@ -194,7 +197,7 @@ class ImageDataModule(L.LightningDataModule):
         self._on_device = {key: value for key, value in augment.items() if key not in drawn}
         self._source, self._cache_dir = source, Path(cache_dir).expanduser()
         self._directory = None if directory is None else Path(directory).expanduser()
-        self._max_damaged = max_damaged
+        self._max_damaged, self._exif_orientation = max_damaged, exif_orientation
         self._store: Store | None = None
         self._augmentation: Augmentation | None = None
 
@@ -216,8 +219,9 @@ class ImageDataModule(L.LightningDataModule):
 
     def _make_store(self) -> Store:
         assert self._source is not None
+        stored_as = StoredAs(self.image_size, exif_orientation=self._exif_orientation)
         return cached(
-            self._source(), self.image_size, self._cache_dir, self.dataset_name, self._max_damaged
+            self._source(), stored_as, self._cache_dir, self.dataset_name, self._max_damaged
         )
 
     def _open_store(self) -> Store:
@@ -228,10 +232,10 @@ class ImageDataModule(L.LightningDataModule):
                 "python -m alexnet_repro.prepare makes one"
             )
         store = open_store(self._directory)
-        if store.image_size != self.image_size:
+        if store.stored_as.image_size != self.image_size:
             raise UsageError(
                 f"data.image_size={self.image_size}, but {self._directory} holds images of "
-                f"{store.image_size} pixels"
+                f"{store.stored_as.image_size} pixels"
             )
         return store
 

@@ -10,6 +10,8 @@ import io
 import logging
 import re
 import tarfile
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,13 +97,13 @@ def imagenet(root: str, year: int) -> Source:
     classes = tuple(sorted(synset.wnid for synset in synsets))
     label_of_wnid = {wnid: label for label, wnid in enumerate(classes)}
     label_of_number = {synset.number: label_of_wnid[synset.wnid] for synset in synsets}
-    splits = {"train": _training(release, top, label_of_wnid)}
+    damaged: list[str] = []
+    splits = {"train": _training(release, top, label_of_wnid, damaged)}
     for split, numbers in truth.items():
-        members = _in_order(_existing(top / release.archives[split]), numbers)
-        labels = [label_of_number[number] for number in numbers]
-        splits[split] = list(zip(members, labels, strict=True))
+        numbered = _numbered(_existing(top / release.archives[split]), numbers, damaged)
+        splits[split] = [(member, label_of_number[number]) for member, number in numbered]
     if (top / PATCHES).is_file():
-        patches = {Path(member.name).name: member for member in members_of(top / PATCHES)}
+        patches = {Path(m.name).name: m for m in members_of(top / PATCHES, damaged)}
         splits = {
             split: [(patches.get(Path(m.name).name, m), label) for m, label in images]
             for split, images in splits.items()
@@ -116,6 +118,7 @@ def imagenet(root: str, year: int) -> Source:
         splits={split: split_of(images) for split, images in splits.items()},
         fingerprint=fingerprint(splits),
         words=tuple(words[wnid] for wnid in classes),
+        damaged=tuple(damaged),
     )
 
 
@@ -154,7 +157,10 @@ def _development_kit(release: Release, top: Path) -> tuple[list[Synset], dict[st
 
 
 def _synsets(meta: bytes, release: Release, path: Path) -> list[Synset]:
-    """The synsets of ``meta.mat`` that are classes: those without children among them."""
+    """The synsets of ``meta.mat`` that are classes: those without children among them.
+
+    Classes may share their words (``crane`` is a bird and a machine), but not their WordNet id.
+    """
     try:
         table = scipy.io.loadmat(io.BytesIO(meta), squeeze_me=True)["synsets"]
         key = next(name for name in table.dtype.names if re.fullmatch(r"ILSVRC\d{4}_ID", name))
@@ -167,13 +173,18 @@ def _synsets(meta: bytes, release: Release, path: Path) -> list[Synset]:
         raise UsageError(f"{path}: {release.meta} cannot be read ({error})") from error
     if key != f"ILSVRC{release.year}_ID":
         raise UsageError(f"{path}: its classes are numbered by {key}, not those of {release.year}")
+    for wnid, count in Counter(synset.wnid for synset in synsets).items():
+        if count > 1:
+            raise UsageError(f"{path}: {release.meta} has {count} classes with the id {wnid}")
     return synsets
 
 
-def _training(release: Release, top: Path, label_of_wnid: dict[str, int]) -> Labelled:
+def _training(
+    release: Release, top: Path, label_of_wnid: dict[str, int], damaged: list[str]
+) -> Labelled:
     images = []
     found = set()
-    for wnid, member in class_members(top, release.archives["train"]):
+    for wnid, member in class_members(top, release.archives["train"], damaged):
         if wnid not in label_of_wnid:
             raise UsageError(
                 f"{member.archive}: class {wnid} is none of ILSVRC-{release.year}: "
@@ -183,22 +194,32 @@ def _training(release: Release, top: Path, label_of_wnid: dict[str, int]) -> Lab
         images.append((member, label_of_wnid[wnid]))
     missing = label_of_wnid.keys() - found
     if missing:
+        reason = f"; {damaged[0]}" if damaged else ""
         raise UsageError(
             f"{top}: {len(missing)} classes have no training images, {min(missing)} the first"
+            f"{reason}"
         )
     return images
 
 
-def _in_order(path: Path, numbers: list[int]) -> list[Member]:
-    """The images of a flat archive, ordered as the ground truth is: by the number in their name."""
-    numbered = {}
-    for member in members_of(path):
-        found = re.search(r"_(\d{8})\.\w+$", member.name)
-        if found is None:
-            raise UsageError(f"{path}: {member.name} has no image number in its name")
-        numbered[int(found.group(1))] = member
-    if sorted(numbered) != list(range(1, len(numbers) + 1)):
+def _numbered(path: Path, numbers: list[int], damaged: list[str]) -> Iterator[tuple[Member, int]]:
+    """The images of a flat archive by the number in their name, each with its ground truth.
+
+    Files without a number and numbers without a file are added to ``damaged``.
+    """
+    found = {}
+    for member in members_of(path, damaged):
+        name = re.search(r"_(\d{8})\.\w+$", member.name)
+        if name is None:
+            damaged.append(f"{path.name}/{member.name} (has no image number in its name)")
+        else:
+            found[int(name.group(1))] = member
+    if found and max(found) > len(numbers):
         raise UsageError(
-            f"{path}: {len(numbered)} images, but the ground truth is for 1 to {len(numbers)}"
+            f"{path}: holds image {max(found)}, but the ground truth is for 1 to {len(numbers)}"
         )
-    return [numbered[number] for number in sorted(numbered)]
+    for image, number in enumerate(numbers, start=1):
+        if image in found:
+            yield found[image], number
+        else:
+            damaged.append(f"{path.name}: image {image} (is not there)")

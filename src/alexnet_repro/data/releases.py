@@ -33,7 +33,8 @@ def release(root: str, whole: str, held_out: float, min_images: int, split_seed:
         UsageError: naming what is missing or damaged, or if no class is left.
     """
     of_class: dict[str, list[Member]] = {}
-    for wnid, member in class_members(Path(root).expanduser(), whole):
+    damaged: list[str] = []
+    for wnid, member in class_members(Path(root).expanduser(), whole, damaged):
         of_class.setdefault(wnid, []).append(member)
     kept = {wnid: images for wnid, images in of_class.items() if len(images) >= min_images}
     if len(kept) < 2:
@@ -54,4 +55,5 @@ def release(root: str, whole: str, held_out: float, min_images: int, split_seed:
         classes=classes,
         splits={split: split_of(images) for split, images in splits.items()},
         fingerprint=fingerprint(splits),
+        damaged=tuple(damaged),
     )

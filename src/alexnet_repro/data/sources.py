@@ -30,13 +30,15 @@ class Source:
     """A labelled set of images.
 
     ``fingerprint`` changes when the images may have changed; it keys what is made from them.
-    ``words`` say what a class is, where its name (a WordNet id) does not.
+    ``words`` say what a class is, where its name (a WordNet id) does not. ``damaged`` names what
+    was found damaged, or where no image should be, when the images were listed.
     """
 
     classes: tuple[str, ...]
     splits: dict[str, Split]
     fingerprint: str
     words: tuple[str, ...] | None = None
+    damaged: tuple[str, ...] = ()
 
 
 def folder(root: str) -> Source:

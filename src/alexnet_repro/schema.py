@@ -1,0 +1,266 @@
+"""The schema of the commands' configurations.
+
+The YAML files under ``conf`` hold every default. The classes here hold none: they say which keys
+there are, of which type and in which range, so that a mistake is one line naming the key, before
+anything slow starts.
+"""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from alexnet_repro.network.alexnet import CONV1_STAYS
+
+Count = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Limit = Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, le=1)]
+Instantiated = dict[str, Any]
+
+
+class _Schema(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
+    target: str = Field(alias="_target_", default="")
+    partial: bool = Field(alias="_partial_", default=False)
+
+
+class ResponseNormSchema(_Schema):
+    n: Count
+    k: Positive
+    alpha: NonNegative
+    beta: NonNegative
+    divide_alpha_by_n: bool
+
+
+class ModelSchema(_Schema):
+    num_classes: Annotated[int, Field(ge=2)] | None
+    columns: Literal[1, 2]
+    activation: Literal["relu", "tanh"]
+    response_norm: ResponseNormSchema | None
+    pool: Literal["overlapping", "nonoverlapping"]
+    dropout: Fraction
+    removed_conv: Literal[2, 3, 4, 5] | None
+    sixth_conv: bool
+    width: Annotated[float, Field(gt=0, le=16)]
+    norm_before_relu_in_conv1: bool
+    within_map_norm_in_conv2: bool
+    weight_std: dict[str, NonNegative]
+    bias: dict[str, float]
+
+    @field_validator("removed_conv", mode="before")
+    @classmethod
+    def conv1_stays(cls, value: Any) -> Any:
+        if value == 1:
+            raise ValueError(CONV1_STAYS)
+        return value
+
+
+class DataSchema(_Schema):
+    name: str
+    source: Instantiated | None
+    directory: str | None
+    cache_dir: str
+    max_damaged: Natural
+    exif_orientation: Literal["ignore", "apply"]
+    image_size: Annotated[int, Field(ge=8)]
+    crop_size: Annotated[int, Field(ge=8)]
+    input_size: Literal[224]
+    batch_size: Count
+    num_workers: Natural | None
+
+
+class AugmentSchema(_Schema):
+    random_crop: bool
+    reflection: bool
+    crop_chunk: Count
+    mean_crop: Literal["same_place", "centre"]
+    colour_pca: NonNegative
+    colour_magnitude: Literal["eigenvalue", "standard_deviation"]
+    colour_divisor: Positive
+
+
+class OptimizerSchema(_Schema):
+    lr: NonNegative
+    momentum: Fraction
+    weight_decay: NonNegative
+    bias_lr: NonNegative | None
+    bias_weight_decay: bool
+
+
+class PlateauSchema(_Schema):
+    target: Literal["alexnet_repro.learning.schedule.PlateauSchedule"] = Field(alias="_target_")
+    epochs: Count
+    patience: Count
+    threshold: NonNegative
+    factor: Annotated[float, Field(gt=0, lt=1)]
+    divisions: Natural
+    monitor: Literal["val/top1_error", "val/top5_error", "val/loss"]
+
+
+class ChangeSchema(_Schema):
+    epoch: NonNegative
+    weights: dict[str, NonNegative] = {}
+    biases: dict[str, NonNegative] = {}
+    colour_noise: bool = True
+
+
+class EpochScheduleSchema(_Schema):
+    target: Literal["alexnet_repro.learning.schedule.EpochSchedule"] = Field(alias="_target_")
+    epochs: Count
+    notes_epochs: Positive
+    changes: list[ChangeSchema]
+
+
+class TrainerSchema(_Schema):
+    accelerator: Literal["auto", "cpu", "gpu"]
+    devices: Count
+    num_nodes: Count
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"]
+    max_epochs: Count
+    max_steps: Annotated[int, Field(ge=-1)]
+    limit_train_batches: Limit
+    limit_val_batches: Limit
+    limit_test_batches: Limit
+    log_every_n_steps: Count
+    deterministic: bool
+
+
+class StrategySchema(_Schema):
+    micro_batches: Count
+    replicas: Count | None
+    timeout: Positive
+
+
+class TrainSchema(_Schema):
+    """Every key of ``conf/train.yaml``."""
+
+    model: ModelSchema
+    data: DataSchema
+    augment: AugmentSchema
+    optimizer: OptimizerSchema
+    schedule: Annotated[PlateauSchema | EpochScheduleSchema, Field(discriminator="target")]
+    trainer: TrainerSchema
+    strategy: StrategySchema | None
+    logger: dict[str, Instantiated]
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    resume: str | None
+    checkpoint_every_n_steps: Count | None
+    summary: bool
+    run_name: str
+
+    @model_validator(mode="after")
+    def images_come_from_somewhere(self) -> "TrainSchema":
+        if self.data.source is None and self.data.directory is None:
+            raise ValueError("data=prepared: add data.directory=… (what prepare wrote)")
+        return self
+
+    @model_validator(mode="after")
+    def crops_fit(self) -> "TrainSchema":
+        if self.data.crop_size > self.data.image_size:
+            raise ValueError(
+                f"data.crop_size={self.data.crop_size}: stored images have only "
+                f"data.image_size={self.data.image_size} pixels a side"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def columns_fit_the_devices(self) -> "TrainSchema":
+        devices, nodes = self.trainer.devices, self.trainer.num_nodes
+        if self.strategy is None:
+            if devices * nodes > 1:
+                raise ValueError(
+                    f"trainer.devices={devices}, trainer.num_nodes={nodes}: this trainer takes one "
+                    "device; trainer=two_gpu, two_cpu and columns_ddp take more"
+                )
+            return self
+        if self.model.columns == 1:
+            raise ValueError(
+                "model.columns=1: the one-GPU net has no second column for a second device; "
+                "train it with trainer=auto, cpu or gpu"
+            )
+        if devices % 2:
+            raise ValueError(
+                f"trainer.devices={devices}: every column needs a device of its own; choose an "
+                "even number"
+            )
+        replicas = self.strategy.replicas
+        if replicas is not None and 2 * replicas != devices * nodes:
+            raise ValueError(
+                f"strategy.replicas={replicas} of 2 columns need {2 * replicas} devices, but "
+                f"trainer.devices={devices} × trainer.num_nodes={nodes} are {devices * nodes}"
+            )
+        if self.trainer.accelerator == "auto":
+            raise ValueError("trainer.accelerator=auto: choose cpu or gpu for the columns")
+        if self.trainer.precision == "16-mixed":
+            raise ValueError("trainer.precision=16-mixed: the columns take 32-true or bf16-mixed")
+        return self
+
+    @model_validator(mode="after")
+    def batches_divide(self) -> "TrainSchema":
+        if self.strategy is not None:
+            replicas = self.trainer.devices * self.trainer.num_nodes // 2
+            images, micro_batches = self.data.batch_size, self.strategy.micro_batches
+            if images % replicas:
+                raise ValueError(
+                    f"data.batch_size={images}: {replicas} replicas cannot share it equally"
+                )
+            if images // replicas % micro_batches:
+                raise ValueError(
+                    f"strategy.micro_batches={micro_batches}: does not divide the "
+                    f"{images // replicas} images that each replica has of data.batch_size={images}"
+                )
+        return self
+
+
+class PrepareActionSchema(_Schema):
+    verify: bool
+
+
+class PrepareSchema(_Schema):
+    """Every key of ``conf/prepare.yaml``."""
+
+    data: DataSchema
+    source: str | None
+    output: str
+    encoding: Literal["raw", "jpeg"]
+    quality: Annotated[int, Field(ge=1, le=100)]
+    shard: str | None
+    prepare: PrepareActionSchema
+
+    @field_validator("shard")
+    @classmethod
+    def is_a_part(cls, value: str | None) -> str | None:
+        part = re.fullmatch(r"(\d+)/(\d+)", value or "1/1")
+        if part is None or not 1 <= int(part[1]) <= int(part[2]):
+            raise ValueError("expected a node and the number of nodes, such as 1/8 … 8/8")
+        return value
+
+    @model_validator(mode="after")
+    def there_is_something_to_prepare(self) -> "PrepareSchema":
+        if self.prepare.verify:
+            return self
+        if "_target_" not in (self.data.source or {}):
+            raise ValueError("data=prepared is prepared already; choose data=folder or another")
+        if self.source is None:
+            raise ValueError("source has no default: add source=… to the command")
+        return self
+
+
+class _BenchmarkSchema(_Schema):
+    rounds: Count
+
+
+class DataBenchmarkSchema(_BenchmarkSchema):
+    target: Literal["alexnet_repro.benchmarks.data.data"] = Field(alias="_target_")
+    images: str
+    stored_images: Count
+
+
+class BenchmarkSchema(_Schema):
+    """Every key of ``conf/benchmark.yaml``."""
+
+    benchmark: DataBenchmarkSchema
+    output: str
