@@ -44,6 +44,7 @@ def data(root: Path, tmp_path: Path) -> Callable[..., ImageDataModule]:
             "directory": None,
             "cache_dir": str(tmp_path / "cache"),
             "max_damaged": 0,
+            "exif_orientation": False,
             "image_size": STORED,
             "crop_size": CROP,
             "input_size": CROP,
