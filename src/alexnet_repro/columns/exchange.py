@@ -190,7 +190,8 @@ class _Receive(torch.autograd.Function):
 
 def lost(rank: int, error: Exception) -> UsageError:
     """The message for an exchange with the process ``rank`` that failed."""
-    reason = str(error).splitlines()[0].strip()
+    # Before the reason stands a line of the library's source, after it advice for its developers.
+    reason = str(error).splitlines()[0].rpartition("] ")[2].split(". ")[0]
     return UsageError(
         f"rank {dist.get_rank()} lost rank {rank}, which ended or did not answer within "
         f"strategy.timeout ({reason})"

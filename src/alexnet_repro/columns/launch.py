@@ -1,5 +1,6 @@
 """One process for each device: started here, by torchrun, or by srun."""
 
+import logging
 import os
 import signal
 import sys
@@ -69,6 +70,8 @@ def launch(processes: int, overrides: Sequence[str], directory: Path) -> None:
         UsageError: naming the process that failed, and how.
         SystemExit: if a signal, such as that of Ctrl-C, ended the run.
     """
+    # What happened is told here, in one line.
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     arguments = ["-m", "alexnet_repro.train", *overrides, f"hydra.run.dir='{directory}'"]
     with tempfile.TemporaryDirectory() as reports, _environment(processes), _signals_restored():
         config = LaunchConfig(
@@ -97,15 +100,18 @@ def _what_failed(error: ChildFailedError) -> str:
     rank, failure = min(error.failures.items(), key=importance)
     who = f"rank {rank} (column {rank % 2} of replica {rank // 2}, process {failure.pid})"
     if failure.exitcode < 0:
-        return f"{who} was killed by {failure.signal_name()}; the others were ended"
-    return f"{who} ended with exit code {failure.exitcode}, as told above; the others were ended"
+        return f"{who} was ended by {failure.signal_name()}, and with it the others"
+    return f"{who} ended with exit code {failure.exitcode}, as told above, and with it the others"
 
 
 @contextmanager
 def _environment(processes: int) -> Iterator[None]:
-    """Variables that the processes inherit: they share the cores, and their agent is quiet."""
+    """Variables for the processes, which share the cores, and for their agent."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    added = {"OMP_NUM_THREADS": str(max(1, (cores or 1) // processes))}
+    added = {
+        "OMP_NUM_THREADS": str(max(1, (cores or 1) // processes)),
+        "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "10",
+    }
     added = {name: value for name, value in added.items() if name not in os.environ}
     os.environ.update(added)
     try:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -67,7 +68,9 @@ class ImageClassifier(L.LightningModule):
         return self._optimizer(self.network)
 
     def on_train_batch_start(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        torch.manual_seed((self.seed << 32) + (self.global_rank << 24) + self.global_step)
+        # A CPU generator reads only the low 32 bits of a seed: mix all three into them.
+        mixed = np.random.SeedSequence([self.seed, self.global_rank, self.global_step])
+        torch.manual_seed(int(mixed.generate_state(1)[0]))
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         logits = self(batch["image"]).float()

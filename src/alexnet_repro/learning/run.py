@@ -273,7 +273,7 @@ def result_line(record: dict[str, Any]) -> str:
 
 def quieten_libraries() -> None:
     """Leave what is said on the terminal to this program."""
-    for name in ("lightning.pytorch", "lightning.fabric", "torch.distributed.elastic"):
+    for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
