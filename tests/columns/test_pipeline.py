@@ -61,8 +61,8 @@ def test_a_batch_that_micro_batches_do_not_divide_is_evaluated_alike(
     assert_equal(one_and_two[1][micro_batches]["uneven"], one_and_two[0]["uneven"])
 
 
-# What crosses, from the paper's connectivity: half of the maps of conv2 pooled to 13×13, half of those of
-# conv5 pooled to 6×6, half of fc6 and fc7; at the narrow width of these networks.
+# What crosses, from the paper's connectivity: half of the maps of conv2 pooled to 13×13, half of
+# those of conv5 pooled to 6×6, half of fc6 and fc7; at the narrow width of these networks.
 CONV2, CONV5, FC = 26 // 2 * 13 * 13, 26 // 2 * 6 * 6, 410 // 2
 LOGITS = (CLASSES + 1) // 2
 SENT = {
