@@ -1,4 +1,4 @@
-"""The picture of `docs/columns.md`: ``python -m alexnet_repro.columns.picture > docs/columns.svg``."""
+"""The picture of `docs/columns.md`: ``python -m alexnet_repro.columns.picture`` prints it."""
 
 from html import escape
 
