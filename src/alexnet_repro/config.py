@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -104,6 +105,16 @@ def experiment_name(choice: str | None, overrides: list[str]) -> str:
     return combined[-1].strip("[]").replace(" ", "").replace(",", "+") if combined else "custom"
 
 
+USAGE_EXIT_CODE = 2
+SILENT = ("hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=disabled")
+"""Overrides for all processes of a run but the first: they write no files and no messages."""
+
+
+def global_rank() -> int:
+    """Number of this process in its run, as torchrun, this package or srun set it; 0 if alone."""
+    return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", 0)))
+
+
 OmegaConf.register_new_resolver("experiment_name", experiment_name, replace=True)
 OmegaConf.register_new_resolver("run_directory", run_directory, replace=True)
 
@@ -111,8 +122,9 @@ OmegaConf.register_new_resolver("run_directory", run_directory, replace=True)
 def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
     """Make a Hydra command of a function of its configuration.
 
-    A :class:`UsageError` ends the command with one line and exit code 2. In a multirun Hydra goes
-    on with the other jobs and the command fails at the end, with a table of what became of each.
+    A :class:`UsageError` ends the command with one line and :data:`USAGE_EXIT_CODE`. In a multirun
+    Hydra goes on with the other jobs and the command fails at the end, with a table of what became
+    of each.
     """
 
     def decorate(function: Callable[[DictConfig], None]) -> Callable[[], None]:
@@ -123,8 +135,10 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
             except UsageError as error:
                 if HydraConfig.get().mode == RunMode.MULTIRUN:
                     raise CompactHydraException(str(error)) from error
-                print(f"error: {error}", file=sys.stderr)
-                sys.exit(2)
+                # Of several processes the first one speaks.
+                if global_rank() == 0:
+                    print(f"error: {error}", file=sys.stderr)
+                sys.exit(USAGE_EXIT_CODE)
 
         hydra_main = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(
             task
@@ -132,6 +146,8 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
 
         @functools.wraps(function)
         def main() -> None:
+            if global_rank() > 0:
+                sys.argv += SILENT
             try:
                 hydra_main()
             finally:

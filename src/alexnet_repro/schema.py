@@ -116,7 +116,8 @@ class EpochScheduleSchema(_Schema):
 
 class TrainerSchema(_Schema):
     accelerator: Literal["auto", "cpu", "gpu"]
-    devices: Literal[1]
+    devices: Count
+    num_nodes: Count
     precision: Literal["32-true", "bf16-mixed", "16-mixed"]
     max_epochs: Count
     max_steps: Annotated[int, Field(ge=-1)]
@@ -125,6 +126,12 @@ class TrainerSchema(_Schema):
     limit_test_batches: Limit
     log_every_n_steps: Count
     deterministic: bool
+
+
+class StrategySchema(_Schema):
+    micro_batches: Count
+    replicas: Count | None
+    timeout: Positive
 
 
 class TrainSchema(_Schema):
@@ -136,9 +143,11 @@ class TrainSchema(_Schema):
     optimizer: OptimizerSchema
     schedule: Annotated[PlateauSchema | EpochScheduleSchema, Field(discriminator="target")]
     trainer: TrainerSchema
+    strategy: StrategySchema | None
     logger: dict[str, Instantiated]
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     resume: str | None
+    checkpoint_every_n_steps: Count | None
     summary: bool
     run_name: str
 
@@ -155,6 +164,54 @@ class TrainSchema(_Schema):
                 f"data.crop_size={self.data.crop_size}: stored images have only "
                 f"data.image_size={self.data.image_size} pixels a side"
             )
+        return self
+
+    @model_validator(mode="after")
+    def columns_fit_the_devices(self) -> "TrainSchema":
+        devices, nodes = self.trainer.devices, self.trainer.num_nodes
+        if self.strategy is None:
+            if devices * nodes > 1:
+                raise ValueError(
+                    f"trainer.devices={devices}, trainer.num_nodes={nodes}: this trainer takes one "
+                    "device; trainer=two_gpu, two_cpu and columns_ddp take more"
+                )
+            return self
+        if self.model.columns == 1:
+            raise ValueError(
+                "model.columns=1: the one-GPU net has no second column for a second device; "
+                "train it with trainer=auto, cpu or gpu"
+            )
+        if devices % 2:
+            raise ValueError(
+                f"trainer.devices={devices}: every column needs a device of its own; choose an "
+                "even number"
+            )
+        replicas = self.strategy.replicas
+        if replicas is not None and 2 * replicas != devices * nodes:
+            raise ValueError(
+                f"strategy.replicas={replicas} of 2 columns need {2 * replicas} devices, but "
+                f"trainer.devices={devices} × trainer.num_nodes={nodes} are {devices * nodes}"
+            )
+        if self.trainer.accelerator == "auto":
+            raise ValueError("trainer.accelerator=auto: choose cpu or gpu for the columns")
+        if self.trainer.precision == "16-mixed":
+            raise ValueError("trainer.precision=16-mixed: the columns take 32-true or bf16-mixed")
+        return self
+
+    @model_validator(mode="after")
+    def batches_divide(self) -> "TrainSchema":
+        if self.strategy is not None:
+            replicas = self.trainer.devices * self.trainer.num_nodes // 2
+            images, micro_batches = self.data.batch_size, self.strategy.micro_batches
+            if images % replicas:
+                raise ValueError(
+                    f"data.batch_size={images}: {replicas} replicas cannot share it equally"
+                )
+            if images // replicas % micro_batches:
+                raise ValueError(
+                    f"strategy.micro_batches={micro_batches}: does not divide the "
+                    f"{images // replicas} images that each replica has of data.batch_size={images}"
+                )
         return self
 
 

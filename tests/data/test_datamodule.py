@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from alexnet_repro.data.augment import draw
-from alexnet_repro.data.datamodule import EpochOrder, ImageDataModule, workers_for
+from alexnet_repro.data.datamodule import EpochOrder, ImageDataModule, SharedBatches, workers_for
 from alexnet_repro.data.sources import folder
 from alexnet_repro.errors import UsageError
 
@@ -59,8 +59,9 @@ def data(root: Path, tmp_path: Path) -> Callable[..., ImageDataModule]:
 
 
 def epoch_of(loader: DataLoader[Any], epoch: int) -> list[dict[str, Tensor]]:
-    assert isinstance(loader.sampler, EpochOrder)
-    loader.sampler.set_epoch(epoch)
+    assert isinstance(loader.batch_sampler, SharedBatches)
+    assert isinstance(loader.batch_sampler.sampler, EpochOrder)
+    loader.batch_sampler.sampler.set_epoch(epoch)
     return list(loader)
 
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,7 +10,7 @@ import lightning as L
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, SequentialSampler
 
 from alexnet_repro.data.augment import Augmentation, draw
 from alexnet_repro.data.preparation import cached
@@ -39,6 +40,49 @@ class EpochOrder(Sampler[Key]):
     def __iter__(self) -> Iterator[Key]:
         order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
         return ((self.epoch, position, int(index)) for position, index in enumerate(order))
+
+
+class SharedBatches(Sampler[list[Any]]):
+    """Batches of a sampler's keys; with several replicas of the network, one replica's share.
+
+    A batch is that of one process whatever the number of replicas: share r is the r-th of as many
+    consecutive parts.
+
+    Args:
+        sampler: the keys, in order.
+        batch_size: keys of a whole batch.
+        drop_last: leave out a last batch that is not whole.
+        replica, replicas: which share of how many. Of a last batch with fewer keys than replicas
+            some get none.
+    """
+
+    def __init__(
+        self,
+        sampler: Sampler[Any],
+        batch_size: int,
+        drop_last: bool = False,
+        replica: int = 0,
+        replicas: int = 1,
+    ) -> None:
+        self.sampler, self.replica, self.replicas = sampler, replica, replicas
+        self.batches = BatchSampler(sampler, batch_size, drop_last)
+        self.first = (-1, 0)
+
+    def begin_at(self, epoch: int, batch: int) -> None:
+        """Leave out the batches before ``batch`` in that epoch, which were trained on before."""
+        self.first = (epoch, batch)
+
+    def __len__(self) -> int:
+        keys = len(self.sampler)  # type: ignore[arg-type]
+        last = 0 if self.batches.drop_last else keys % self.batches.batch_size
+        return keys // self.batches.batch_size + (self.replica < last)
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        epoch, batch = self.first
+        begin = batch if epoch == getattr(self.sampler, "epoch", 0) else 0
+        for keys in islice(self.batches, begin, None):
+            if share := np.array_split(np.arange(len(keys)), self.replicas)[self.replica].tolist():
+                yield [keys[i] for i in share]
 
 
 class TrainingCrops(Dataset[dict[str, Tensor]]):
@@ -85,6 +129,14 @@ class WholeImages(Dataset[dict[str, Tensor]]):
         }
 
 
+def batches_done(trainer: L.Trainer) -> int:
+    """Batches of the epoch within which a run resumes that were trained on before; else 0."""
+    progress: Any = trainer.fit_loop.epoch_progress.current
+    within_an_epoch = progress.started > progress.processed
+    done: int = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+    return done if within_an_epoch else 0
+
+
 def _as_read(batch: Any) -> Any:
     return batch
 
@@ -115,7 +167,7 @@ class ImageDataModule(L.LightningDataModule):
         max_damaged: images that cannot be read and may be left out.
         exif_orientation: ``ignore`` or ``apply`` (see :func:`preprocess.shorter_side_and_centre`).
         image_size, crop_size, input_size: pixels; §3 and §5.1: 256, 224 and 224.
-        batch_size: images per step.
+        batch_size: images per step, of all replicas of the network together.
         num_workers: reader processes; None for what fits the machine.
         augment: ``random_crop``, ``reflection`` and ``crop_chunk`` of :func:`augment.draw`, and
             ``mean_crop`` and ``colour_…`` of :class:`augment.Augmentation`.
@@ -219,29 +271,45 @@ class ImageDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         split = self.store.splits["train"]
-        return self._loader(
-            TrainingCrops(split, self.crop_size, self.seed, self._choices),
-            sampler=EpochOrder(len(split), self.seed),
-            drop_last=True,
+        order = EpochOrder(len(split), self.seed)
+        loader = self._loader(
+            TrainingCrops(split, self.crop_size, self.seed, self._choices), order, drop_last=True
         )
+        if self.trainer is not None:
+            # Lightning counts epochs and batches, and leaves it to us to begin where it resumes.
+            # Workers begin to read before it sets the epoch.
+            progress: Any = self.trainer.fit_loop.epoch_progress.current
+            order.set_epoch(progress.processed)
+            loader.batch_sampler.begin_at(order.epoch, batches_done(self.trainer))  # type: ignore[union-attr]
+        return loader
 
     def val_dataloader(self) -> DataLoader[dict[str, Tensor]]:
-        return self._loader(WholeImages(self.store.splits["val"]))
+        split = self.store.splits["val"]
+        return self._loader(WholeImages(split), SequentialSampler(split.labels))
 
     def test_dataloader(self) -> DataLoader[dict[str, Tensor]]:
-        return self._loader(WholeImages(self.store.splits[self.test_split]))
+        split = self.store.splits[self.test_split]
+        return self._loader(WholeImages(split), SequentialSampler(split.labels))
 
-    def _loader(self, dataset: Dataset[Any], **options: Any) -> DataLoader[dict[str, Tensor]]:
+    @property
+    def share(self) -> tuple[int, int]:
+        """Which share of every batch this process reads, of how many: its replica's."""
+        strategy = None if self.trainer is None else self.trainer.strategy
+        shares = getattr(strategy, "distributed_sampler_kwargs", {"rank": 0, "num_replicas": 1})
+        return shares["rank"], shares["num_replicas"]
+
+    def _loader(
+        self, dataset: Dataset[Any], sampler: Sampler[Any], drop_last: bool = False
+    ) -> DataLoader[dict[str, Tensor]]:
         on_cpu = self.trainer is None or self.trainer.strategy.root_device.type == "cpu"
         workers = workers_for(on_cpu) if self.num_workers is None else self.num_workers
         return DataLoader(
             dataset,
-            batch_size=self.batch_size,
+            batch_sampler=SharedBatches(sampler, self.batch_size, drop_last, *self.share),
             num_workers=workers,
             collate_fn=_as_read,
             pin_memory=not on_cpu,
             persistent_workers=workers > 0,
-            **options,
         )
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:

@@ -24,8 +24,8 @@ measured on the augmented images with dropout as they were trained on."""
 class Curve(Callback):
     """Collects the rows and writes ``curve.csv`` after every epoch.
 
-    The rows are part of the checkpoint: a resumed run goes on with those of the epochs that it
-    does not repeat.
+    The rows are part of the checkpoint, and so are the time and images of an epoch that is not
+    complete: a resumed run goes on with them.
 
     Args:
         directory: of the run.
@@ -38,6 +38,9 @@ class Curve(Callback):
         self._images = 0
         self._elapsed = 0.0
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._started = time.perf_counter() - self._elapsed
+
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._started, self._images = time.perf_counter(), 0
 
@@ -49,7 +52,7 @@ class Curve(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        self._images += len(batch["label"])
+        self._images += images_of(trainer)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._elapsed = time.perf_counter() - self._started
@@ -67,10 +70,21 @@ class Curve(Callback):
             "lr": trainer.optimizers[0].param_groups[0]["lr"],
         }
         self.rows.append(row | {c: float(metrics[c]) for c in COLUMNS if c in metrics})
-        write_csv(self.path, COLUMNS, self.rows)
+        self._elapsed, self._images = 0.0, 0
+        if trainer.is_global_zero:
+            write_csv(self.path, COLUMNS, self.rows)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"rows": self.rows}
+        elapsed = time.perf_counter() - self._started if self._images else 0.0
+        return {"rows": self.rows, "elapsed": elapsed, "images": self._images}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows = state_dict["rows"]
+        self._elapsed = state_dict.get("elapsed", 0.0)
+        self._images = state_dict.get("images", 0)
+
+
+def images_of(trainer: L.Trainer) -> int:
+    """Images of a training step, of all replicas of the network together."""
+    images: int = trainer.datamodule.batch_size  # type: ignore[attr-defined]
+    return images

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -38,7 +39,8 @@ class ImageClassifier(L.LightningModule):
         network: images (B, 3, input, input) → logits (B, num_classes).
         num_classes: classes of the data.
         optimizer: from the network to its optimizer.
-        seed: dropout masks are a function of it and the step, so a resumed run draws the same.
+        seed: dropout masks are a function of it, the step and the process, so a resumed run draws
+            the same, and the halves of a layer that two processes hold draw different ones.
     """
 
     def __init__(
@@ -66,7 +68,9 @@ class ImageClassifier(L.LightningModule):
         return self._optimizer(self.network)
 
     def on_train_batch_start(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        torch.manual_seed((self.seed << 32) + self.global_step)
+        # A CPU generator reads only the low 32 bits of a seed: mix all three into them.
+        mixed = np.random.SeedSequence([self.seed, self.global_rank, self.global_step])
+        torch.manual_seed(int(mixed.generate_state(1)[0]))
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         logits = self(batch["image"]).float()
@@ -112,6 +116,33 @@ class ImageClassifier(L.LightningModule):
         self._metric(f"{stage}/loss").update(loss, weight=len(label))
         self._metric(f"{stage}/top1_error").update(scores, label)
         self._metric(f"{stage}/top5_error").update(scores, label)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Within an epoch: what was counted so far, by all replicas together."""
+        counted = {}
+        for name, metric in self._training_metrics():
+            with metric.sync_context():
+                counted[name] = {
+                    state: value.cpu()
+                    for state, value in metric.metric_state.items()
+                    if isinstance(value, Tensor)
+                }
+        checkpoint["counted"] = counted
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        # The first replica goes on with all that was counted, the others begin at zero.
+        if getattr(self.trainer.strategy, "distributed_sampler_kwargs", {"rank": 0})["rank"] > 0:
+            return
+        for name, metric in self._training_metrics():
+            for state, value in checkpoint.get("counted", {}).get(name, {}).items():
+                setattr(metric, state, value.to(self.device))
+
+    def _training_metrics(self) -> list[tuple[str, Metric]]:
+        return [
+            (name, metric)
+            for name, metric in self.metrics.items()
+            if name.startswith("train/") and isinstance(metric, Metric)
+        ]
 
     def _log_epoch(self, stage: str) -> None:
         for quantity in ("loss", "top1_error", "top5_error"):

@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import ProgressBar
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from alexnet_repro.console import console
-from alexnet_repro.learning.curve import Curve
+from alexnet_repro.learning.curve import Curve, images_of
 
 
 class TrainingProgress(ProgressBar):
@@ -48,7 +48,7 @@ class TrainingProgress(ProgressBar):
                 self._task,
                 completed=trainer.global_step,
                 epoch=f"{trainer.current_epoch + 1}/{trainer.max_epochs}",
-                speed=f"{steps * len(batch['label']) / seconds:.0f} images/s",
+                speed=f"{steps * images_of(trainer) / seconds:.0f} images/s",
                 left=f"{self._left(trainer)} left",
             )
 
@@ -63,7 +63,7 @@ class TrainingProgress(ProgressBar):
         )
         if self._bar is not None:
             self._bar.update(self._task, errors=f"{errors} %")
-        else:
+        elif trainer.is_global_zero:
             console.print(
                 f"epoch {row['epoch']:.0f}/{trainer.max_epochs}  error {errors} %  "
                 f"loss {row['train/loss']:.3f}/{row['val/loss']:.3f}  lr {row['lr']:g}  "

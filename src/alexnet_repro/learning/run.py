@@ -17,7 +17,8 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from omegaconf import OmegaConf
 
-from alexnet_repro.config import checkpoint_to_resume
+from alexnet_repro.columns.launch import launch, must_launch
+from alexnet_repro.config import checkpoint_to_resume, global_rank
 from alexnet_repro.data.datamodule import ImageDataModule
 from alexnet_repro.errors import UsageError
 from alexnet_repro.learning.curve import Curve
@@ -37,10 +38,25 @@ log = logging.getLogger(__name__)
 
 
 class RunFolder(Callback):
-    """Keeps the configuration in every checkpoint and says how to go on after an interruption."""
+    """Keeps the configuration in every checkpoint and says how to go on after an interruption.
+
+    Between the ends of epochs, which `checkpoints` looks after, it saves ``last.ckpt`` every
+    ``checkpoint_every_n_steps`` steps.
+    """
 
     def __init__(self, directory: Path, values: dict[str, Any]) -> None:
         self.directory, self.values = directory, values
+        self.every_n_steps: int | None = values["checkpoint_every_n_steps"]
+
+    @property
+    def last(self) -> Path:
+        return self.directory / "checkpoints" / "last.ckpt"
+
+    def on_train_batch_end(self, trainer: L.Trainer, *arguments: Any) -> None:
+        # The end of an epoch is saved after its validation.
+        n = self.every_n_steps
+        if n and trainer.global_step % n == 0 and not trainer.is_last_batch:
+            trainer.save_checkpoint(self.last)
 
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
@@ -50,29 +66,27 @@ class RunFolder(Callback):
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
-        last = self.directory / "checkpoints" / "last.ckpt"
-        if last.exists():
+        if self.last.exists():
             log.info(
-                "interrupted; the same command goes on after its last epoch with resume=%s", last
+                "interrupted; the same command goes on after its last checkpoint with resume=%s",
+                self.last,
             )
         else:
-            log.info("interrupted before the first epoch was complete: there is no checkpoint")
+            log.info("interrupted before the first checkpoint")
 
 
-def train(values: dict[str, Any]) -> dict[str, Any]:
+def train(values: dict[str, Any]) -> None:
     """Train, test and record what ``values`` (a validated configuration) describes.
 
-    Returns:
-        The result record, also written to ``result.json`` in the run's folder.
+    The record is ``result.json`` in the run's folder.
 
     Raises:
         UsageError: for what the user can put right.
     """
     quieten_libraries()
-    check_accelerator(values["trainer"]["accelerator"])
+    check_accelerator(values["trainer"])
     resume = values["resume"] and checkpoint_to_resume(values["resume"], values["run_name"])
     directory = Path(HydraConfig.get().runtime.output_dir)
-    processes = begin(directory, values)
     L.seed_everything(values["seed"], workers=True, verbose=False)
 
     data: ImageDataModule = instantiate(
@@ -80,6 +94,10 @@ def train(values: dict[str, Any]) -> dict[str, Any]:
     )
     data.prepare_data()
     classes = number_of_classes(values, data)
+    if must_launch(values["trainer"]):
+        launch(values["trainer"]["devices"], HydraConfig.get().overrides.task, directory)
+        return
+    processes = begin(directory, values) if global_rank() == 0 else []
     network = instantiate(values["model"] | {"num_classes": classes})
     module = ImageClassifier(network, classes, instantiate(values["optimizer"]), values["seed"])
     curve = Curve(directory)
@@ -94,6 +112,8 @@ def train(values: dict[str, Any]) -> dict[str, Any]:
         (metrics,) = trainer.test(module, data, verbose=False)
     finally:
         finish()
+    if not trainer.is_global_zero:
+        return
     tested = min(
         len(data.store.splits[data.test_split]), sum(trainer.num_test_batches) * data.batch_size
     )
@@ -102,6 +122,7 @@ def train(values: dict[str, Any]) -> dict[str, Any]:
         "experiment": values["run_name"],
         "seed": values["seed"],
         **processes[-1],
+        "arrangement": arrangement(values),
         "resumed_from": processes[:-1],
         "wall_seconds": round(time.perf_counter() - started, 1),
         **measured(data, metrics, int(tested)),
@@ -112,7 +133,6 @@ def train(values: dict[str, Any]) -> dict[str, Any]:
     write_json(directory / "result.json", record)
     log.info("%s", result_line(record))
     log.info("Everything is in %s", directory)
-    return record
 
 
 def begin(directory: Path, values: dict[str, Any]) -> list[dict[str, Any]]:
@@ -132,8 +152,10 @@ def begin(directory: Path, values: dict[str, Any]) -> list[dict[str, Any]]:
 
 def make_trainer(values: dict[str, Any], directory: Path, curve: Curve) -> L.Trainer:
     """The Trainer of ``values``, with the callbacks and loggers of a run."""
+    loggers = values["logger"] if global_rank() == 0 else {}
     trainer: L.Trainer = instantiate(
         values["trainer"],
+        strategy="auto" if values["strategy"] is None else instantiate(values["strategy"]),
         callbacks=[
             instantiate(values["schedule"]),
             curve,
@@ -141,7 +163,7 @@ def make_trainer(values: dict[str, Any], directory: Path, curve: Curve) -> L.Tra
             RunFolder(directory, values),
             *checkpoints(directory / "checkpoints"),
         ],
-        logger=[instantiate(logger) for logger in values["logger"].values()],
+        logger=[instantiate(logger) for logger in loggers.values()],
         default_root_dir=directory,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
@@ -167,15 +189,33 @@ def checkpoints(directory: Path) -> list[Callback]:
     ]
 
 
-def check_accelerator(accelerator: str) -> None:
-    """Raise a UsageError if a GPU is asked for where there is none."""
-    if accelerator == "gpu" and not (
-        CUDAAccelerator.is_available() or MPSAccelerator.is_available()
-    ):
+def check_accelerator(trainer: Mapping[str, Any]) -> None:
+    """Raise a UsageError if GPUs are asked for where there are none, or not as many."""
+    if trainer["accelerator"] != "gpu":
+        return
+    if not (CUDAAccelerator.is_available() or MPSAccelerator.is_available()):
         raise UsageError(
             "trainer.accelerator=gpu: this machine has no GPU that torch can use; "
             "trainer=cpu or trainer=auto run without one"
         )
+    available = max(1, CUDAAccelerator.auto_device_count())
+    if trainer["devices"] > available:
+        raise UsageError(
+            f"trainer.devices={trainer['devices']}: GPUs of this machine that torch can use: "
+            f"{available}; trainer=gpu takes one, trainer=two_cpu none"
+        )
+
+
+def arrangement(values: dict[str, Any]) -> dict[str, int]:
+    """How the network was spread: processes, their replicas of it, parts of a batch."""
+    processes = values["trainer"]["devices"] * values["trainer"]["num_nodes"]
+    split = values["strategy"] is not None
+    return {
+        "processes": processes,
+        "columns_per_process": values["model"]["columns"] // (2 if split else 1),
+        "replicas": processes // 2 if split else 1,
+        "micro_batches": values["strategy"]["micro_batches"] if split else 1,
+    }
 
 
 def number_of_classes(values: dict[str, Any], data: ImageDataModule) -> int:
@@ -233,7 +273,8 @@ def result_line(record: dict[str, Any]) -> str:
 
 def quieten_libraries() -> None:
     """Leave what is said on the terminal to this program."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     torch.set_float32_matmul_precision("highest")

@@ -7,6 +7,8 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 
+from alexnet_repro.data.datamodule import batches_done
+
 log = logging.getLogger(__name__)
 
 
@@ -109,6 +111,10 @@ class EpochSchedule(Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._applied = 0
+        # An epoch within which a run resumes does not start once more. What changes with its next
+        # batch changes there, as it would have without the interruption.
+        if done := batches_done(trainer):
+            self._apply_until(trainer, done - 1)
 
     # A batch is augmented before its on_train_batch_start: what changes between epochs, the noise
     # above all, must be in force before the first one.

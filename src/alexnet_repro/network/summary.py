@@ -10,6 +10,7 @@ from hydra.utils import instantiate
 from rich.table import Table
 from torch import nn
 
+from alexnet_repro.columns.exchange import bytes_per_step, exchanges, reads
 from alexnet_repro.console import console
 from alexnet_repro.network.alexnet import INPUT_SIZE, AlexNet
 
@@ -60,19 +61,10 @@ def layers(network: AlexNet) -> list[Layer]:
                     output=outputs[name],
                     parameters=sum(p.numel() for p in module.parameters()),
                     multiply_adds=prod(weights) * positions,
-                    reads=_reads(name, module, network.columns),
+                    reads=reads(name, module, network.columns),
                 )
             )
     return described
-
-
-def _reads(name: str, module: nn.Module, columns: int) -> str:
-    if name == "conv1":
-        return "image"
-    if columns == 1:
-        return "all maps"
-    grouped = isinstance(module, nn.Conv2d) and module.groups == columns
-    return "own column" if grouped else "both columns"
 
 
 def summary_table(network: AlexNet) -> Table:
@@ -123,3 +115,22 @@ def print_summary(model: Mapping[str, Any]) -> None:
     if network.columns == 2:
         console.print("reads: own = the maps of its own column, both = those of both columns")
     console.print("%: of all parameters; M madds: million multiply-adds for one image")
+    if network.columns == 2:
+        console.print(exchange_text(network))
+
+
+def exchange_text(network: AlexNet, batch_size: int = 128) -> str:
+    """What two devices exchange in a training step, beside what data parallelism would."""
+    table = exchanges(network)
+    sent, gradients = (
+        f"{count / 1e6:.1f} MB"
+        for count in (
+            bytes_per_step(table, batch_size),
+            4 * sum(p.numel() for p in network.parameters()),
+        )
+    )
+    return (
+        f"a step on {batch_size} images: each column sends {sent}\n"
+        f"(outputs of {', '.join(e.output for e in table)});\n"
+        f"data parallelism would exchange all gradients, {gradients}"
+    )

@@ -1,0 +1,132 @@
+"""One process for each device: started here, by torchrun, or by srun."""
+
+import logging
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from alexnet_repro.config import USAGE_EXIT_CODE
+from alexnet_repro.errors import UsageError
+
+
+def must_launch(trainer: dict[str, Any]) -> bool:
+    """Whether the processes of this run are still to be started, by this one.
+
+    Args:
+        trainer: that part of the configuration.
+
+    Raises:
+        UsageError: if others started them, but not as many as the configuration says; or if there
+            are several nodes and nobody did.
+    """
+    wanted = trainer["devices"] * trainer["num_nodes"]
+    started = _started_by_others()
+    if started is not None:
+        command, count = started
+        if count != wanted:
+            raise UsageError(
+                f"trainer.devices={trainer['devices']} × trainer.num_nodes={trainer['num_nodes']} "
+                f"are {wanted} processes, but {command} started {count}"
+            )
+        return False
+    if trainer["num_nodes"] > 1:
+        raise UsageError(
+            f"trainer.num_nodes={trainer['num_nodes']}: start the command on every node, with "
+            "torchrun or srun"
+        )
+    return bool(wanted > 1)
+
+
+def _started_by_others() -> tuple[str, int] | None:
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return "torchrun", int(os.environ["WORLD_SIZE"])
+    tasks = int(os.environ.get("SLURM_NTASKS", 1))
+    interactive = os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")
+    return ("srun", tasks) if tasks > 1 and not interactive else None
+
+
+def launch(processes: int, overrides: Sequence[str], directory: Path) -> None:
+    """Train in ``processes`` processes of this machine and wait for them.
+
+    This process takes no part: it watches. If one of the others fails, the rest are ended too.
+
+    Lightning's own launcher is not used since it repeats the whole command line, a sweep included,
+    and kills the first process, and so the sweep, when another one fails.
+
+    Args:
+        overrides: of this run's configuration; of this job's in a sweep.
+        directory: of the run.
+
+    Raises:
+        UsageError: naming the process that failed, and how.
+        SystemExit: if a signal, such as that of Ctrl-C, ended the run.
+    """
+    # What happened is told here, in one line.
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    arguments = ["-m", "alexnet_repro.train", *overrides, f"hydra.run.dir='{directory}'"]
+    with tempfile.TemporaryDirectory() as reports, _environment(processes), _signals_restored():
+        config = LaunchConfig(
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=processes,
+            run_id=directory.name,
+            rdzv_backend="c10d",
+            rdzv_endpoint="localhost:0",
+            max_restarts=0,
+            logs_specs=DefaultLogsSpecs(log_dir=reports),
+        )
+        try:
+            elastic_launch(config, sys.executable)(*arguments)
+        except ChildFailedError as error:
+            raise UsageError(_what_failed(error)) from error
+        except SignalException as error:
+            sys.exit(128 + error.sigval)
+
+
+def _what_failed(error: ChildFailedError) -> str:
+    def importance(item: tuple[int, ProcessFailure]) -> tuple[bool, bool]:
+        # A process that was killed explains why another one lost it.
+        return item[1].exitcode >= 0, item[1].exitcode == USAGE_EXIT_CODE
+
+    rank, failure = min(error.failures.items(), key=importance)
+    who = f"rank {rank} (column {rank % 2} of replica {rank // 2}, process {failure.pid})"
+    if failure.exitcode < 0:
+        return f"{who} was ended by {failure.signal_name()}, and with it the others"
+    return f"{who} ended with exit code {failure.exitcode}, as told above, and with it the others"
+
+
+@contextmanager
+def _environment(processes: int) -> Iterator[None]:
+    """Variables for the processes, which share the cores, and for their agent."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    added = {
+        "OMP_NUM_THREADS": str(max(1, (cores or 1) // processes)),
+        "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "10",
+    }
+    added = {name: value for name, value in added.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]
+
+
+@contextmanager
+def _signals_restored() -> Iterator[None]:
+    signals = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+    handlers = {number: signal.getsignal(number) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

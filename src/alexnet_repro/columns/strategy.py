@@ -1,0 +1,123 @@
+"""The two-GPU network of §4.2 as a Lightning strategy: a column on each device."""
+
+from datetime import timedelta
+
+import lightning as L
+import torch.distributed as dist
+from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import DTensor
+from torchmetrics import Metric
+
+from alexnet_repro.columns.pipeline import ColumnPipeline, split_parameters
+from alexnet_repro.errors import UsageError
+from alexnet_repro.network.alexnet import AlexNet
+
+COLUMNS = 2
+
+
+class ColumnPipelineStrategy(ModelParallelStrategy):
+    """Trains an :class:`AlexNet` of two columns with each column in a process of its own.
+
+    The LightningModule and the network do not know: parameters become DTensors split along
+    dimension 0, the network's forward that of a :class:`ColumnPipeline`, and checkpoints are
+    gathered into the whole one, which loads on one device as well.
+
+    With R replicas, 2·R processes form R pairs of columns, each of which trains on its share of
+    every batch; the gradient is the mean over the replicas. Ranks 2r and 2r + 1 are the columns of
+    replica r.
+
+    Args:
+        micro_batches: parts of a batch that flow through the stages one after the other, so that
+            one is computed while the other crosses.
+        replicas: pairs of columns; None for as many as there are devices for.
+        timeout: seconds after which a process that waits for another gives up.
+    """
+
+    def __init__(
+        self, micro_batches: int = 1, replicas: int | None = None, timeout: float = 600
+    ) -> None:
+        super().__init__(
+            data_parallel_size="auto" if replicas is None else replicas,
+            tensor_parallel_size=COLUMNS,
+            save_distributed_checkpoint=False,
+            timeout=timedelta(seconds=timeout),
+        )
+        self.micro_batches = micro_batches
+        self._under_way: list[tuple[dist.Work, Tensor]] = []
+
+    @property
+    def replicas(self) -> int:
+        """Pairs of columns, on all nodes together."""
+        return self.world_size // COLUMNS
+
+    @property
+    def column(self) -> int:
+        """0 or 1: the first or the second half of every layer."""
+        return self.global_rank % COLUMNS
+
+    def setup_environment(self) -> None:
+        # Called for fit and again for test: the parameters stay on the mesh that they are on.
+        if self._device_mesh is None:
+            Strategy.setup_environment(self)
+            self._setup_distributed()
+            if self.replicas * COLUMNS != self.world_size:
+                raise UsageError(f"{self.world_size} processes cannot be pairs of two columns")
+            self._device_mesh = init_device_mesh(
+                self.root_device.type,
+                (self.replicas, COLUMNS),
+                mesh_dim_names=("data_parallel", "columns"),
+            )
+
+    def setup(self, trainer: L.Trainer) -> None:
+        assert self.lightning_module is not None
+        network = the_network(self.lightning_module)
+        if not isinstance(network.fc8.weight, DTensor):
+            self.lightning_module.to(self.root_device)
+            split_parameters(network, self.device_mesh)
+            network.forward = ColumnPipeline(network, self.device_mesh, self.micro_batches)  # type: ignore[method-assign]
+            self._count_every_image_once()
+            if self.replicas > 1:
+                for parameter in network.parameters():
+                    parameter.register_post_accumulate_grad_hook(self._average)  # type: ignore[no-untyped-call]
+        Strategy.setup(self, trainer)
+        self.barrier()
+
+    def model_to_device(self) -> None:
+        """Nothing: `setup` did so. Moving a DTensor would make another one, without its hook."""
+
+    def _count_every_image_once(self) -> None:
+        """Both columns know what became of every image: metrics are summed over replicas only."""
+        group = self.device_mesh.get_group("data_parallel")
+        for module in self.lightning_module.modules():  # type: ignore[union-attr]
+            if isinstance(module, Metric):
+                module.process_group = group
+
+    def _average(self, parameter: Tensor) -> None:
+        """Start summing a gradient over the replicas, while the rest of the backward runs."""
+        assert isinstance(parameter.grad, DTensor)
+        gradient = parameter.grad.to_local()
+        group = self.device_mesh.get_group("data_parallel")
+        work = dist.all_reduce(gradient, group=group, async_op=True)
+        assert work is not None
+        self._under_way.append((work, gradient))
+
+    def post_backward(self, closure_loss: Tensor) -> None:
+        for work, gradient in self._under_way:
+            work.wait()
+            gradient.div_(self.replicas)
+        self._under_way.clear()
+        super().post_backward(closure_loss)
+
+
+def the_network(module: nn.Module) -> AlexNet:
+    """The AlexNet within a LightningModule.
+
+    Raises:
+        UsageError: if there is none, or it has one column.
+    """
+    networks = [m for m in module.modules() if isinstance(m, AlexNet)]
+    if len(networks) != 1 or networks[0].columns != COLUMNS:
+        raise UsageError("ColumnPipelineStrategy trains one AlexNet with columns=2")
+    return networks[0]

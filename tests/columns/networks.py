@@ -1,0 +1,84 @@
+"""The small networks and batches that one process and several compute the same of."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from alexnet_repro import AlexNet
+from alexnet_repro.learning.sgd import paper_sgd
+
+CLASSES = 7  # odd: the first column has one more than the second
+IMAGES = 8
+STEPS = 10
+VARIANTS: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "no_lrn": {"response_norm": None},
+    "remove_conv2": {"removed_conv": 2},
+    "remove_conv3": {"removed_conv": 3},
+    "remove_conv4": {"removed_conv": 4},
+    "remove_conv5": {"removed_conv": 5},
+    "six_conv": {"sixth_conv": True},
+    "tanh": {"activation": "tanh"},
+    "nonoverlapping": {"pool": "nonoverlapping"},
+    "source2012": {
+        "norm_before_relu_in_conv1": True,
+        "within_map_norm_in_conv2": True,
+        "response_norm": {"divide_alpha_by_n": True},
+    },
+}
+STD = {"conv1": 0.002, "conv2": 0.1, "conv3": 0.1, "conv4": 0.1, "conv5": 0.1, "conv6": 0.1}
+STD |= {"fc6": 0.06, "fc7": 0.07, "fc8": 0.07}
+
+
+def network(variant: str = "paper", dropout: float = 0.0) -> AlexNet:
+    """A narrow network in double precision, whose signal keeps its size from layer to layer."""
+    torch.manual_seed(5)
+    options = {"num_classes": CLASSES, "width": 0.1, "weight_std": STD} | VARIANTS[variant]
+    bias = dict.fromkeys(("conv2", "conv4", "conv5", "conv6", "fc6", "fc7"), 0.1)
+    net = AlexNet(dropout=dropout, bias=bias, **options).double()
+    return net.to(memory_format=torch.channels_last)
+
+
+def batch(step: int, images: int = IMAGES) -> tuple[Tensor, Tensor]:
+    """Images (images, 3, 224, 224) and labels (images,) of a step."""
+    random = torch.Generator().manual_seed(step)
+    pixels = 60 * torch.randn(images, 3, 224, 224, generator=random, dtype=torch.float64)
+    label = torch.randint(CLASSES, (images,), generator=random)
+    return pixels.to(memory_format=torch.channels_last), label
+
+
+def trained(net: AlexNet, whole: Callable[[Tensor], Tensor], steps: int) -> dict[str, Any]:
+    """Logits, loss and gradients of the first step, and losses and weights of ``steps``.
+
+    Args:
+        whole: a parameter or its gradient → all of it, where this process has a part.
+    """
+    optimizer = paper_sgd(
+        net,
+        lr=1e-3,
+        momentum=0.9,
+        weight_decay=5e-4,
+        bias_lr=None,
+        bias_weight_decay=True,
+    )
+    found: dict[str, Any] = {"losses": []}
+    for step in range(steps):
+        images, label = batch(step)
+        logits = net(images)
+        loss = cross_entropy(logits, label)
+        optimizer.zero_grad()
+        loss.backward()
+        found["losses"].append(loss.detach())
+        if step == 0:
+            found["logits"] = logits.detach().clone()
+            found["gradients"] = {
+                name: whole(parameter.grad).clone() for name, parameter in net.named_parameters()
+            }
+        optimizer.step()
+    found["weights"] = {name: whole(p.detach()).clone() for name, p in net.named_parameters()}
+    with torch.no_grad():
+        found["uneven"] = net(batch(99, images=3)[0]).clone()
+    return found
