@@ -36,8 +36,7 @@ def on_all_cores(work: Work[Result], at_most: int) -> Iterator[Result]:
         UsageError: if the system ended a process.
         Exception: the first that ``work`` raised.
     """
-    # One more than there are cores: while it waits for the disk, another one works.
-    workers = min(1 + (os.cpu_count() or 1), at_most)
+    workers = min(os.cpu_count() or 1, at_most)
     if workers == 0:
         return iter(())
     return _in_processes(work, workers) if FORK else _in_threads(work, workers)
