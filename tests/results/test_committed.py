@@ -45,3 +45,24 @@ def test_the_curve_beside_a_record_is_the_one_inside(path: Path) -> None:
         rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
     assert rows == record["curve"]
     assert len(rows) == record["epochs"]
+
+
+BENCHMARKS = sorted((ROOT / "results" / "benchmarks").glob("*.json"))
+
+
+@pytest.mark.parametrize("path", BENCHMARKS, ids=lambda path: path.stem)
+def test_a_benchmark_says_where_it_comes_from(path: Path) -> None:
+    record = json.loads(path.read_text())
+    assert record["command"].startswith("python -m alexnet_repro.benchmark benchmark=")
+    assert len(record["commit"].removesuffix("+changes")) == 40
+    assert record["machine"]["processor"]
+    assert record["threads"]
+
+
+@pytest.mark.parametrize("page", ["docs/scaling.md", "results/README.md"])
+def test_the_data_benchmark_is_shown_as_recorded(page: str) -> None:
+    text = (ROOT / page).read_text()
+    record = json.loads((ROOT / "results" / "benchmarks" / "data.json").read_text())
+    preparing, reading, _ = record["tables"]
+    for row in (*preparing["rows"], *reading["rows"]):
+        assert f"{round(row['per_second']):,}" in text, row["name"]
