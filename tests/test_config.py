@@ -184,6 +184,37 @@ def test_a_wrong_value_is_refused_naming_its_key(override: str, message: str) ->
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["trainer=two_cpu", "model.columns=1"], "model.columns=1: the one-GPU net has no second"),
+        (
+            ["trainer=two_cpu", "trainer.devices=3"],
+            "trainer.devices=3: every column needs a device",
+        ),
+        (["trainer=two_cpu", "strategy.replicas=2"], "strategy.replicas=2 of 2 columns need 4"),
+        (
+            ["trainer=two_cpu", "strategy.micro_batches=3"],
+            "strategy.micro_batches=3: does not divi",
+        ),
+        (
+            ["trainer=two_cpu", "trainer.precision=16-mixed"],
+            "trainer.precision=16-mixed: the column",
+        ),
+        (["trainer=columns_ddp", "data.batch_size=130"], "data.batch_size=130: 4 replicas cannot"),
+        (["trainer=columns_ddp", "strategy.replicas=3"], "strategy.replicas=3 of 2 columns need 6"),
+        (["trainer.devices=2"], "trainer.devices=2, trainer.num_nodes=1: this trainer takes one"),
+    ],
+)
+def test_an_impossible_arrangement_of_columns_is_refused(
+    overrides: list[str], message: str
+) -> None:
+    with pytest.raises(UsageError) as refused:
+        composed(*overrides)
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
 def test_last_is_the_newest_checkpoint_of_that_experiment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
