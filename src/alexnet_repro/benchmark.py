@@ -8,7 +8,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from alexnet_repro.config import command, validated
-from alexnet_repro.schema import BenchmarkSchema
+from alexnet_repro.schema.benchmark import BenchmarkSchema
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from alexnet_repro.errors import UsageError
 from alexnet_repro.results.sweep import print_sweep
-from alexnet_repro.schema import TrainSchema
+from alexnet_repro.schema.train import TrainSchema
 
 _PACKAGE = Path(__file__).parent
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parents[1] / "conf"

@@ -10,7 +10,7 @@ from alexnet_repro.config import command, validated
 from alexnet_repro.data.preparation import Part, prepare, prepare_part
 from alexnet_repro.data.store import StoredAs
 from alexnet_repro.data.verification import verify
-from alexnet_repro.schema import PrepareSchema
+from alexnet_repro.schema.prepare import PrepareSchema
 
 log = logging.getLogger(__name__)
 

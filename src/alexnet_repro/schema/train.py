@@ -1,33 +1,24 @@
-"""The schema of the commands' configurations.
+"""The schema of ``python -m alexnet_repro.train``."""
 
-The YAML files under ``conf`` hold every default. The classes here hold none: they say which keys
-there are, of which type and in which range, so that a mistake is one line naming the key, before
-anything slow starts.
-"""
-
-import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from alexnet_repro.network.alexnet import CONV1_STAYS
-
-Count = Annotated[int, Field(ge=1)]
-Natural = Annotated[int, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Limit = Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, le=1)]
-Instantiated = dict[str, Any]
-
-
-class _Schema(BaseModel):
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
-    target: str = Field(alias="_target_", default="")
-    partial: bool = Field(alias="_partial_", default=False)
+from alexnet_repro.schema.base import (
+    Count,
+    DataSchema,
+    Fraction,
+    Instantiated,
+    Limit,
+    Natural,
+    NonNegative,
+    Positive,
+    Schema,
+)
 
 
-class ResponseNormSchema(_Schema):
+class ResponseNormSchema(Schema):
     n: Count
     k: Positive
     alpha: NonNegative
@@ -35,7 +26,7 @@ class ResponseNormSchema(_Schema):
     divide_alpha_by_n: bool
 
 
-class ModelSchema(_Schema):
+class ModelSchema(Schema):
     num_classes: Annotated[int, Field(ge=2)] | None
     columns: Literal[1, 2]
     activation: Literal["relu", "tanh"]
@@ -58,21 +49,7 @@ class ModelSchema(_Schema):
         return value
 
 
-class DataSchema(_Schema):
-    name: str
-    source: Instantiated | None
-    directory: str | None
-    cache_dir: str
-    max_damaged: Natural
-    exif_orientation: Literal["ignore", "apply"]
-    image_size: Annotated[int, Field(ge=8)]
-    crop_size: Annotated[int, Field(ge=8)]
-    input_size: Literal[224]
-    batch_size: Count
-    num_workers: Natural | None
-
-
-class AugmentSchema(_Schema):
+class AugmentSchema(Schema):
     random_crop: bool
     reflection: bool
     crop_chunk: Count
@@ -82,7 +59,7 @@ class AugmentSchema(_Schema):
     colour_divisor: Positive
 
 
-class OptimizerSchema(_Schema):
+class OptimizerSchema(Schema):
     lr: NonNegative
     momentum: Fraction
     weight_decay: NonNegative
@@ -90,7 +67,7 @@ class OptimizerSchema(_Schema):
     bias_weight_decay: bool
 
 
-class PlateauSchema(_Schema):
+class PlateauSchema(Schema):
     target: Literal["alexnet_repro.learning.schedule.PlateauSchedule"] = Field(alias="_target_")
     epochs: Count
     patience: Count
@@ -100,21 +77,21 @@ class PlateauSchema(_Schema):
     monitor: Literal["val/top1_error", "val/top5_error", "val/loss"]
 
 
-class ChangeSchema(_Schema):
+class ChangeSchema(Schema):
     epoch: NonNegative
-    weights: dict[str, NonNegative] = {}
-    biases: dict[str, NonNegative] = {}
+    weights: dict[str, NonNegative] = Field(default_factory=dict)
+    biases: dict[str, NonNegative] = Field(default_factory=dict)
     colour_noise: bool = True
 
 
-class EpochScheduleSchema(_Schema):
+class EpochScheduleSchema(Schema):
     target: Literal["alexnet_repro.learning.schedule.EpochSchedule"] = Field(alias="_target_")
     epochs: Count
     notes_epochs: Positive
     changes: list[ChangeSchema]
 
 
-class TrainerSchema(_Schema):
+class TrainerSchema(Schema):
     accelerator: Literal["auto", "cpu", "gpu"]
     devices: Count
     num_nodes: Count
@@ -128,13 +105,13 @@ class TrainerSchema(_Schema):
     deterministic: bool
 
 
-class StrategySchema(_Schema):
+class StrategySchema(Schema):
     micro_batches: Count
     replicas: Count | None
     timeout: Positive
 
 
-class TrainSchema(_Schema):
+class TrainSchema(Schema):
     """Every key of ``conf/train.yaml``."""
 
     model: ModelSchema
@@ -213,56 +190,3 @@ class TrainSchema(_Schema):
                     f"{images // replicas} images that each replica has of data.batch_size={images}"
                 )
         return self
-
-
-class PrepareActionSchema(_Schema):
-    verify: bool
-
-
-class PrepareSchema(_Schema):
-    """Every key of ``conf/prepare.yaml``."""
-
-    data: DataSchema
-    source: str | None
-    output: str
-    encoding: Literal["raw", "jpeg"]
-    quality: Annotated[int, Field(ge=1, le=100)]
-    shard: str | None
-    prepare: PrepareActionSchema
-
-    @field_validator("shard")
-    @classmethod
-    def is_a_part(cls, value: str | None) -> str | None:
-        part = re.fullmatch(r"(\d+)/(\d+)", value or "1/1")
-        if part is None or not 1 <= int(part[1]) <= int(part[2]):
-            raise ValueError("expected a node and the number of nodes, such as 1/8 … 8/8")
-        return value
-
-    @model_validator(mode="after")
-    def there_is_something_to_prepare(self) -> "PrepareSchema":
-        if self.prepare.verify:
-            return self
-        if "_target_" not in (self.data.source or {}):
-            raise ValueError("data=prepared is prepared already; choose data=folder or another")
-        if self.source is None:
-            raise ValueError("source has no default: add source=… to the command")
-        return self
-
-
-class _BenchmarkSchema(_Schema):
-    rounds: Count
-
-
-class DataBenchmarkSchema(_BenchmarkSchema):
-    target: Literal["alexnet_repro.benchmarks.data.data"] = Field(alias="_target_")
-    images: str | None
-    stored_images: Count
-    batch_size: Count
-    slow_rounds: Count
-
-
-class BenchmarkSchema(_Schema):
-    """Every key of ``conf/benchmark.yaml``."""
-
-    benchmark: DataBenchmarkSchema
-    output: str
