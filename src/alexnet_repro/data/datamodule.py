@@ -326,9 +326,10 @@ class ImageDataModule(L.LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint needs to classify new images: plain values and tensors only."""
-        statistics = self.store.statistics
+        statistics, words = self.store.statistics, self.store.words
         return {
             "classes": list(self.classes),
+            "words": None if words is None else list(words),
             "image_size": self.image_size,
             "crop_size": self.crop_size,
             "input_size": self.input_size,

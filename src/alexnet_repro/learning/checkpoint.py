@@ -1,0 +1,143 @@
+"""A trained network from its checkpoint, with what it takes to show it new images.
+
+A checkpoint may come from anybody: its tensors and plain values are read, nothing in it is run.
+Its configuration is checked like that of a command, and only networks of this package are built.
+"""
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ValidationError
+from torch import nn
+
+from alexnet_repro.data.augment import Augmentation
+from alexnet_repro.data.statistics import Statistics
+from alexnet_repro.errors import UsageError
+from alexnet_repro.network.alexnet import AlexNet
+from alexnet_repro.schema.train import AugmentSchema, ModelSchema
+
+NETWORKS = {"alexnet_repro.AlexNet": AlexNet}
+"""What a checkpoint may name as its network."""
+
+DATA, NETWORK = "ImageDataModule", "network."
+READING_ERRORS = (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network in evaluation mode and the classes that it tells apart.
+
+    Attributes:
+        path: of the checkpoint.
+        network: views (B, 3, input, input) → logits (B, classes).
+        views: stored images (B, image_size, image_size, 3) uint8 → views, by ``test_views``.
+        image_size: pixels a side of stored images.
+        classes: their names, in the order of their labels.
+        words: what each class is, if the training set said so.
+        epoch: epochs that the network was trained for.
+        config: of the training run.
+    """
+
+    path: Path
+    network: nn.Module
+    views: Augmentation
+    image_size: int
+    classes: tuple[str, ...]
+    words: tuple[str, ...] | None
+    epoch: int
+    config: dict[str, Any]
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The tensors and plain values of a checkpoint, which stay on disk until they are used.
+
+    Raises:
+        UsageError: if it is missing, damaged, or not a checkpoint of this package.
+    """
+    if not path.is_file():
+        raise UsageError(f"{path}: there is no such checkpoint")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except READING_ERRORS as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UsageError(f"{path}: not a checkpoint, or a damaged one ({reason})") from error
+    missing = {"state_dict", "config", DATA} - set(
+        checkpoint if isinstance(checkpoint, dict) else ()
+    )
+    if missing:
+        raise UsageError(
+            f"{path}: not a checkpoint of alexnet_repro.train (it has no {min(missing)})"
+        )
+    return dict(checkpoint)
+
+
+def load_trained(path: Path, device: torch.device | str = "cpu") -> Trained:
+    """The trained network of a checkpoint, on ``device``.
+
+    Raises:
+        UsageError: if the file cannot be read, or its parts do not fit together.
+    """
+    checkpoint = read_checkpoint(path)
+    config, data = checkpoint["config"], checkpoint[DATA]
+    try:
+        classes = tuple(data["classes"])
+        network = _network(path, config["model"], len(classes))
+        weights = {
+            name.removeprefix(NETWORK): tensor
+            for name, tensor in checkpoint["state_dict"].items()
+            if name.startswith(NETWORK)
+        }
+        network.load_state_dict(weights)
+        views = _views(path, config["augment"], data)
+        words = data.get("words")
+        return Trained(
+            path=path,
+            network=network.to(device).to(memory_format=torch.channels_last).eval(),
+            views=views.to(device).eval(),
+            image_size=data["image_size"],
+            classes=classes,
+            words=None if words is None else tuple(words),
+            epoch=checkpoint["epoch"] + 1,
+            config=config,
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{path}: its parts do not fit together ({error!r})") from error
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"{path}: its weights are not those of its network ({reason})") from error
+
+
+def _network(path: Path, model: dict[str, Any], classes: int) -> nn.Module:
+    _check(path, ModelSchema, model)
+    if (target := model.get("_target_")) not in NETWORKS:
+        raise UsageError(
+            f"{path}: its network is {target}; this version builds {', '.join(NETWORKS)}"
+        )
+    options = {key: value for key, value in model.items() if not key.startswith("_")}
+    return NETWORKS[target](**options | {"num_classes": classes})
+
+
+def _views(path: Path, augment: dict[str, Any], data: dict[str, Any]) -> Augmentation:
+    _check(path, AugmentSchema, augment)
+    arrays = (data[name].double().numpy() for name in ("mean_image", "eigenvalues", "eigenvectors"))
+    on_device = ("mean_crop", "colour_pca", "colour_magnitude", "colour_divisor")
+    return Augmentation(
+        Statistics(*arrays),
+        data["crop_size"],
+        data["input_size"],
+        **{key: augment[key] for key in on_device},
+    )
+
+
+def _check(path: Path, schema: type[BaseModel], values: dict[str, Any]) -> None:
+    try:
+        schema.model_validate(values)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        key = ".".join(map(str, wrong["loc"]))
+        raise UsageError(
+            f"{path}: its configuration is not valid ({key}: {wrong['msg']})"
+        ) from error

@@ -1,0 +1,59 @@
+"""A small set of images, and a run on it as a user makes it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+@pytest.fixture(scope="session")
+def tiny_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three classes of noise images in as many hues: 8 train, 3 val and 3 test images each."""
+    root = tmp_path_factory.mktemp("tiny_images")
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 8), ("val", 3), ("test", 3)):
+        for label, name in enumerate(("apple", "banana", "cherry")):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for i in range(count):
+                pixels = rng.integers(0, 100, (40, 60, 3), dtype=np.uint8)
+                pixels[..., label] += 150
+                Image.fromarray(pixels).save(folder / f"{i}.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_images: Path) -> list[str]:
+    """Arguments for a very narrow network on :func:`tiny_images`."""
+    network = ["model=alexnet_small", "model.width=0.1"]
+    return [*network, "data=folder", f"data.source.root={tiny_images}", "data.batch_size=8"]
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny: list[str], cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of one epoch with the arguments of :func:`tiny`."""
+    directory = tmp_path_factory.mktemp("tiny_run")
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "alexnet_repro.train",
+            *tiny,
+            "schedule.epochs=1",
+            f"hydra.run.dir={directory}",
+        ],
+        cwd=directory,
+        env=os.environ | {"ALEXNET_REPRO_CACHE": str(cache)},
+        check=True,
+        timeout=300,
+    )
+    return directory
