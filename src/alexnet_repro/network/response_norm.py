@@ -1,5 +1,6 @@
 """Response normalization (§4.3), and the 2012 program's within-map variant."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -7,13 +8,29 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+CACHED = 2**19
+"""Values of one tensor that stay in a CPU core's cache from one pass over them to the next."""
 
-def _power_minus_beta(scale: Tensor, beta: float) -> Tensor:
+
+def _cached(*maps: Tensor) -> Iterable[tuple[Tensor, ...]]:
+    """The same few images of all of ``maps``, (batch, maps, height, width) each, then the next.
+
+    On a CPU the passes over a few images find them in its cache and not in memory, which makes them
+    up to three times faster. A GPU, where compilation makes one pass of all, gets the whole batch.
+    """
+    if maps[0].device.type != "cpu" or torch.compiler.is_compiling():
+        return (maps,)
+    images = max(1, CACHED // max(1, maps[0][:1].numel()))
+    return zip(*(torch.split(whole, images) for whole in maps), strict=True)
+
+
+def _power_minus_beta(scale: Tensor, beta: float, spare: Tensor, out: Tensor) -> Tensor:
+    """``scale`` to the power of −β, written to ``out``; ``spare`` is overwritten."""
     if beta == 0.75:
         # s^-3/4 = s^-1/2 · (s^-1/2)^1/2: two square roots instead of a power, several times faster.
-        inverse_root = scale.rsqrt()
-        return inverse_root.mul_(inverse_root.sqrt())
-    return scale.pow(-beta)
+        torch.rsqrt(scale, out=spare)
+        return torch.sqrt(spare, out=out).mul_(spare)
+    return torch.pow(scale, -beta, out=out)
 
 
 class _Normalize(torch.autograd.Function):
@@ -25,22 +42,30 @@ class _Normalize(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, window: Tensor, k: float, beta: float, columns: int) -> Tensor:
-        scale = functional.conv2d(a.square(), window, groups=columns).add_(k)
+        b, scale = torch.empty_like(a), torch.empty_like(a)
+        for a_, b_, scale_ in _cached(a, b, scale):
+            squares = functional.conv2d(a_.square(), window, groups=columns)
+            torch.add(squares, k, out=scale_)
+            _power_minus_beta(scale_, beta, spare=squares, out=b_).mul_(a_)
         ctx.save_for_backward(a, scale, window)
         ctx.beta, ctx.columns = beta, columns
-        return _power_minus_beta(scale, beta).mul_(a)
+        return b
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         a, scale, window = ctx.saved_tensors
-        through_numerator = _power_minus_beta(scale, ctx.beta).mul_(grad)
-        ratio = (through_numerator * a).div_(scale)
-        # The window holds α already. Transposing it per column turns "which squares enter scale i"
-        # into "which scales does square i enter".
-        through_scale = functional.conv_transpose2d(ratio, window, groups=ctx.columns)
-        through_numerator.addcmul_(through_scale, a, value=-2 * ctx.beta)
-        return through_numerator, None, None, None, None
+        grad_a = torch.empty_like(a)
+        for a_, scale_, grad_, grad_a_ in _cached(a, scale, grad, grad_a):
+            ratio = torch.empty_like(a_)
+            # First the part through the numerator; that through the scale is added to it.
+            _power_minus_beta(scale_, ctx.beta, spare=ratio, out=grad_a_).mul_(grad_)
+            torch.mul(grad_a_, a_, out=ratio).div_(scale_)
+            # The window holds α already. Transposing it per column turns "which squares enter
+            # scale i" into "which scales does square i enter".
+            through_scale = functional.conv_transpose2d(ratio, window, groups=ctx.columns)
+            grad_a_.addcmul_(through_scale, a_, value=-2 * ctx.beta)
+        return grad_a, None, None, None, None
 
 
 class ResponseNorm(nn.Module):
