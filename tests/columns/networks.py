@@ -4,14 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from alexnet_repro import AlexNet
-from alexnet_repro.learning.sgd import paper_sgd
+from alexnet_repro.learning.sgd import PaperSGD, paper_sgd
 
 CLASSES = 7  # odd: the first column has one more than the second
-IMAGES = 8
+IMAGES = 4
 STEPS = 10
 VARIANTS: dict[str, dict[str, Any]] = {
     "paper": {},
@@ -50,26 +50,35 @@ def batch(step: int, images: int = IMAGES) -> tuple[Tensor, Tensor]:
     return pixels.to(memory_format=torch.channels_last), label
 
 
+def batches(replica: int, replicas: int) -> list[dict[str, Tensor]]:
+    """One replica's share of the batches of :data:`STEPS` steps, as the module takes them."""
+    shares = []
+    for step in range(STEPS):
+        images, label = (part.chunk(replicas)[replica] for part in batch(step))
+        shares.append({"image": images, "label": label})
+    return shares
+
+
+def optimizer(net: nn.Module) -> PaperSGD:
+    return paper_sgd(
+        net, lr=2e-4, momentum=0.9, weight_decay=5e-4, bias_lr=None, bias_weight_decay=True
+    )
+
+
 def trained(net: AlexNet, whole: Callable[[Tensor], Tensor], steps: int) -> dict[str, Any]:
-    """Logits, loss and gradients of the first step, and losses and weights of ``steps``.
+    """Logits, loss and gradients of the first step, and losses, weights and velocities of
+    ``steps``.
 
     Args:
         whole: a parameter or its gradient → all of it, where this process has a part.
     """
-    optimizer = paper_sgd(
-        net,
-        lr=1e-3,
-        momentum=0.9,
-        weight_decay=5e-4,
-        bias_lr=None,
-        bias_weight_decay=True,
-    )
+    update = optimizer(net)
     found: dict[str, Any] = {"losses": []}
     for step in range(steps):
         images, label = batch(step)
         logits = net(images)
         loss = cross_entropy(logits, label)
-        optimizer.zero_grad()
+        update.zero_grad()
         loss.backward()
         found["losses"].append(loss.detach())
         if step == 0:
@@ -77,8 +86,11 @@ def trained(net: AlexNet, whole: Callable[[Tensor], Tensor], steps: int) -> dict
             found["gradients"] = {
                 name: whole(parameter.grad).clone() for name, parameter in net.named_parameters()
             }
-        optimizer.step()
+        update.step()
     found["weights"] = {name: whole(p.detach()).clone() for name, p in net.named_parameters()}
+    found["velocities"] = {
+        name: whole(update.state[p]["velocity"]).clone() for name, p in net.named_parameters()
+    }
     with torch.no_grad():
         found["uneven"] = net(batch(99, images=3)[0]).clone()
     return found
