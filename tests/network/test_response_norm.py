@@ -1,5 +1,6 @@
 """Response normalization is the formula of §4.3, forward and backward, in every layout and type."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,7 +10,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from alexnet_repro.network.response_norm import ResponseNorm, WithinMapNorm
+from alexnet_repro.network.response_norm import (
+    CACHED,
+    NormalizeFused,
+    ResponseNorm,
+    WithinMapNorm,
+    normalize,
+    normalize_backward,
+)
 
 Floats = npt.NDArray[np.float64]
 
@@ -219,6 +227,85 @@ def test_has_nothing_to_store() -> None:
 def test_maps_that_do_not_split_into_columns_are_refused() -> None:
     with pytest.raises(ValueError, match="7 maps cannot be split into 2 equal columns"):
         ResponseNorm(7, columns=2)
+
+
+def test_a_batch_larger_than_the_cache_is_normalized_image_by_image_alike(
+    random: torch.Generator,
+) -> None:
+    side = int((CACHED / 4 / 8 * 1.5) ** 0.5)  # an image takes more than the cache
+    a = (5 * torch.randn(3, 8, side, side, generator=random)).requires_grad_()
+    norm = ResponseNorm(8, alpha=0.3, columns=2)
+    gradient = torch.randn(a.shape, generator=random)
+    whole = norm(a)
+    whole.backward(gradient)
+    assert a.grad is not None
+    row = a.detach()[:, :, 7:8].clone().requires_grad_()
+    norm(row).backward(gradient[:, :, 7:8])
+    torch.testing.assert_close(norm(row), whole[:, :, 7:8])
+    torch.testing.assert_close(row.grad, a.grad[:, :, 7:8])
+
+
+# What a GPU computes in one kernel for each way
+
+
+@CONSTANTS
+@COLUMNS
+def test_the_fused_form_is_the_formula_and_its_derivative(
+    random: torch.Generator,
+    maps: int,
+    n: int,
+    k: float,
+    alpha: float,
+    beta: float,
+    columns: int,
+) -> None:
+    a = (5 * torch.randn(2, maps, 3, 2, dtype=torch.float64, generator=random)).requires_grad_()
+    with torch.no_grad():
+        b, scale = normalize(a, n, k, alpha, beta, columns)
+    expected = formula(a.detach().numpy(), n, k, alpha, beta, columns)
+    np.testing.assert_allclose(b.numpy(), expected, rtol=1e-12)
+    gradient = torch.randn(a.shape, dtype=torch.float64, generator=random)
+    found = normalize_backward(gradient, a.detach(), scale, n, alpha, beta, columns)
+    # That of the other form, which gradcheck has compared with differences.
+    ResponseNorm(maps, n, k, alpha, beta, columns).double()(a).backward(gradient)
+    torch.testing.assert_close(found, a.grad, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not any(map(shutil.which, ("g++", "c++", "clang++"))), reason="needs a C++ compiler"
+)
+def test_the_fused_form_compiles_to_one_kernel_for_each_way(random: torch.Generator) -> None:
+    """Which operations share a kernel is decided before the device's code is written."""
+    from torch._inductor.utils import run_and_get_kernels
+
+    a = torch.randn(2, 8, 5, 5, generator=random).bfloat16()
+    constants = (5, 2.0, 1e-4, 0.75, 2)
+    (_, scale), forward = run_and_get_kernels(torch.compile(normalize), a, *constants)
+    backward_constants = (5, 1e-4, 0.75, 2)
+    _, backward = run_and_get_kernels(
+        torch.compile(normalize_backward), a, a, scale, *backward_constants
+    )
+    assert len(forward) == len(backward) == 1
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_gpu_computes_what_a_cpu_does(random: torch.Generator, dtype: torch.dtype) -> None:
+    norm = ResponseNorm(96, columns=2)
+    a = (20 * torch.randn(4, 96, 9, 9, generator=random)).to(dtype)
+    gradient = torch.randn(a.shape, generator=random).to(dtype)
+    results = []
+    for device in ("cpu", "cuda"):
+        x = a.to(device, memory_format=torch.channels_last).detach().requires_grad_()
+        y = norm.to(device)(x)
+        y.backward(gradient.to(device))
+        assert x.grad is not None
+        results.append((y.detach().cpu(), x.grad.cpu()))
+    tolerance = 1e-5 if dtype == torch.float32 else 2**-6
+    torch.testing.assert_close(results[0], results[1], rtol=tolerance, atol=tolerance)
+    assert y.grad_fn.name() == f"{NormalizeFused.__name__}Backward"
 
 
 # The 2012 program's second norm

@@ -1,6 +1,7 @@
 """Response normalization (§4.3), and the 2012 program's within-map variant."""
 
-from collections.abc import Iterable
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -8,64 +9,119 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-CACHED = 2**19
-"""Values of one tensor that stay in a CPU core's cache from one pass over them to the next."""
+CACHED = 2**21
+"""Bytes of one tensor that stay in a CPU's cache from one pass over them to the next."""
 
 
-def _cached(*maps: Tensor) -> Iterable[tuple[Tensor, ...]]:
-    """The same few images of all of ``maps``, (batch, maps, height, width) each, then the next.
-
-    On a CPU the passes over a few images find them in its cache and not in memory, which makes them
-    up to three times faster. A GPU, where compilation makes one pass of all, gets the whole batch.
-    """
-    if maps[0].device.type != "cpu" or torch.compiler.is_compiling():
-        return (maps,)
-    images = max(1, CACHED // max(1, maps[0][:1].numel()))
-    return zip(*(torch.split(whole, images) for whole in maps), strict=True)
-
-
-def _power_minus_beta(scale: Tensor, beta: float, spare: Tensor, out: Tensor) -> Tensor:
-    """``scale`` to the power of −β, written to ``out``; ``spare`` is overwritten."""
+def power_minus_beta(scale: Tensor, beta: float) -> Tensor:
+    """``scale`` to the power of −β."""
     if beta == 0.75:
-        # s^-3/4 = s^-1/2 · (s^-1/2)^1/2: two square roots instead of a power, several times faster.
-        torch.rsqrt(scale, out=spare)
-        return torch.sqrt(spare, out=out).mul_(spare)
-    return torch.pow(scale, -beta, out=out)
+        # s^-3/4 = s^1/4 / s: two square roots instead of a power, several times faster.
+        return scale.sqrt().sqrt_().div_(scale)
+    return scale.pow(-beta)
 
 
-class _Normalize(torch.autograd.Function):
-    """b = a · s^-β with s = k + α · (windowed sum of a²), saving only a and s for the way back.
+class NormalizeInCache(torch.autograd.Function):
+    """b = a · s^-β with s = k + α · (windowed sum of a²), a few images at a time.
 
     The derivative is db/da · g = g · s^-β − 2αβ · a · Wᵀ(g · a · s^(-β-1)), where W is the
-    windowed sum; W is symmetric for odd n.
+    windowed sum. Only a and s are saved for it.
+
+    The passes over a few images find them in a CPU's cache and not in memory. The windowed sum is a
+    1×1 convolution with a banded matrix, which holds α.
     """
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, window: Tensor, k: float, beta: float, columns: int) -> Tensor:
-        b, scale = torch.empty_like(a), torch.empty_like(a)
-        for a_, b_, scale_ in _cached(a, b, scale):
-            squares = functional.conv2d(a_.square(), window, groups=columns)
-            torch.add(squares, k, out=scale_)
-            _power_minus_beta(scale_, beta, spare=squares, out=b_).mul_(a_)
-        ctx.save_for_backward(a, scale, window)
-        ctx.beta, ctx.columns = beta, columns
+        b, bias = torch.empty_like(a), window.new_full((len(window),), k)
+        images = max(1, CACHED // max(1, a[:1].numel() * a.element_size()))
+        scales = []
+        for a_, b_ in zip(torch.split(a, images), torch.split(b, images), strict=True):
+            scale = functional.conv2d(a_.square(), window, bias, groups=columns)
+            torch.mul(power_minus_beta(scale, beta), a_, out=b_)
+            scales.append(scale)
+        ctx.save_for_backward(a, window, *scales)
+        ctx.constants = images, beta, columns
         return b
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        a, scale, window = ctx.saved_tensors
+        a, window, *scales = ctx.saved_tensors
+        images, beta, columns = ctx.constants
         grad_a = torch.empty_like(a)
-        for a_, scale_, grad_, grad_a_ in _cached(a, scale, grad, grad_a):
-            ratio = torch.empty_like(a_)
+        parts = zip(
+            torch.split(a, images),
+            scales,
+            torch.split(grad, images),
+            torch.split(grad_a, images),
+            strict=True,
+        )
+        for a_, scale, grad_, grad_a_ in parts:
             # First the part through the numerator; that through the scale is added to it.
-            _power_minus_beta(scale_, ctx.beta, spare=ratio, out=grad_a_).mul_(grad_)
-            torch.mul(grad_a_, a_, out=ratio).div_(scale_)
-            # The window holds α already. Transposing it per column turns "which squares enter
-            # scale i" into "which scales does square i enter".
-            through_scale = functional.conv_transpose2d(ratio, window, groups=ctx.columns)
-            grad_a_.addcmul_(through_scale, a_, value=-2 * ctx.beta)
+            ratio = torch.mul(power_minus_beta(scale, beta), grad_, out=grad_a_) * a_
+            # Transposing the window per column turns "which squares enter scale i" into "which
+            # scales does square i enter".
+            through_scale = functional.conv_transpose2d(ratio.div_(scale), window, groups=columns)
+            grad_a_.addcmul_(through_scale, a_, value=-2 * beta)
         return grad_a, None, None, None, None
+
+
+def windowed_sum(x: Tensor, below: int, above: int, columns: int) -> Tensor:
+    """Sums of x over windows of maps, from ``below`` before a map to ``above`` after it."""
+    by_column = torch.unflatten(x, 1, (columns, -1))
+    maps = by_column.shape[2]
+    padded = functional.pad(by_column, (0, 0, 0, 0, below, above))
+    total = padded[:, :, :maps]
+    for shift in range(1, below + above + 1):
+        total = total + padded[:, :, shift : shift + maps]
+    return total.flatten(1, 2)
+
+
+def normalize(
+    a: Tensor, n: int, k: float, alpha: float, beta: float, columns: int
+) -> tuple[Tensor, Tensor]:
+    """B = a · s^-β, and s, in the type of a; computed in 32 bit or more. For one fused kernel."""
+    wide = a.to(torch.promote_types(a.dtype, torch.float32))
+    scale = k + alpha * windowed_sum(wide * wide, n // 2, (n - 1) // 2, columns)
+    return (wide * power_minus_beta(scale, beta)).to(a.dtype), scale.to(a.dtype)
+
+
+def normalize_backward(
+    grad: Tensor, a: Tensor, scale: Tensor, n: int, alpha: float, beta: float, columns: int
+) -> Tensor:
+    """The derivative of :func:`normalize`, in the type of a. For one fused kernel."""
+    wide = torch.promote_types(a.dtype, torch.float32)
+    grad, wide_a, scale = grad.to(wide), a.to(wide), scale.to(wide)
+    through_numerator = grad * power_minus_beta(scale, beta)
+    ratio = through_numerator * wide_a / scale
+    through_scale = windowed_sum(ratio, (n - 1) // 2, n // 2, columns)
+    return (through_numerator - 2 * alpha * beta * wide_a * through_scale).to(a.dtype)
+
+
+@functools.cache
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    # Not before it is called: the compiler takes seconds to import.
+    return torch.compile(function)
+
+
+class NormalizeFused(torch.autograd.Function):
+    """The same in one compiled kernel for each way: what a GPU, limited by its memory, needs."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, a: Tensor, n: int, k: float, alpha: float, beta: float, columns: int
+    ) -> Tensor:
+        b, scale = _compiled(normalize)(a, n, k, alpha, beta, columns)
+        ctx.save_for_backward(a, scale)
+        ctx.constants = n, alpha, beta, columns
+        return b  # type: ignore[no-any-return]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        grad_a = _compiled(normalize_backward)(grad, *ctx.saved_tensors, *ctx.constants)
+        return grad_a, None, None, None, None, None
 
 
 class ResponseNorm(nn.Module):
@@ -76,9 +132,8 @@ class ResponseNorm(nn.Module):
     N is the number of maps of one *column*: the sum never crosses from one column to the other,
     since a GPU of the paper only held its own maps.
 
-    The windowed sum is a 1×1 convolution with a banded matrix: one matrix product over the
-    squares, which is fast in every layout and precision, where ``torch.nn.LocalResponseNorm``
-    pools over a fifth dimension.
+    On a CPU the windowed sum is a matrix product over the squares, on a GPU all of it is one
+    compiled kernel; ``torch.nn.LocalResponseNorm`` pools over a fifth dimension instead.
 
     Args:
         maps: number of kernel maps of the input, all columns together.
@@ -121,8 +176,12 @@ class ResponseNorm(nn.Module):
     def forward(self, a: Tensor) -> Tensor:
         if torch.is_autocast_enabled(a.device.type):
             a = a.to(torch.get_autocast_dtype(a.device.type))
+        if a.device.type == "cuda":
+            return NormalizeFused.apply(  # type: ignore[no-any-return]
+                a, self.n, self.k, self.alpha, self.beta, self.columns
+            )
         window = self.window.to(a.dtype)
-        return _Normalize.apply(a, window, self.k, self.beta, self.columns)  # type: ignore[no-any-return]
+        return NormalizeInCache.apply(a, window, self.k, self.beta, self.columns)  # type: ignore[no-any-return]
 
     def extra_repr(self) -> str:
         return (
