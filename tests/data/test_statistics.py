@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from alexnet_repro.data.statistics import MEAN_IMAGE, Statistics, Sums
+from alexnet_repro.data.statistics import MEAN_IMAGE, RunningSums, Statistics, Sums
 
 
 @pytest.fixture
@@ -22,9 +22,10 @@ def images() -> npt.NDArray[np.uint8]:
 
 
 def counted(images: npt.NDArray[np.uint8]) -> Sums:
-    sums = Sums.zero(*images.shape[1:3])
-    sums.add(images)
-    return sums
+    running = RunningSums(*images.shape[1:3])
+    for image in images:
+        running.add(image)
+    return running.sums()
 
 
 @pytest.fixture

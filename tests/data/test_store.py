@@ -110,8 +110,14 @@ def _empty(path: Path) -> None:
     path.write_bytes(b"")
 
 
-SHARDS = [{"file": "train-00000.arrow", "images": 75, "xxh3_128": "0"}]
-OUTSIDE = [{"file": "../train-00000.arrow", "images": 75, "xxh3_128": "0"}]
+def _one_shard(images: int = 75, **changes: Any) -> dict[str, Any]:
+    """The description of a split of one shard, with changes to that of the shard."""
+    shard = {"file": "train-00000.arrow", "images": 75, "bytes": 1, "xxh3_128": "0"} | changes
+    labels = {"file": "train-labels.npy", "xxh3_128": "0"}
+    return {"train": {"images": images, "labels": labels, "shards": [shard]}}
+
+
+_NO_SHARDS = {"images": 0, "labels": {"file": "train-labels.npy", "xxh3_128": "0"}, "shards": []}
 
 
 def _rewrite(**changes: Any) -> Callable[[Path], None]:
@@ -140,9 +146,13 @@ def _rewrite(**changes: Any) -> Callable[[Path], None]:
         pytest.param(_rewrite(encoding="jpeg"), id="another encoding"),
         pytest.param(_rewrite(statistics={"eigenvalues": [1, 2, 3]}), id="no eigenvectors"),
         pytest.param(_rewrite(classes=["cat", "dog"]), id="classes are no mappings"),
-        pytest.param(_rewrite(splits={"train": {"images": 74, "shards": SHARDS}}), id="count"),
-        pytest.param(_rewrite(splits={"train": {"images": 0, "shards": []}}), id="no shards"),
-        pytest.param(_rewrite(splits={"train": {"images": 75, "shards": OUTSIDE}}), id="outside"),
+        pytest.param(_rewrite(splits=_one_shard(images=74)), id="count"),
+        pytest.param(_rewrite(splits=_one_shard(bytes=99)), id="bytes"),
+        pytest.param(_rewrite(splits={"train": _NO_SHARDS}), id="no shards"),
+        pytest.param(_rewrite(splits=_one_shard(file="../train-00000.arrow")), id="outside"),
+        pytest.param(lambda d: (d / "train-labels.npy").unlink(), id="no labels"),
+        pytest.param(lambda d: _truncate(d / "train-labels.npy"), id="truncated labels"),
+        pytest.param(lambda d: np.save(d / "train-labels.npy", np.zeros(3)), id="few labels"),
     ],
 )
 def test_a_damaged_store_is_named_with_what_to_do(
@@ -154,6 +164,15 @@ def test_a_damaged_store_is_named_with_what_to_do(
     assert str(error.value).startswith(f"{store.directory}: damaged (")
     assert str(error.value).endswith("delete the folder and it is prepared anew")
     assert "\n" not in str(error.value)
+
+
+def test_damage_within_a_shard_is_told_when_it_is_read(store: Store) -> None:
+    path = store.directory / "val-00000.arrow"
+    content = path.read_bytes()
+    path.write_bytes(content[:8] + bytes(2000) + content[2008:])  # what describes its images
+    split = open_store(store.directory).splits["val"]
+    with pytest.raises(UsageError, match=r"damaged \(val-00000\.arrow: .*; delete the folder"):
+        split.image(0)
 
 
 def test_another_format_is_named(store: Store) -> None:

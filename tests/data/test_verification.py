@@ -28,13 +28,16 @@ def _flip(path: Path, byte: int) -> None:
 def test_a_store_as_it_was_written_passes(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         verify(store.directory)
-    assert "all 3 files are as they were written" in caplog.text
+    assert "all 5 files are as they were written" in caplog.text
 
 
-@pytest.mark.parametrize("file", ["train-00000.arrow", "val-00000.arrow", "mean_image.npy"])
+@pytest.mark.parametrize(
+    "file", ["train-00000.arrow", "val-00000.arrow", "val-labels.npy", "mean_image.npy"]
+)
 def test_one_bit_is_noticed(store: Store, file: str) -> None:
-    _flip(store.directory / file, 3000 if file.startswith("train") else 1000)
-    with pytest.raises(UsageError, match=rf"1 of 3 files differ from their checksum: {file};"):
+    # Beyond the header, where no reader would stumble over it.
+    _flip(store.directory / file, {"train-00000.arrow": 3000, "val-labels.npy": 130}.get(file, 1000))
+    with pytest.raises(UsageError, match=rf"1 of 5 files differ from their checksum: {file};"):
         verify(store.directory)
 
 

@@ -76,18 +76,20 @@ def _preparing(source: Source, count: int, top: Path, rounds: int) -> Measured:
             with train.open(i) as image:
                 shorter_side_and_centre(image, SIZE)
 
-    def preparing(stored_as: StoredAs) -> Callable[[], object]:
-        def anew() -> None:
-            shutil.rmtree(top / stored_as.encoding, ignore_errors=True)
-            prepare(repeated, stored_as, top / stored_as.encoding)
-
-        return anew
+    def preparing(name: str, stored_as: StoredAs) -> Contender:
+        directory = top / stored_as.encoding
+        return Contender(
+            name,
+            lambda: prepare(repeated, stored_as, directory),
+            count,
+            before=lambda: shutil.rmtree(directory, ignore_errors=True),
+        )
 
     alone, raw, jpeg = interleaved(
         [
             Contender("decode and resize, one thread", pure, len(share)),
-            Contender("prepare, raw", preparing(RAW), count),
-            Contender("prepare, JPEG", preparing(JPEG), count),
+            preparing("prepare, raw", RAW),
+            preparing("prepare, JPEG", JPEG),
         ],
         rounds,
     )
@@ -148,8 +150,8 @@ def _reading(stores: dict[str, Store], root: Path, batch_size: int, rounds: int)
         )
     sizes = {
         f"bytes an image, {name} store": round(
-            sum((store.directory / shard.file).stat().st_size for shard in store.shards)
-            / sum(shard.images for shard in store.shards)
+            sum(shard.bytes for split in store.splits.values() for shard in split.shards)
+            / sum(map(len, store.splits.values()))
         )
         for name, store in stores.items()
     }

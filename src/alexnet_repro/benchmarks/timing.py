@@ -18,11 +18,13 @@ class Contender:
         name: in table and record.
         run: one call of it; what it returns is dropped.
         items: what one call gets done, in ``unit`` of the benchmark (images, steps).
+        before: called before each call of ``run``, without being timed.
     """
 
     name: str
     run: Callable[[], object]
     items: int = 1
+    before: Callable[[], object] = lambda: None
 
 
 @dataclass
@@ -73,6 +75,7 @@ def interleaved(contenders: Sequence[Contender], rounds: int, warm_up: int = 1) 
     timings = [Timing(contender.name, contender.items) for contender in contenders]
     for number in range(warm_up + rounds):
         for contender, timing in zip(contenders, timings, strict=True):
+            contender.before()
             gc.collect()
             _wait_for_gpu()
             started = time.perf_counter()

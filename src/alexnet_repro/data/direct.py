@@ -2,6 +2,7 @@
 
 import mmap
 import os
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import xxhash
@@ -29,7 +30,9 @@ class DirectFile:
         except OSError:
             self._file = os.open(path, flags, 0o644)
         # Memory of its own pages: direct writes must be aligned.
-        self._buffer = mmap.mmap(-1, BUFFER)
+        self._buffer, self._spare = mmap.mmap(-1, BUFFER), mmap.mmap(-1, BUFFER)
+        self._writer = ThreadPoolExecutor(1)
+        self._writing: Future[None] | None = None
         self._filled, self._written = 0, 0
         self._digest = xxhash.xxh3_128()
         self.closed = False
@@ -52,9 +55,6 @@ class DirectFile:
                 self._put(BUFFER)
         return length
 
-    def tell(self) -> int:
-        return self._written + self._filled
-
     def flush(self) -> None:
         """Nothing: what is buffered is written when the buffer is full or the file is closed."""
 
@@ -66,16 +66,33 @@ class DirectFile:
         try:
             length = self.tell()
             self._put(-(-self._filled // BLOCK) * BLOCK)
+            self._wait()
             os.ftruncate(self._file, length)
             os.fsync(self._file)
         finally:
+            self._writer.shutdown()
             os.close(self._file)
             self._buffer.close()
+            self._spare.close()
+
+    def tell(self) -> int:
+        return self._written + self._filled
 
     def _put(self, count: int) -> None:
-        written = 0
-        while written < count:
-            with memoryview(self._buffer) as view, view[written:count] as rest:
-                written += os.write(self._file, rest)
+        """Have ``count`` bytes of the buffer written, and go on with the other one."""
+        self._wait()
+        self._writing = self._writer.submit(self._write_all, self._buffer, count)
+        self._buffer, self._spare = self._spare, self._buffer
         self._written += self._filled
         self._filled = 0
+
+    def _wait(self) -> None:
+        if self._writing is not None:
+            self._writing.result()
+            self._writing = None
+
+    def _write_all(self, buffer: mmap.mmap, count: int) -> None:
+        written = 0
+        while written < count:
+            with memoryview(buffer) as view, view[written:count] as rest:
+                written += os.write(self._file, rest)

@@ -23,6 +23,7 @@ from alexnet_repro.data.store import (
     Store,
     StoredAs,
     checksum,
+    labels_file,
     open_store,
     write_manifest,
 )
@@ -249,13 +250,15 @@ def _finish(
         described[name] = []
         for piece in pieces:
             facts = shards.facts(piece.path)
-            described[name].append(Shard(piece.path.name, facts["images"], facts["xxh3_128"]))
-            damaged += facts["damaged"]
+            damaged += facts.pop("damaged")
+            described[name].append(Shard(piece.path.name, **facts))
             if name == "train":
                 sums.merge(shards.sums_of(piece.path))
         if not any(shard.images for shard in described[name]):
             asked = len(source.splits[name].names)
             raise UsageError(f"{name}: not one of its {asked} images can be read")
+        labels = np.concatenate([shards.labels_of(piece.path) for piece in pieces])
+        np.save(unfinished / labels_file(name), labels)
     _check_damaged(damaged, max_damaged)
     if damaged:
         (unfinished / "damaged.txt").write_text("".join(f"{line}\n" for line in damaged))

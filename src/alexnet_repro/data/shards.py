@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import simplejpeg
 from PIL import Image
@@ -17,7 +18,7 @@ from alexnet_repro.data.direct import DirectFile
 from alexnet_repro.data.parallel import on_all_cores
 from alexnet_repro.data.preprocess import Pixels, shorter_side_and_centre
 from alexnet_repro.data.sources import Split
-from alexnet_repro.data.statistics import Sums
+from alexnet_repro.data.statistics import RunningSums, Sums
 from alexnet_repro.data.store import StoredAs
 from alexnet_repro.results.record import write_json
 
@@ -54,7 +55,7 @@ def write_shards(split: Split, wanted: list[Piece], stored_as: StoredAs) -> Iter
     """Write shards of a split on all cores, yielding what became of every batch.
 
     A shard appears under its name whole, after the files beside it (:func:`facts`,
-    :func:`sums_of`): its name says that all of it is there.
+    :func:`sums_of`, :func:`labels_of`): its name says that all of it is there.
     """
 
     def work(claim: Callable[[], int]) -> Iterator[Written]:
@@ -67,8 +68,9 @@ def write_shards(split: Split, wanted: list[Piece], stored_as: StoredAs) -> Iter
 def _write(split: Split, piece: Piece, stored_as: StoredAs) -> Iterator[Written]:
     # Another node may write the same shard at the same time.
     partial = piece.path.with_suffix(f".{socket.gethostname()}-{os.getpid()}.partial")
-    sums = Sums.zero(stored_as.image_size, stored_as.image_size)
+    sums = RunningSums(stored_as.image_size, stored_as.image_size)
     damaged: list[str] = []
+    labels: list[npt.NDArray[np.int32]] = []
     file = DirectFile(partial)
     try:
         with pa.ipc.new_file(pa.PythonFile(file, "w"), stored_as.schema) as writer:
@@ -77,18 +79,25 @@ def _write(split: Split, piece: Piece, stored_as: StoredAs) -> Iterator[Written]
                 rows, unread = _read(split, indices, stored_as, sums)
                 if len(rows):
                     writer.write_batch(rows)
+                    labels.append(rows.column("label").to_numpy())
                 damaged += unread
                 yield len(rows), unread
     finally:
         file.close()
-    sums.save(_sums_file(piece.path))
-    facts = {"images": sums.count, "xxh3_128": file.checksum, "damaged": damaged}
+    sums.sums().save(_sums_file(piece.path))
+    np.save(_labels_file(piece.path), np.concatenate([np.zeros(0, np.int32), *labels]))
+    facts = {
+        "images": sum(map(len, labels)),
+        "bytes": file.tell(),
+        "xxh3_128": file.checksum,
+        "damaged": damaged,
+    }
     write_json(_facts_file(piece.path), facts)
     partial.rename(piece.path)
 
 
 def facts(path: Path) -> dict[str, Any]:
-    """Of a finished shard: ``images``, ``xxh3_128`` and ``damaged`` (a line for each image)."""
+    """Of a finished shard: ``images``, ``bytes``, ``xxh3_128`` and ``damaged``, a line for each."""
     found: dict[str, Any] = json.loads(_facts_file(path).read_text())
     return found
 
@@ -98,9 +107,15 @@ def sums_of(path: Path) -> Sums:
     return Sums.load(_sums_file(path))
 
 
+def labels_of(path: Path) -> npt.NDArray[np.int32]:
+    """Of the images of a finished shard."""
+    labels: npt.NDArray[np.int32] = np.load(_labels_file(path), allow_pickle=False)
+    return labels
+
+
 def clear(directory: Path) -> None:
     """Delete what only an unfinished store needs."""
-    for pattern in ("*.arrow.json", "*.sums.npz", "*.partial"):
+    for pattern in ("*.arrow.json", "*.sums.npz", "*.arrow.labels.npy", "*.partial"):
         for path in directory.glob(pattern):
             path.unlink()
 
@@ -109,32 +124,34 @@ def _sums_file(shard: Path) -> Path:
     return shard.with_suffix(".sums.npz")
 
 
+def _labels_file(shard: Path) -> Path:
+    return shard.with_suffix(".arrow.labels.npy")
+
+
 def _facts_file(shard: Path) -> Path:
     return shard.with_suffix(".arrow.json")
 
 
 def _read(
-    split: Split, indices: Sequence[int], stored_as: StoredAs, sums: Sums
+    split: Split, indices: Sequence[int], stored_as: StoredAs, sums: RunningSums | None = None
 ) -> tuple[pa.RecordBatch, list[str]]:
-    """The rows of those images that can be read, which ``sums`` counts, and what cannot be."""
+    """The rows of those images that can be read, which ``sums`` counts, and what cannot be read."""
     size, orientation = stored_as.image_size, stored_as.exif_orientation
     images = np.empty((len(indices), size, size, 3), dtype=np.uint8)
     kept: list[int] = []
     damaged = []
 
-    def preprocessed() -> Iterator[Pixels]:
-        for index in indices:
-            try:
-                with split.open(index) as image:
-                    pixels = shorter_side_and_centre(image, size, orientation)
-            except READING_ERRORS as error:
-                damaged.append(f"{split.names[index]} ({error})")
-            else:
-                images[len(kept)] = pixels
-                kept.append(index)
-                yield pixels
-
-    sums.add(preprocessed())
+    for index in indices:
+        try:
+            with split.open(index) as image:
+                pixels = shorter_side_and_centre(image, size, orientation)
+        except READING_ERRORS as error:
+            damaged.append(f"{split.names[index]} ({error})")
+        else:
+            images[len(kept)] = pixels
+            kept.append(index)
+            if sums is not None:
+                sums.add(pixels)
     return _rows(images[: len(kept)], split, kept, stored_as), damaged
 
 
@@ -153,8 +170,7 @@ def _rows(images: Pixels, split: Split, indices: list[int], stored_as: StoredAs)
 
 def encoded_sizes(split: Split, indices: list[int], stored_as: StoredAs) -> list[int]:
     """Bytes of each of these images as JPEG, of those that can be read."""
-    none = Sums.zero(stored_as.image_size, stored_as.image_size)
-    rows, _ = _read(split, indices, stored_as, none)
+    rows, _ = _read(split, indices, stored_as)
     return [len(image) for image in rows.column("image").to_pylist()]
 
 

@@ -1,6 +1,6 @@
 """The mean image (§3) and the principal components of the RGB values (§5.1) of a training set."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,30 +38,6 @@ class Sums:
     def zero(cls, height: int, width: int) -> "Sums":
         return cls(0, np.zeros((height, width, 3), np.uint64), np.zeros((3, 3), np.uint64))
 
-    def add(self, images: Iterable[npt.NDArray[np.uint8]]) -> None:
-        """Count images (height, width, 3), RGB 0–255: each is read once, while it is in cache."""
-        # 16 bits hold the sum of 257 pixels.
-        recent = np.zeros(self.pixels.shape, dtype=np.uint16)
-        centred = np.zeros((3, 3), dtype=np.int64)
-        before = self.count
-        for image in images:
-            np.add(recent, image, out=recent)
-            centred += _centred_products(image)
-            self.count += 1
-            if (self.count - before) % 257 == 0:
-                self._close(recent, centred, 257)
-        self._close(recent, centred, (self.count - before) % 257)
-
-    def _close(self, recent: npt.NDArray[np.uint16], centred: Centred, count: int) -> None:
-        """Move the sums of ``count`` images over, and start them anew."""
-        colour = recent.sum(axis=(0, 1), dtype=np.int64)
-        pixels = count * recent.shape[0] * recent.shape[1]
-        # Σ (x − m)(y − m) = Σ xy − m (Σx + Σy) + m² · pixels
-        products = centred + MIDDLE * (colour[:, None] + colour) - MIDDLE**2 * pixels
-        self.products += products.astype(np.uint64)
-        self.pixels += recent
-        recent[:], centred[:] = 0, 0
-
     def merge(self, other: "Sums") -> None:
         """Count what ``other`` counted."""
         self.count += other.count
@@ -76,6 +52,46 @@ class Sums:
     def load(cls, path: Path) -> "Sums":
         with np.load(path, allow_pickle=False) as arrays:
             return cls(int(arrays["count"]), arrays["pixels"], arrays["products"])
+
+
+class RunningSums:
+    """The sums of images that are counted one by one, each while it is in a processor's cache.
+
+    Args:
+        height, width: of every image.
+    """
+
+    # 16 bits hold the sum of 257 pixels.
+    most = 257
+
+    def __init__(self, height: int, width: int) -> None:
+        self._closed = Sums.zero(height, width)
+        self._recent = np.zeros((height, width, 3), dtype=np.uint16)
+        self._centred = np.zeros((3, 3), dtype=np.int64)
+        self._count = 0
+
+    def add(self, image: npt.NDArray[np.uint8]) -> None:
+        """Count an image (height, width, 3), RGB 0–255."""
+        np.add(self._recent, image, out=self._recent)
+        self._centred += _centred_products(image)
+        self._count += 1
+        if self._count == self.most:
+            self._close()
+
+    def sums(self) -> Sums:
+        """Of the images so far."""
+        self._close()
+        return self._closed
+
+    def _close(self) -> None:
+        colour = self._recent.sum(axis=(0, 1), dtype=np.int64)
+        pixels = self._count * self._recent.shape[0] * self._recent.shape[1]
+        # Σ (x − m)(y − m) = Σ xy − m (Σx + Σy) + m² · pixels
+        products = self._centred + MIDDLE * (colour[:, None] + colour) - MIDDLE**2 * pixels
+        self._closed.merge(
+            Sums(self._count, self._recent.astype(np.uint64), products.astype(np.uint64))
+        )
+        self._recent[:], self._centred[:], self._count = 0, 0, 0
 
 
 def _centred_products(image: npt.NDArray[np.uint8]) -> Centred:

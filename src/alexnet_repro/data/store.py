@@ -1,7 +1,7 @@
 """Prepared images on disk: Arrow IPC shards that are memory-mapped and read without copies."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,11 +13,11 @@ import simplejpeg
 import xxhash
 
 from alexnet_repro.data.preprocess import Orientation, Pixels
-from alexnet_repro.data.statistics import Statistics
+from alexnet_repro.data.statistics import MEAN_IMAGE, Statistics
 from alexnet_repro.errors import UsageError
 from alexnet_repro.results.record import write_json
 
-FORMAT = 3
+FORMAT = 4
 
 
 @dataclass(frozen=True)
@@ -44,50 +44,115 @@ class StoredAs:
         return pa.schema([("image", image), ("label", pa.int32()), ("name", pa.string())])
 
 
-class StoredSplit:
-    """One split of a store: image (size, size, 3) uint8, label and source name by index."""
+@dataclass(frozen=True)
+class Shard:
+    """A file of a store, as its manifest describes it."""
 
-    def __init__(self, shards: list[Path], stored_as: StoredAs) -> None:
-        self.shards, self.stored_as, self.size = shards, stored_as, stored_as.image_size
-        batches = [
-            reader.get_batch(i)
-            for shard in shards
-            for reader in [pa.ipc.open_file(pa.memory_map(str(shard)))]
-            for i in range(reader.num_record_batches)
-        ]
-        read = RawImages if stored_as.encoding == "raw" else JpegImages
-        self._images = [read(batch.column("image"), self.size) for batch in batches]
-        labels = [batch.column("label").to_numpy() for batch in batches]
-        self.labels = np.concatenate(labels, dtype=np.int64)
-        self._names = [batch.column("name") for batch in batches]
-        # Batches differ in length where images could not be read.
-        self._ends = np.cumsum([len(batch_labels) for batch_labels in labels])
+    file: str
+    images: int
+    bytes: int
+    xxh3_128: str
+
+
+class StoredSplit:
+    """One split of a store: image (size, size, 3) uint8, label and source name by index.
+
+    A shard is opened when the first of its images is asked for: to know where the images of a
+    large set lie, its files would have to be read in thousands of places.
+
+    Args:
+        directory: of the store.
+        shards: in order.
+        labels: file of the labels of all images.
+        stored_as: of the store.
+
+    Raises:
+        OSError, ValueError, KeyError: if a file is missing, not of its size or of other contents.
+    """
+
+    def __init__(
+        self, directory: Path, shards: Sequence[Shard], labels: str, stored_as: StoredAs
+    ) -> None:
+        self.directory, self.shards, self.stored_as = directory, tuple(shards), stored_as
+        self.size, self._labels = stored_as.image_size, labels
+        stored = np.load(_beside(directory, labels), allow_pickle=False)
+        self.labels: npt.NDArray[np.int64] = stored.astype(np.int64)
+        self._ends = np.cumsum([shard.images for shard in shards])
+        images = sum(shard.images for shard in shards)
+        if self.labels.shape != (images,) or images == 0:
+            raise ValueError(f"{labels} holds {self.labels.size} labels of {images} images")
+        for shard in shards:
+            found = _beside(directory, shard.file).stat().st_size
+            if found != shard.bytes:
+                raise ValueError(f"{shard.file} has {found} of {shard.bytes} bytes")
+        first = _beside(directory, shards[0].file)
+        if pa.ipc.open_file(pa.memory_map(str(first))).schema != stored_as.schema:
+            raise ValueError(
+                f"{first.name} does not hold {stored_as.encoding} images of {self.size}"
+            )
+        self._opened: dict[int, OpenedShard] = {}
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def image(self, index: int) -> Pixels:
         """Image ``index``: (size, size, 3), RGB 0–255; of a raw store a read-only view."""
-        batch, row = self._place(index)
-        return self._images[batch][row]
+        shard, row = self._place(index)
+        return shard.image(row)
 
     def images(self) -> Iterator[Pixels]:
-        return (images[row] for images in self._images for row in range(len(images)))
+        return map(self.image, range(len(self)))
 
     def name(self, index: int) -> str:
-        batch, row = self._place(index)
-        return str(self._names[batch][row])
+        shard, row = self._place(index)
+        return shard.name(row)
 
-    def _place(self, index: int) -> tuple[int, int]:
-        batch = int(self._ends.searchsorted(index, side="right"))
-        return batch, int(index) - (int(self._ends[batch - 1]) if batch else 0)
+    def _place(self, index: int) -> tuple["OpenedShard", int]:
+        number = int(self._ends.searchsorted(index, side="right"))
+        shard = self._opened.get(number)
+        if shard is None:
+            shard = OpenedShard(self.directory / self.shards[number].file, self.stored_as)
+            self._opened[number] = shard
+        return shard, int(index) - int(self._ends[number]) + self.shards[number].images
 
     # A worker started by spawn maps the files anew instead of receiving the pixels.
-    def __getstate__(self) -> dict[str, Any]:
-        return {"shards": self.shards, "stored_as": self.stored_as}
+    def __getstate__(self) -> tuple[Any, ...]:
+        return self.directory, self.shards, self._labels, self.stored_as
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["shards"], state["stored_as"])  # type: ignore[misc]
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.__init__(*state)  # type: ignore[misc]
+
+
+class OpenedShard:
+    """A memory-mapped shard.
+
+    Raises:
+        UsageError: if it is damaged.
+    """
+
+    def __init__(self, path: Path, stored_as: StoredAs) -> None:
+        read = RawImages if stored_as.encoding == "raw" else JpegImages
+        try:
+            reader = pa.ipc.open_file(pa.memory_map(str(path)))
+            batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
+            self._images = [read(batch.column("image"), stored_as.image_size) for batch in batches]
+        except DAMAGE as error:
+            raise damaged(path.parent, f"{path.name}: {error}") from error
+        self._names = [batch.column("name") for batch in batches]
+        # Batches differ in length where images could not be read.
+        self._ends = np.cumsum([len(images) for images in self._images])
+
+    def image(self, row: int) -> Pixels:
+        batch, row = self._place(row)
+        return self._images[batch][row]
+
+    def name(self, row: int) -> str:
+        batch, row = self._place(row)
+        return str(self._names[batch][row])
+
+    def _place(self, row: int) -> tuple[int, int]:
+        batch = int(self._ends.searchsorted(row, side="right"))
+        return batch, row - (int(self._ends[batch - 1]) if batch else 0)
 
 
 class RawImages:
@@ -138,16 +203,11 @@ class Store:
     stored_as: StoredAs
     splits: dict[str, StoredSplit]
     statistics: Statistics
-    shards: tuple["Shard", ...]
 
 
-@dataclass(frozen=True)
-class Shard:
-    """A file of a store, as its manifest describes it."""
-
-    file: str
-    images: int
-    xxh3_128: str
+def labels_file(split: str) -> str:
+    """Name of the file with the labels of a split, in order: int32, a NumPy array."""
+    return f"{split}-labels.npy"
 
 
 def checksum(path: Path) -> str:
@@ -167,7 +227,10 @@ def write_manifest(
     splits: dict[str, list[Shard]],
     statistics: dict[str, Any],
 ) -> None:
-    """Write what a store holds; ``classes`` in the order of their labels."""
+    """Write what a store holds; ``classes`` in the order of their labels.
+
+    The files of labels are in its folder already.
+    """
     described = [{"name": name} for name in classes]
     if words is not None:
         described = [{**c, "words": w} for c, w in zip(described, words, strict=True)]
@@ -177,9 +240,11 @@ def write_manifest(
         "splits": {
             split: {
                 "images": sum(shard.images for shard in shards),
+                "labels": {"file": labels, "xxh3_128": checksum(path.parent / labels)},
                 "shards": [asdict(shard) for shard in shards],
             }
             for split, shards in splits.items()
+            for labels in [labels_file(split)]
         },
         "statistics": statistics,
         "classes": described,
@@ -203,6 +268,15 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     return manifest
 
 
+def checksums(directory: Path) -> dict[str, str]:
+    """The files of a store and what :func:`checksum` found when they were written."""
+    manifest = read_manifest(directory)
+    written = {MEAN_IMAGE: manifest["statistics"]["xxh3_128"]}
+    for split in manifest["splits"].values():
+        written |= {file["file"]: file["xxh3_128"] for file in (split["labels"], *split["shards"])}
+    return written
+
+
 DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError, pa.ArrowInvalid)
 """What reading a damaged store raises."""
 
@@ -216,14 +290,10 @@ def open_store(directory: Path) -> Store:
     try:
         manifest = read_manifest(directory)
         stored_as = StoredAs(**{name: manifest[name] for name in StoredAs.__dataclass_fields__})
-        splits: dict[str, StoredSplit] = {}
-        files: list[Shard] = []
+        splits = {}
         for split, described in manifest["splits"].items():
             shards = [Shard(**shard) for shard in described["shards"]]
-            splits[split] = StoredSplit([_beside(directory, s.file) for s in shards], stored_as)
-            files += shards
-            if len(splits[split]) != described["images"]:
-                raise ValueError(f"{split} holds {len(splits[split])} of {described['images']}")
+            splits[split] = StoredSplit(directory, shards, described["labels"]["file"], stored_as)
         statistics = Statistics.load(directory, manifest["statistics"])
         if statistics.mean_image.shape[:2] != (stored_as.image_size,) * 2:
             raise ValueError("the mean image is not of the size of the images")
@@ -236,12 +306,13 @@ def open_store(directory: Path) -> Store:
             stored_as=stored_as,
             splits=splits,
             statistics=statistics,
-            shards=tuple(files),
         )
     except DAMAGE as error:
-        raise UsageError(
-            f"{directory}: damaged ({error}); delete the folder and it is prepared anew"
-        ) from error
+        raise damaged(directory, str(error)) from error
+
+
+def damaged(directory: Path, reason: str) -> UsageError:
+    return UsageError(f"{directory}: damaged ({reason}); delete the folder and it is prepared anew")
 
 
 def _beside(directory: Path, name: str) -> Path:

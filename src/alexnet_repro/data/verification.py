@@ -6,8 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from alexnet_repro.console import counting
-from alexnet_repro.data.statistics import MEAN_IMAGE
-from alexnet_repro.data.store import checksum, open_store, read_manifest
+from alexnet_repro.data.store import checksum, checksums, open_store
 from alexnet_repro.errors import UsageError
 
 log = logging.getLogger(__name__)
@@ -21,8 +20,8 @@ def verify(directory: Path) -> None:
     """
     if not directory.is_dir():
         raise UsageError(f"output={directory}: there is no such store")
-    expected = {shard.file: shard.xxh3_128 for shard in open_store(directory).shards}
-    expected[MEAN_IMAGE] = read_manifest(directory)["statistics"]["xxh3_128"]
+    open_store(directory)
+    expected = checksums(directory)
     changed = []
     with (
         counting("verify", len(expected), "files") as advance,
