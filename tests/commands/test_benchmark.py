@@ -14,7 +14,7 @@ def benchmark(directory: Path, *arguments: str) -> subprocess.CompletedProcess[s
 
 
 def test_data_is_measured_and_recorded(tmp_path: Path, tiny_images: Path) -> None:
-    settings = {"stored_images": 40, "batch_size": 2, "rounds": 1, "slow_rounds": 1}
+    settings = {"longer_side": 90, "stored_images": 40, "batch_size": 2, "rounds": 1, "slow_rounds": 1}
     overrides = [f"benchmark.{key}={value}" for key, value in settings.items()]
     done = benchmark(tmp_path, "benchmark=data", f"benchmark.images={tiny_images}", *overrides)
     assert done.returncode == 0, done.stderr
@@ -30,7 +30,7 @@ def test_data_is_measured_and_recorded(tmp_path: Path, tiny_images: Path) -> Non
         "ImageFolder, RandomResizedCrop",
         "ImageFolder, Resize 256, RandomCrop",
     ]
-    assert preparing["facts"]["median size of the images, pixels"] == "60×40"
+    assert preparing["facts"]["median size of the images, pixels"] == "90×60"
     assert any("percent of a training step" in fact for fact in augmenting["facts"])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["runs"]
 

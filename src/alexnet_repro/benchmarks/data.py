@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch.nn.functional import cross_entropy
 
 from alexnet_repro import AlexNet
@@ -17,6 +18,7 @@ from alexnet_repro.benchmarks.report import Measured
 from alexnet_repro.benchmarks.timing import Contender, interleaved
 from alexnet_repro.data.augment import Augmentation, draw
 from alexnet_repro.data.datamodule import Key, TrainingCrops
+from alexnet_repro.data.parallel import on_all_cores
 from alexnet_repro.data.preparation import prepare
 from alexnet_repro.data.preprocess import shorter_side_and_centre
 from alexnet_repro.data.sources import Source, Split, folder, miniature
@@ -30,12 +32,18 @@ CHOICES = {"random_crop": True, "reflection": True, "crop_chunk": 1}
 
 
 def data(
-    images: str | None, stored_images: int, batch_size: int, rounds: int, slow_rounds: int
+    images: str | None,
+    longer_side: int | None,
+    stored_images: int,
+    batch_size: int,
+    rounds: int,
+    slow_rounds: int,
 ) -> Iterator[Measured]:
     """Preparing on all cores, reading crops on one, and augmenting beside a training step.
 
     Args:
         images: a folder tree of photographs, or None for the rendered miniature set.
+        longer_side: pixels to which they are rescaled before anything is measured; None for none.
         stored_images: images of the stores, repeated from those of ``images``.
         batch_size: images per batch.
         rounds: of reading and augmenting.
@@ -45,12 +53,27 @@ def data(
     logging.getLogger("alexnet_repro.data").setLevel(logging.WARNING)
     with tempfile.TemporaryDirectory(prefix="alexnet-benchmark-") as temporary:
         top = Path(temporary)
+        root = Path(images).expanduser() if images else top / "miniature" / "seed0"
         source = folder(images) if images else miniature(str(top / "miniature"), seed=0)
+        if longer_side is not None:
+            root = _rescaled(root, longer_side, top / "rescaled")
+            source = folder(str(root))
         yield _preparing(source, stored_images, top, slow_rounds)
         stores = {encoding: open_store(top / encoding) for encoding in ("raw", "jpeg")}
-        root = Path(images) if images else top / "miniature" / "seed0"
-        yield _reading(stores, root.expanduser() / "train", batch_size, rounds)
+        yield _reading(stores, root / "train", batch_size, rounds)
         yield _augmenting(stores["raw"], batch_size, rounds, slow_rounds)
+
+
+def _rescaled(root: Path, longer_side: int, to: Path) -> Path:
+    """The images of a folder tree with that longer side, as JPEG of quality 95."""
+    for path in sorted(p for split in ("train", "val") for p in (root / split).glob("*/*")):
+        target = (to / path.relative_to(root)).with_suffix(".jpg")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with Image.open(path) as image:
+            ratio = longer_side / max(image.size)
+            size = (round(image.width * ratio), round(image.height * ratio))
+            image.convert("RGB").resize(size).save(target, quality=95)
+    return to
 
 
 def _repeated(source: Source, count: int) -> Source:
@@ -71,10 +94,18 @@ def _preparing(source: Source, count: int, top: Path, rounds: int) -> Measured:
     train = repeated.splits["train"]
     share = range(0, count, cores)
 
-    def pure() -> None:
+    def decode_and_rescale(i: int) -> None:
+        with train.open(i) as image:
+            shorter_side_and_centre(image, SIZE)
+
+    def on_one() -> None:
         for i in share:
-            with train.open(i) as image:
-                shorter_side_and_centre(image, SIZE)
+            decode_and_rescale(i)
+
+    def work(claim: Callable[[], int]) -> Iterator[None]:
+        while (i := claim()) < count:
+            decode_and_rescale(i)
+        yield
 
     def preparing(name: str, stored_as: StoredAs) -> Contender:
         directory = top / stored_as.encoding
@@ -85,9 +116,14 @@ def _preparing(source: Source, count: int, top: Path, rounds: int) -> Measured:
             before=lambda: shutil.rmtree(directory, ignore_errors=True),
         )
 
-    alone, raw, jpeg = interleaved(
+    one, all_, raw, jpeg = interleaved(
         [
-            Contender("decode and resize, one thread", pure, len(share)),
+            Contender("decode and rescale, one process", on_one, len(share)),
+            Contender(
+                f"decode and rescale, {cores} processes",
+                lambda: list(on_all_cores(work, cores)),
+                count,
+            ),
             preparing("prepare, raw", RAW),
             preparing("prepare, JPEG", JPEG),
         ],
@@ -96,16 +132,17 @@ def _preparing(source: Source, count: int, top: Path, rounds: int) -> Measured:
     sizes = [train.open(i).size for i in range(0, count, max(1, count // 64))]
     return Measured(
         f"Preparing {count} images on {cores} cores",
-        [alone.row(), raw.row(), jpeg.row()],
+        [timing.row(all_) for timing in (one, all_, raw, jpeg)],
         {
+            "ratio to": all_.name,
             "median size of the images, pixels": "×".join(
                 str(int(side)) for side in np.median(sizes, axis=0)
             ),
             **{
-                f"{t.name}: share of {cores} times decode and resize": round(
-                    t.times_faster_than(alone) / cores, 3
+                f"{t.name}: share of {cores} times one process": round(
+                    t.times_faster_than(one) / cores, 3
                 )
-                for t in (raw, jpeg)
+                for t in (all_, raw, jpeg)
             },
         },
     )

@@ -11,6 +11,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
 from alexnet_repro.errors import UsageError
+from alexnet_repro.memory import keep_freed_memory
 
 Result = TypeVar("Result")
 Claim = Callable[[], int]
@@ -56,6 +57,7 @@ def _in_processes(work: Work[Result], workers: int) -> Iterator[Result]:
         # Ctrl-C is for the parent, which ends its children.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        keep_freed_memory()
         try:
             for result in work(claim):
                 if os.getppid() != parent:

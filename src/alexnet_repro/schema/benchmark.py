@@ -14,6 +14,7 @@ class _BenchmarkSchema(Schema):
 class DataBenchmarkSchema(_BenchmarkSchema):
     target: Literal["alexnet_repro.benchmarks.data.data"] = Field(alias="_target_")
     images: str | None
+    longer_side: Count | None
     stored_images: Count
     batch_size: Count
     slow_rounds: Count

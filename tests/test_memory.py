@@ -1,0 +1,41 @@
+"""Freed memory is kept: the system clears pages once and not for every tensor anew."""
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+FAULTS = """
+import resource, torch
+from alexnet_repro.memory import keep_freed_memory
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        torch.zeros(2**24)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+faults()
+default = faults()
+assert keep_freed_memory()
+faults()
+print(default, faults())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has this choice")
+def test_tensors_after_the_first_find_memory_that_is_there() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True
+    )
+    default, kept = map(int, done.stdout.split())
+    assert kept < 100
+    assert default > 100 * max(1, kept) or default < 100  # a system whose default keeps it
+
+
+def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    from alexnet_repro import memory
+
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
+    assert not memory.keep_freed_memory()
