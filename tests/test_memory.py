@@ -16,11 +16,9 @@ def faults():
         torch.zeros(2**24)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-faults()
-default = faults()
 assert keep_freed_memory()
 faults()
-print(default, faults())
+print(faults())
 """
 
 
@@ -29,9 +27,7 @@ def test_tensors_after_the_first_find_memory_that_is_there() -> None:
     done = subprocess.run(
         [sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True
     )
-    default, kept = map(int, done.stdout.split())
-    assert kept < 100
-    assert default > 100 * max(1, kept) or default < 100  # a system whose default keeps it
+    assert int(done.stdout) < 100  # of 16,384 pages a tensor
 
 
 def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,13 @@ def benchmark(directory: Path, *arguments: str) -> subprocess.CompletedProcess[s
 
 
 def test_data_is_measured_and_recorded(tmp_path: Path, tiny_images: Path) -> None:
-    settings = {"longer_side": 90, "stored_images": 40, "batch_size": 2, "rounds": 1, "slow_rounds": 1}
+    settings = {
+        "longer_side": 90,
+        "stored_images": 40,
+        "batch_size": 2,
+        "rounds": 1,
+        "slow_rounds": 1,
+    }
     overrides = [f"benchmark.{key}={value}" for key, value in settings.items()]
     done = benchmark(tmp_path, "benchmark=data", f"benchmark.images={tiny_images}", *overrides)
     assert done.returncode == 0, done.stderr

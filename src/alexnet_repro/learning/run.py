@@ -24,6 +24,7 @@ from alexnet_repro.errors import UsageError
 from alexnet_repro.learning.curve import Curve
 from alexnet_repro.learning.module import ImageClassifier
 from alexnet_repro.learning.progress import TrainingProgress
+from alexnet_repro.memory import keep_freed_memory
 from alexnet_repro.results.loggers import finish
 from alexnet_repro.results.record import (
     FORMAT,
@@ -85,6 +86,8 @@ def train(values: dict[str, Any]) -> None:
     """
     quieten_libraries()
     check_accelerator(values["trainer"])
+    if on_cpu(values["trainer"]):
+        keep_freed_memory()
     resume = values["resume"] and checkpoint_to_resume(values["resume"], values["run_name"])
     directory = Path(HydraConfig.get().runtime.output_dir)
     L.seed_everything(values["seed"], workers=True, verbose=False)
@@ -187,6 +190,12 @@ def checkpoints(directory: Path) -> list[Callback]:
         )
         for name, monitor in (("best", "val/top1_error"), ("last", None))
     ]
+
+
+def on_cpu(trainer: Mapping[str, Any]) -> bool:
+    """Whether the network is computed on the CPU."""
+    has_gpu = CUDAAccelerator.is_available() or MPSAccelerator.is_available()
+    return trainer["accelerator"] == "cpu" or (trainer["accelerator"] == "auto" and not has_gpu)
 
 
 def check_accelerator(trainer: Mapping[str, Any]) -> None:
