@@ -16,6 +16,9 @@ from torch import Tensor, nn
 from alexnet_repro.errors import UsageError
 from alexnet_repro.network.alexnet import INPUT_SIZE, AlexNet
 
+# Its name from torch 2.14 on, and before.
+_all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
+
 LOSS = "loss"
 """What reads the last exchange: the softmax over all logits."""
 
@@ -153,7 +156,7 @@ class _Send(torch.autograd.Function):
         crossing._shape, crossing._stride = own.shape, own.stride()
         both = own.new_empty(2 * own.numel())
         flat = own.as_strided((own.numel(),), (1,))
-        crossing._work = dist.all_gather_into_tensor(both, flat, crossing.group, async_op=True)
+        crossing._work = _all_gather(both, flat, crossing.group, async_op=True)
         return both
 
     @staticmethod
