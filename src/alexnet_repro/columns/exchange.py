@@ -142,7 +142,7 @@ class Crossing:
             self._work.wait()
         except RuntimeError as error:
             other = dist.get_process_group_ranks(self.group)[1 - self.column]
-            raise lost(other, error) from error
+            raise lost(f"rank {other}", error) from error
         finally:
             self._work = None
 
@@ -191,11 +191,11 @@ class _Receive(torch.autograd.Function):
         return parts, None
 
 
-def lost(rank: int, error: Exception) -> UsageError:
-    """The message for an exchange with the process ``rank`` that failed."""
+def lost(other: str, error: BaseException) -> UsageError:
+    """The message for an exchange with the process ``other`` that failed."""
     # Before the reason stands a line of the library's source, after it advice for its developers.
     reason = str(error).splitlines()[0].rpartition("] ")[2].split(". ")[0]
     return UsageError(
-        f"rank {dist.get_rank()} lost rank {rank}, which ended or did not answer within "
+        f"rank {dist.get_rank()} lost {other}, which ended or did not answer within "
         f"strategy.timeout ({reason})"
     )
