@@ -106,14 +106,16 @@ def fitted(
     output: str,
     replica: int = 0,
     replicas: int = 1,
+    accelerator: str = "cpu",
 ) -> None:
     """Train one epoch with Lightning: the next :data:`EPOCH` steps of those of :func:`trained`.
 
     Args:
-        strategy: over as many CPU processes as torchrun started.
+        strategy: over as many processes as torchrun started.
         start: a checkpoint to go on from, of whole epochs.
         output: checkpoint to write.
         replica, replicas: this process trains on that part of how many of every batch.
+        accelerator: ``cpu``, or ``gpu`` for a GPU in each process.
     """
     done = torch.load(start, weights_only=True)["global_step"] if start else 0
     shares = []
@@ -121,7 +123,7 @@ def fitted(
         images, label = (part.chunk(replicas)[replica] for part in batch(step))
         shares.append({"image": images, "label": label})
     trainer = L.Trainer(
-        accelerator="cpu",
+        accelerator=accelerator,
         devices=int(os.environ.get("WORLD_SIZE", 1)),
         strategy=strategy,
         max_epochs=done // EPOCH + 1,

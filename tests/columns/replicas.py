@@ -12,7 +12,7 @@ from networks import fitted
 from alexnet_repro.columns.strategy import COLUMNS, ColumnPipelineStrategy
 
 
-def main(start: str, output: str) -> None:
+def main(start: str, output: str, accelerator: str = "cpu") -> None:
     torch.set_num_threads(1)
     # Ranks 2r and 2r + 1 are the columns of replica r, which has the r-th part of every batch.
     rank, processes = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
@@ -22,6 +22,7 @@ def main(start: str, output: str) -> None:
         output=output,
         replica=rank // COLUMNS,
         replicas=processes // COLUMNS,
+        accelerator=accelerator,
     )
 
 

@@ -153,3 +153,14 @@ def test_one_process_goes_on_within_an_epoch_with_what_two_columns_saved(
     assert checkpoint(the_run(directory, "two_then_one"))["global_step"] == 4
     python(TRAIN, name, "resume=last")
     assert_alike(the_run(directory, "two_then_one"), one)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+@pytest.mark.parametrize("performance", ["exact", "fast"])
+def test_two_gpus_train_and_measure(
+    python: Callable[..., None], directory: Path, performance: str
+) -> None:
+    name = f"two_gpu_{performance}"
+    python(TRAIN, f"run_name={name}", "trainer=two_gpu", f"performance={performance}")
+    assert record(the_run(directory, name))["images"] == 9
