@@ -45,7 +45,7 @@ def python(directory: Path, cache: Path, tiny: list[str]) -> Callable[..., None]
             | environment,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=500,
         )
         assert done.returncode == 0, done.stderr
         # Each line once, however many processes there are.
@@ -125,34 +125,23 @@ def test_two_processes_measure_and_save_what_one_does(
     }  # fmt: skip
 
 
-def test_within_an_epoch_two_replicas_go_on_under_torchrun_with_what_one_process_saved(
-    python: Callable[..., None], directory: Path, one: Path
+@pytest.mark.parametrize(
+    ("name", "first", "then"),
+    [
+        ("one_then_four", (INTERRUPTED, ()), ((*torchrun(4), *TRAIN), FOUR)),
+        ("four_then_two", ((*torchrun(4), *INTERRUPTED), FOUR), (SRUN_TWO, TWO)),
+    ],
+    ids=["one process, then two replicas under torchrun", "two replicas, then two under srun"],
+)
+def test_another_arrangement_goes_on_within_an_epoch(
+    python: Callable[..., None], directory: Path, one: Path, name: str, first: Any, then: Any
 ) -> None:
-    name = "run_name=one_then_four"
-    python(INTERRUPTED, name, BREAK_AFTER="4")
-    assert checkpoint(the_run(directory, "one_then_four"))["global_step"] == 4
-    python((*torchrun(4), *TRAIN), name, *FOUR, "resume=last")
-    assert_alike(the_run(directory, "one_then_four"), one)
-
-
-def test_within_an_epoch_two_columns_go_on_under_srun_with_what_two_replicas_saved(
-    python: Callable[..., None], directory: Path, one: Path
-) -> None:
-    name = "run_name=four_then_two"
-    python((*torchrun(4), *INTERRUPTED), name, *FOUR, BREAK_AFTER="4")
-    assert checkpoint(the_run(directory, "four_then_two"))["global_step"] == 4
-    python(SRUN_TWO, name, *TWO, "resume=last")
-    assert_alike(the_run(directory, "four_then_two"), one)
-
-
-def test_one_process_goes_on_within_an_epoch_with_what_two_columns_saved(
-    python: Callable[..., None], directory: Path, one: Path
-) -> None:
-    name = "run_name=two_then_one"
-    python((*torchrun(2), *INTERRUPTED), name, *TWO, BREAK_AFTER="4")
-    assert checkpoint(the_run(directory, "two_then_one"))["global_step"] == 4
-    python(TRAIN, name, "resume=last")
-    assert_alike(the_run(directory, "two_then_one"), one)
+    program, overrides = first
+    python(program, f"run_name={name}", *overrides, BREAK_AFTER="4")
+    assert checkpoint(the_run(directory, name))["global_step"] == 4
+    program, overrides = then
+    python(program, f"run_name={name}", *overrides, "resume=last")
+    assert_alike(the_run(directory, name), one)
 
 
 @pytest.mark.cuda
