@@ -1,18 +1,24 @@
 """The small networks and batches that one process and several compute the same of."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
+import lightning as L
 import torch
+from lightning.pytorch.strategies import Strategy
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader
 
 from alexnet_repro import AlexNet
+from alexnet_repro.learning.module import ImageClassifier
 from alexnet_repro.learning.sgd import PaperSGD, paper_sgd
 
 CLASSES = 7  # odd: the first column has one more than the second
 IMAGES = 4
 STEPS = 10
+EPOCH = 3  # steps
 VARIANTS: dict[str, dict[str, Any]] = {
     "paper": {},
     "no_lrn": {"response_norm": None},
@@ -50,15 +56,6 @@ def batch(step: int, images: int = IMAGES) -> tuple[Tensor, Tensor]:
     return pixels.to(memory_format=torch.channels_last), label
 
 
-def batches(replica: int, replicas: int) -> list[dict[str, Tensor]]:
-    """One replica's share of the batches of :data:`STEPS` steps, as the module takes them."""
-    shares = []
-    for step in range(STEPS):
-        images, label = (part.chunk(replicas)[replica] for part in batch(step))
-        shares.append({"image": images, "label": label})
-    return shares
-
-
 def optimizer(net: nn.Module) -> PaperSGD:
     return paper_sgd(
         net, lr=2e-4, momentum=0.9, weight_decay=5e-4, bias_lr=None, bias_weight_decay=True
@@ -94,3 +91,48 @@ def trained(net: AlexNet, whole: Callable[[Tensor], Tensor], steps: int) -> dict
     with torch.no_grad():
         found["uneven"] = net(batch(99, images=3)[0]).clone()
     return found
+
+
+class InDoublePrecision(ImageClassifier):
+    """The module of the package, whose loss is of 32 bits, with one of 64."""
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        return cross_entropy(self(batch["image"]), batch["label"])
+
+
+def fitted(
+    strategy: Strategy | str,
+    start: str | None,
+    output: str,
+    replica: int = 0,
+    replicas: int = 1,
+    accelerator: str = "cpu",
+) -> None:
+    """Train one epoch with Lightning: the next :data:`EPOCH` steps of those of :func:`trained`.
+
+    Args:
+        strategy: over as many processes as torchrun started.
+        start: a checkpoint to go on from, of whole epochs.
+        output: checkpoint to write.
+        replica, replicas: this process trains on that part of how many of every batch.
+        accelerator: ``cpu``, or ``gpu`` for a GPU in each process.
+    """
+    done = torch.load(start, weights_only=True)["global_step"] if start else 0
+    shares = []
+    for step in range(done, done + EPOCH):
+        images, label = (part.chunk(replicas)[replica] for part in batch(step))
+        shares.append({"image": images, "label": label})
+    trainer = L.Trainer(
+        accelerator=accelerator,
+        devices=int(os.environ.get("WORLD_SIZE", 1)),
+        strategy=strategy,
+        max_epochs=done // EPOCH + 1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+    module = InDoublePrecision(network(), CLASSES, optimizer)
+    trainer.fit(module, DataLoader(shares, batch_size=None), ckpt_path=start, weights_only=True)
+    trainer.save_checkpoint(output, weights_only=False)

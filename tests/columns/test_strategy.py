@@ -1,25 +1,63 @@
-"""Two replicas of two columns, four processes, train what one process trains."""
+"""Columns and replicas of them, through Lightning, train and save what one process does."""
 
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
-from networks import STEPS, network, trained
+from networks import EPOCH, fitted, network, trained
 from test_pipeline import assert_equal
 
+from alexnet_repro.columns.strategy import the_network
+from alexnet_repro.errors import UsageError
 
-def test_two_replicas_of_two_columns_train_what_one_process_trains(
-    torchrun: Any, tmp_path: Path
-) -> None:
-    torchrun("four_processes.py", tmp_path / "four.ckpt", processes=4)
-    four = torch.load(tmp_path / "four.ckpt", weights_only=True)
-    one = trained(network(), lambda whole: whole, STEPS)
-    assert four["global_step"] == STEPS
+
+def assert_saved(path: Path, steps: int, relative: float = 1e-12) -> None:
+    """The checkpoint has the weights and velocities of so many steps of one process."""
+    saved = torch.load(path, weights_only=True)
+    one = trained(network(), lambda whole: whole, steps)
+    assert saved["global_step"] == steps
     for name, weights in one["weights"].items():
-        assert_equal(four["state_dict"][f"network.{name}"], weights)
-    groups = four["optimizer_states"][0]["param_groups"]
-    for group in groups:
+        assert_equal(saved["state_dict"][f"network.{name}"], weights, relative)
+    (optimizer,) = saved["optimizer_states"]
+    assert {group["name"] for group in optimizer["param_groups"]} == one["velocities"].keys()
+    for group in optimizer["param_groups"]:
         (index,) = group["params"]
-        velocity = four["optimizer_states"][0]["state"][index]["velocity"]
-        assert_equal(velocity, one["velocities"][group["name"]])
-    assert {group["name"] for group in groups} == one["velocities"].keys()
+        velocity = one["velocities"][group["name"]]
+        assert velocity.abs().max() > 0
+        assert_equal(optimizer["state"][index]["velocity"], velocity, relative)
+
+
+def test_a_checkpoint_goes_round_all_arrangements(torchrun: Any, tmp_path: Path) -> None:
+    one, four, two, again = (tmp_path / f"{name}.ckpt" for name in ("one", "four", "two", "again"))
+    fitted("auto", start=None, output=str(one))
+    # Four processes are two replicas of two columns.
+    torchrun("replicas.py", one, four, processes=4)
+    assert_saved(four, 2 * EPOCH)
+    torchrun("replicas.py", four, two, processes=2)
+    assert_saved(two, 3 * EPOCH)
+    fitted("auto", start=str(two), output=str(again))
+    assert_saved(again, 4 * EPOCH)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+def test_a_checkpoint_goes_from_one_gpu_to_two_and_back(torchrun: Any, tmp_path: Path) -> None:
+    one, two, again = (tmp_path / f"{name}.ckpt" for name in ("one", "two", "again"))
+    fitted("auto", start=None, output=str(one), accelerator="gpu")
+    torchrun("replicas.py", one, two, "gpu", processes=2)
+    fitted("auto", start=str(two), output=str(again), accelerator="gpu")
+    # The reference is computed on the CPU, which sums in another order.
+    assert_saved(again, 3 * EPOCH, relative=1e-8)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_compiled_network_is_refused(whole: bool) -> None:
+    compiled = network()
+    if whole:
+        compiled = torch.compile(compiled)
+    else:
+        compiled.fc6.compile()
+    with pytest.raises(UsageError, match=r"torch\.compile") as refused:
+        the_network(torch.nn.Sequential(compiled))
+    assert "\n" not in str(refused.value)

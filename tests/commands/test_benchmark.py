@@ -46,6 +46,7 @@ def test_data_is_measured_and_recorded(tmp_path: Path, tiny_images: Path) -> Non
     [
         (["benchmark=data", "benchmark.rounds=0"], "rounds=0: input should be greater than or"),
         (["benchmark=data", "benchmark.images=nowhere"], "there is no folder nowhere/train"),
+        (["benchmark=columns", "benchmark.micro_batches=[3]"], "batch_size=128 cannot be divided"),
     ],
 )
 def test_a_mistake_is_one_line(tmp_path: Path, arguments: list[str], message: str) -> None:
@@ -54,3 +55,29 @@ def test_a_mistake_is_one_line(tmp_path: Path, arguments: list[str], message: st
     assert done.stderr.startswith("error: ")
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_columns_are_measured_beside_other_ways_to_use_two_cores(tmp_path: Path) -> None:
+    settings = {"width": 0.05, "batch_size": 4, "rounds": 1}
+    overrides = [f"benchmark.{key}={value}" for key, value in settings.items()]
+    lists = ["benchmark.micro_batches=[1,2]", "benchmark.performance=[exact]"]
+    done = benchmark(tmp_path, "benchmark=columns", *overrides, *lists)
+    assert done.returncode == 0, done.stderr
+    assert "data parallelism" in done.stdout
+    record = json.loads((tmp_path / "runs" / "benchmark" / "columns.json").read_text())
+    steps, exchange = record["tables"]
+    names = [row["name"] for row in steps["rows"]]
+    assert names[:3] == [
+        "columns, micro-batches=1",
+        "columns, micro-batches=2",
+        "data parallelism (DDP)",
+    ]
+    assert any(name.startswith("one-GPU net") for name in names)
+    assert [(row["micro_batches"], row["direction"]) for row in exchange["rows"]] == [
+        (1, "forward"), (1, "backward"), (2, "forward"), (2, "backward"),
+    ]  # fmt: skip
+    for row in exchange["rows"]:
+        assert row["exchange_ms"] > 0
+        assert 0 <= row["hidden_ms"] <= row["exchange_ms"]
+        # Nothing is there to compute while the only part of a batch crosses.
+        assert row["micro_batches"] > 1 or row["hidden_share"] < 0.05

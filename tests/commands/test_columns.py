@@ -1,11 +1,9 @@
-"""``trainer=two_cpu``: two processes are one command, with one checkpoint for any arrangement."""
+"""Columns through the command: they measure, save and go on like one process, however started."""
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,121 +12,144 @@ import pytest
 import torch
 
 Train = Callable[..., subprocess.CompletedProcess[str]]
+TRAIN = ("-m", "alexnet_repro.train")
+INTERRUPTED = (str(Path(__file__).with_name("interrupted.py")),)
+SRUN_TWO = (str(Path(__file__).with_name("srun.py")), "2")
 TWO = ("trainer=two_cpu", "strategy.micro_batches=2")
-# Steps so small that rounding does not grow; masks of dropout differ between arrangements.
-STEADY = ("optimizer.lr=1e-9", "model.dropout=0", "schedule.epochs=1")
+FOUR = ("trainer=columns_ddp", "trainer.accelerator=cpu", "trainer.devices=4")
+# A network whose signal keeps its size, so that every weight matters, and steps that are felt.
+# Masks of dropout are others in every arrangement.
+STD = (
+    "conv1: 0.002, conv2: 0.1, conv3: 0.1, conv4: 0.1, conv5: 0.1, fc6: 0.06, fc7: 0.07, fc8: 0.07"
+)
+LEARNING = (f"model.weight_std={{{STD}}}", "model.dropout=0", "optimizer.lr=1e-5")
+EPOCHS = 2  # of three steps
 
 
-def record(directory: Path, run: str) -> dict[str, Any]:
-    (path,) = (directory / "runs" / run).glob("*/result.json")
-    result: dict[str, Any] = json.loads(path.read_text())
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("columns")
+
+
+@pytest.fixture(scope="module")
+def python(directory: Path, cache: Path, tiny: list[str]) -> Callable[..., None]:
+    """Runs Python with the arguments of a command that trains the network of this module."""
+
+    def run(program: tuple[str, ...], *overrides: str, **environment: str) -> None:
+        arguments = [*tiny, *LEARNING, f"schedule.epochs={EPOCHS}", "checkpoint_every_n_steps=2"]
+        done = subprocess.run(
+            [sys.executable, *program, *arguments, *overrides],
+            cwd=directory,
+            env=os.environ
+            | {"ALEXNET_REPRO_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
+            | environment,
+            capture_output=True,
+            text=True,
+            timeout=500,
+        )
+        assert done.returncode == 0, done.stderr
+        # Each line once, however many processes there are.
+        assert done.stdout.count("24 training images") == 1
+        if "BREAK_AFTER" not in environment:
+            assert done.stdout.count(f"epoch {EPOCHS}/{EPOCHS}") == 1
+
+    return run
+
+
+def torchrun(processes: int) -> tuple[str, ...]:
+    return ("-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}")
+
+
+@pytest.fixture(scope="module")
+def one(python: Callable[..., None], directory: Path) -> Path:
+    """The folder of an uninterrupted run of one process."""
+    python(TRAIN, "run_name=one")
+    return the_run(directory, "one")
+
+
+def the_run(directory: Path, name: str) -> Path:
+    (run,) = (directory / "runs" / name).iterdir()
+    return run
+
+
+def checkpoint(run: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    return loaded
+
+
+def record(run: Path) -> dict[str, Any]:
+    result: dict[str, Any] = json.loads((run / "result.json").read_text())
     return result
 
 
-def checkpoint(directory: Path, run: str) -> Path:
-    (path,) = (directory / "runs" / run).glob("*/checkpoints/last.ckpt")
-    return path
-
-
-def shapes(value: Any) -> Any:
-    if isinstance(value, torch.Tensor):
-        return tuple(value.shape), value.dtype
-    if isinstance(value, dict):
-        return {key: shapes(item) for key, item in value.items()}
-    return None
-
-
-@pytest.fixture
-def both(train_tiny: Train, tmp_path: Path) -> Path:
-    """A run of one process (``one``) and one of two (``two``), of one epoch each."""
-    for name, arguments in (("one", ()), ("two", TWO)):
-        done = train_tiny(*arguments, *STEADY, f"run_name={name}", OMP_NUM_THREADS="1")
-        assert done.returncode == 0, done.stderr
-        # Each line once, though there are two processes.
-        assert done.stdout.count("24 training images") == 1
-        assert done.stdout.count("epoch 1/1") == 1
-    return tmp_path
-
-
-def test_two_processes_measure_and_save_what_one_does(both: Path, train_tiny: Train) -> None:
-    one, two = record(both, "one"), record(both, "two")
+def assert_alike(run: Path, one: Path) -> None:
+    """The same errors, curve, weights and velocities, to the rounding of 32 bits."""
+    mine, theirs = record(run), record(one)
     # Nine images in batches of eight: the last batch is uneven, and no image is counted twice.
     for crops in ("centre", "ten"):
+        assert mine["errors"][crops].keys() == theirs["errors"][crops].keys()
+        for quantity, value in theirs["errors"][crops].items():
+            assert mine["errors"][crops][quantity] == pytest.approx(value, rel=1e-4), quantity
         for top in ("top1", "top5"):
-            assert two["errors"][crops][top] == one["errors"][crops][top]
-        loss = "negative_log_likelihood"
-        assert two["errors"][crops][loss] == pytest.approx(one["errors"][crops][loss], rel=1e-5)
-    for mine, other in zip(one["curve"], two["curve"], strict=True):
-        for key in ("train/top1_error", "val/top1_error", "val/top5_error", "step"):
-            assert other[key] == mine[key]
-
-    whole, gathered = (
-        torch.load(checkpoint(both, run), weights_only=True) for run in ("one", "two")
-    )
-    for part in ("state_dict", "optimizer_states"):
-        mine, theirs = (c[part][0] if part == "optimizer_states" else c[part]
-                        for c in (whole, gathered))  # fmt: skip
-        assert shapes(mine) == shapes(theirs)
-
-    # Each goes on from the checkpoint of the other.
-    arrangements: list[tuple[str, tuple[str, ...]]] = [("two", ()), ("one", TWO)]
-    for start, arguments in arrangements:
-        done = train_tiny(
-            *arguments, *STEADY, "schedule.epochs=2", f"run_name={start}",
-            f"resume={checkpoint(both, start)}", OMP_NUM_THREADS="1",
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        assert "epoch 2/2" in done.stdout
-        assert "epoch 1/2" not in done.stdout
-    one, two = record(both, "one"), record(both, "two")
-    assert one["curve"][1]["val/loss"] == pytest.approx(two["curve"][1]["val/loss"], rel=1e-5)
+            assert mine["errors"][crops][top] == theirs["errors"][crops][top]
+    for row, expected in zip(mine["curve"], theirs["curve"], strict=True):
+        for key in ("epoch", "step", "lr", "train/top1_error", "val/top1_error", "val/top5_error"):
+            assert row[key] == expected[key]
+        for key in ("train/loss", "val/loss"):
+            assert row[key] == pytest.approx(expected[key], rel=1e-4)
+    whole, gathered = checkpoint(one), checkpoint(run)
+    assert_close(gathered["state_dict"], whole["state_dict"])
+    (optimizer,), (expected_optimizer,) = gathered["optimizer_states"], whole["optimizer_states"]
+    assert optimizer["param_groups"] == expected_optimizer["param_groups"]
+    assert_close(velocities(optimizer), velocities(expected_optimizer))
 
 
-def _children(pid: int) -> list[int]:
-    try:
-        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    except FileNotFoundError:
-        return []
-    return [found for child in map(int, text.split()) for found in (child, *_children(child))]
+def velocities(optimizer: dict[str, Any]) -> dict[Any, torch.Tensor]:
+    return {number: state["velocity"] for number, state in optimizer["state"].items()}
 
 
-def _ranks(pid: int) -> dict[str, int]:
-    """The processes below ``pid`` that are columns, by their rank."""
-    ranks = {}
-    for child in _children(pid):
-        environment = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
-        ranks |= {e[5:].decode(): child for e in environment if e.startswith(b"RANK=")}
-    return ranks
+def assert_close(mine: dict[Any, torch.Tensor], theirs: dict[Any, torch.Tensor]) -> None:
+    assert mine.keys() == theirs.keys()
+    for name, tensor in theirs.items():
+        assert tensor.abs().max() > 0
+        torch.testing.assert_close(mine[name], tensor, rtol=0, atol=1e-4 * tensor.abs().max())
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux")
-def test_a_killed_process_ends_the_command_and_its_run_goes_on(
-    tiny: list[str], train_tiny: Train, tmp_path: Path, cache: Path
+def test_two_processes_measure_and_save_what_one_does(
+    python: Callable[..., None], directory: Path, one: Path
 ) -> None:
-    arguments = [*tiny, *TWO, "optimizer.lr=1e-9", "schedule.epochs=400", "run_name=killed"]
-    command = [sys.executable, "-m", "alexnet_repro.train", *arguments]
-    environment = os.environ | {"ALEXNET_REPRO_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        command, cwd=tmp_path, env=environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    ) as process:  # fmt: skip
-        curve = "runs/killed/*/curve.csv"
-        while not any(len(p.read_text().splitlines()) > 3 for p in tmp_path.glob(curve)):
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.1)
-        columns = _ranks(process.pid)
-        os.kill(columns["1"], signal.SIGKILL)
-        told = "".join(process.communicate(timeout=60))
-    assert process.returncode not in (0, None)
-    assert "rank 1" in told
-    assert "resume=" in told
-    assert not any(Path(f"/proc/{pid}").exists() for pid in columns.values())
+    python(TRAIN, "run_name=two", *TWO)
+    assert_alike(the_run(directory, "two"), one)
+    assert record(the_run(directory, "two"))["arrangement"] == {
+        "processes": 2, "columns_per_process": 1, "replicas": 1, "micro_batches": 2,
+    }  # fmt: skip
 
-    saved = torch.load(checkpoint(tmp_path, "killed"), weights_only=True)["epoch"]
-    epochs = saved + 2
-    done = train_tiny(
-        *TWO, "optimizer.lr=1e-9", f"schedule.epochs={epochs}", "run_name=killed", "resume=last",
-        OMP_NUM_THREADS="1",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert record(tmp_path, "killed")["epochs"] == epochs
+
+@pytest.mark.parametrize(
+    ("name", "first", "then"),
+    [
+        ("one_then_four", (INTERRUPTED, ()), ((*torchrun(4), *TRAIN), FOUR)),
+        ("four_then_two", ((*torchrun(4), *INTERRUPTED), FOUR), (SRUN_TWO, TWO)),
+    ],
+    ids=["one process, then two replicas under torchrun", "two replicas, then two under srun"],
+)
+def test_another_arrangement_goes_on_within_an_epoch(
+    python: Callable[..., None], directory: Path, one: Path, name: str, first: Any, then: Any
+) -> None:
+    program, overrides = first
+    python(program, f"run_name={name}", *overrides, BREAK_AFTER="4")
+    assert checkpoint(the_run(directory, name))["global_step"] == 4
+    program, overrides = then
+    python(program, f"run_name={name}", *overrides, "resume=last")
+    assert_alike(the_run(directory, name), one)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+@pytest.mark.parametrize("performance", ["exact", "fast"])
+def test_two_gpus_train_and_measure(
+    python: Callable[..., None], directory: Path, performance: str
+) -> None:
+    name = f"two_gpu_{performance}"
+    python(TRAIN, f"run_name={name}", "trainer=two_gpu", f"performance={performance}")
+    assert record(the_run(directory, name))["images"] == 9

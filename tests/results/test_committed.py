@@ -66,3 +66,45 @@ def test_the_data_benchmark_is_shown_as_recorded(page: str) -> None:
     preparing, reading, _ = record["tables"]
     for row in (*preparing["rows"], *reading["rows"]):
         assert f"{round(row['per_second']):,}" in text, row["name"]
+
+
+@pytest.mark.parametrize("page", ["docs/columns.md", "results/README.md"])
+def test_the_columns_benchmark_is_shown_as_recorded(page: str) -> None:
+    text = (ROOT / page).read_text()
+    record = json.loads((ROOT / "results" / "benchmarks" / "columns.json").read_text())
+    assert record["command"] in text
+    exact, exchange, fast, fast_exchange = record["tables"]
+    for rows in zip(exact["rows"], fast["rows"], strict=True):
+        assert " | ".join(f"{row['milliseconds']:,.0f}" for row in rows) in text, rows[0]["name"]
+    for rows in zip(exchange["rows"], fast_exchange["rows"], strict=True):
+        shown = " | ".join(
+            f"{row['exchange_ms']:.0f} | {100 * row['hidden_share']:.0f} %" for row in rows
+        )
+        assert shown in text, rows[0]
+    for table in (exact, fast):
+        for fact, value in table["facts"].items():
+            if "times as fast" in fact:
+                assert f"{value:.2f}" in text
+
+
+def test_what_the_exchange_costs_is_shown_as_recorded() -> None:
+    text = " ".join((ROOT / "docs" / "columns.md").read_text().split())
+    record = json.loads((ROOT / "results" / "benchmarks" / "columns.json").read_text())
+    for table in (record["tables"][1], record["tables"][3]):
+        seen: dict[int, float] = {}
+        for row in table["rows"]:
+            left = row["exchange_ms"] - row["hidden_ms"]
+            seen[row["micro_batches"]] = seen.get(row["micro_batches"], 0) + left
+        one, two, four = (f"{seen[parts]:.0f}" for parts in (1, 2, 4))
+        assert f"{one}, {two} and {four} ms" in text
+
+
+def test_the_readme_shows_the_steps_of_the_columns_as_recorded() -> None:
+    text = " ".join((ROOT / "README.md").read_text().split())
+    record = json.loads((ROOT / "results" / "benchmarks" / "columns.json").read_text())
+    ms = {row["name"]: f"{row['milliseconds']:,.0f}" for row in record["tables"][0]["rows"]}
+    two = ms["columns, micro-batches=2"]
+    assert (
+        f"two columns take {two} ms a step, data parallelism {ms['data parallelism (DDP)']}" in text
+    )
+    assert f"the one-GPU net on one of the cores {ms['one-GPU net, threads=1']}." in text

@@ -16,6 +16,9 @@ from torch import Tensor, nn
 from alexnet_repro.errors import UsageError
 from alexnet_repro.network.alexnet import INPUT_SIZE, AlexNet
 
+# Its name from torch 2.14 on, and before.
+_all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
+
 LOSS = "loss"
 """What reads the last exchange: the softmax over all logits."""
 
@@ -139,7 +142,7 @@ class Crossing:
             self._work.wait()
         except RuntimeError as error:
             other = dist.get_process_group_ranks(self.group)[1 - self.column]
-            raise lost(other, error) from error
+            raise lost(f"rank {other}", error) from error
         finally:
             self._work = None
 
@@ -153,7 +156,7 @@ class _Send(torch.autograd.Function):
         crossing._shape, crossing._stride = own.shape, own.stride()
         both = own.new_empty(2 * own.numel())
         flat = own.as_strided((own.numel(),), (1,))
-        crossing._work = dist.all_gather_into_tensor(both, flat, crossing.group, async_op=True)
+        crossing._work = _all_gather(both, flat, crossing.group, async_op=True)
         return both
 
     @staticmethod
@@ -188,11 +191,11 @@ class _Receive(torch.autograd.Function):
         return parts, None
 
 
-def lost(rank: int, error: Exception) -> UsageError:
-    """The message for an exchange with the process ``rank`` that failed."""
+def lost(other: str, error: BaseException) -> UsageError:
+    """The message for an exchange with the process ``other`` that failed."""
     # Before the reason stands a line of the library's source, after it advice for its developers.
     reason = str(error).splitlines()[0].rpartition("] ")[2].split(". ")[0]
     return UsageError(
-        f"rank {dist.get_rank()} lost rank {rank}, which ended or did not answer within "
+        f"rank {dist.get_rank()} lost {other}, which ended or did not answer within "
         f"strategy.timeout ({reason})"
     )

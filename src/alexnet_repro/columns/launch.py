@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -70,26 +70,41 @@ def launch(processes: int, overrides: Sequence[str], directory: Path) -> None:
         UsageError: naming the process that failed, and how.
         SystemExit: if a signal, such as that of Ctrl-C, ended the run.
     """
+    arguments = ["-m", "alexnet_repro.train", *overrides, f"hydra.run.dir='{directory}'"]
+    in_processes(processes, sys.executable, *arguments)
+
+
+def in_processes(
+    processes: int, program: str | Callable[..., Any], *arguments: Any
+) -> dict[int, Any]:
+    """Run ``program``, a file or a function that a new process can import, in every process.
+
+    Returns:
+        What the function returned, by rank.
+
+    Raises:
+        UsageError, SystemExit: see :func:`launch`.
+    """
     # What happened is told here, in one line.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
-    arguments = ["-m", "alexnet_repro.train", *overrides, f"hydra.run.dir='{directory}'"]
     with tempfile.TemporaryDirectory() as reports, _environment(processes), _signals_restored():
         config = LaunchConfig(
             min_nodes=1,
             max_nodes=1,
             nproc_per_node=processes,
-            run_id=directory.name,
+            run_id=Path(reports).name,
             rdzv_backend="c10d",
             rdzv_endpoint="localhost:0",
             max_restarts=0,
             logs_specs=DefaultLogsSpecs(log_dir=reports),
         )
         try:
-            elastic_launch(config, sys.executable)(*arguments)
+            returned: dict[int, Any] = elastic_launch(config, program)(*arguments)
         except ChildFailedError as error:
             raise UsageError(_what_failed(error)) from error
         except SignalException as error:
             sys.exit(128 + error.sigval)
+    return returned
 
 
 def _what_failed(error: ChildFailedError) -> str:

@@ -28,19 +28,23 @@ def split_parameters(network: AlexNet, mesh: DeviceMesh) -> None:
         network: on every process with the same values.
         mesh: (data_parallel, columns).
     """
-    column = mesh.get_local_rank(1)
     for layer in network.children():
         for name, whole in list(layer.named_parameters(recurse=False)):
-            half = whole.detach().chunk(2)[column].clone()
-            split = DTensor.from_local(
-                half.to(mesh.device_type),
-                mesh,
-                (Replicate(), Shard(0)),
-                run_check=False,
-                shape=whole.shape,
-                stride=whole.stride(),
-            )
-            layer.register_parameter(name, nn.Parameter(split, whole.requires_grad))
+            half = own_half(whole.detach(), mesh)
+            layer.register_parameter(name, nn.Parameter(half, whole.requires_grad))
+
+
+def own_half(whole: Tensor, mesh: DeviceMesh) -> DTensor:
+    """``whole``, which every process has, as a DTensor: this one keeps its column's half."""
+    half = whole.chunk(2)[mesh.get_local_rank(1)].clone()
+    return DTensor.from_local(
+        half.to(mesh.device_type),
+        mesh,
+        (Replicate(), Shard(0)),
+        run_check=False,
+        shape=whole.shape,
+        stride=whole.stride(),
+    )
 
 
 def column_layer(name: str, layer: nn.Module, columns: int) -> nn.Module:

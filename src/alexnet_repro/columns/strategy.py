@@ -1,16 +1,21 @@
 """The two-GPU network of §4.2 as a Lightning strategy: a column on each device."""
 
 from datetime import timedelta
+from os import PathLike
+from typing import Any
 
 import lightning as L
+import torch
 import torch.distributed as dist
 from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
 from torch import Tensor, nn
+from torch._dynamo import OptimizedModule
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor
 from torchmetrics import Metric
 
-from alexnet_repro.columns.pipeline import ColumnPipeline, split_parameters
+from alexnet_repro.columns.exchange import lost
+from alexnet_repro.columns.pipeline import ColumnPipeline, own_half, split_parameters
 from alexnet_repro.errors import UsageError
 from alexnet_repro.network.alexnet import AlexNet
 
@@ -87,6 +92,43 @@ class ColumnPipelineStrategy(ModelParallelStrategy):
     def model_to_device(self) -> None:
         """Nothing: `setup` did so. Moving a DTensor would make another one, without its hook."""
 
+    def load_checkpoint(
+        self, checkpoint_path: str | PathLike[str], weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Take this column's half of what any arrangement saved.
+
+        Every process reads its half from the file. Lightning would send the whole from the first
+        process to the others, in the order of its memory, which for convolutions in channels-last
+        format is not the order in which the others read it.
+        """
+        checkpoint: dict[str, Any] = torch.load(
+            checkpoint_path, mmap=True, map_location="cpu", weights_only=weights_only
+        )
+        assert self.lightning_module is not None
+        split = {
+            name: own_half(whole, self.device_mesh)
+            for name, whole in checkpoint.pop("state_dict").items()
+        }
+        self.lightning_module.load_state_dict(split, self.lightning_module.strict_loading)
+        for optimizer, saved in zip(self.optimizers, checkpoint["optimizer_states"], strict=True):
+            saved["state"] = {
+                number: {key: own_half(whole, self.device_mesh) for key, whole in state.items()}
+                for number, state in saved["state"].items()
+            }
+            optimizer.load_state_dict(saved)
+        return checkpoint
+
+    def on_exception(self, exception: BaseException) -> None:
+        """Tell of a lost process in one line, wherever Lightning or torchmetrics waited for it.
+
+        Raises:
+            UsageError: if that is what happened.
+        """
+        waited = isinstance(exception, RuntimeError) and "gloo" in str(exception)
+        if waited or isinstance(exception, dist.DistError):
+            other = f"rank {1 - self.global_rank}" if self.world_size == 2 else "another rank"
+            raise lost(other, exception) from exception
+
     def _count_every_image_once(self) -> None:
         """Both columns know what became of every image: metrics are summed over replicas only."""
         group = self.device_mesh.get_group("data_parallel")
@@ -115,9 +157,15 @@ def the_network(module: nn.Module) -> AlexNet:
     """The AlexNet within a LightningModule.
 
     Raises:
-        UsageError: if there is none, or it has one column.
+        UsageError: if there is none, or it has one column, or something of it is compiled.
     """
     networks = [m for m in module.modules() if isinstance(m, AlexNet)]
     if len(networks) != 1 or networks[0].columns != COLUMNS:
         raise UsageError("ColumnPipelineStrategy trains one AlexNet with columns=2")
+    if any(isinstance(m, OptimizedModule) or m._compiled_call_impl for m in module.modules()):
+        # What is compiled would compute both columns in each process.
+        raise UsageError(
+            "ColumnPipelineStrategy does not take what torch.compile made: give it the network as "
+            "it is"
+        )
     return networks[0]

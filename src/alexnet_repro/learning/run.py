@@ -158,7 +158,7 @@ def make_trainer(values: dict[str, Any], directory: Path, curve: Curve) -> L.Tra
     loggers = values["logger"] if global_rank() == 0 else {}
     trainer: L.Trainer = instantiate(
         values["trainer"],
-        strategy="auto" if values["strategy"] is None else instantiate(values["strategy"]),
+        strategy=instantiate(values["strategy"]) if has_columns(values) else "auto",
         callbacks=[
             instantiate(values["schedule"]),
             curve,
@@ -215,10 +215,15 @@ def check_accelerator(trainer: Mapping[str, Any]) -> None:
         )
 
 
+def has_columns(values: dict[str, Any]) -> bool:
+    """Whether the network is spread over devices, a column on each."""
+    return "_target_" in values["strategy"]
+
+
 def arrangement(values: dict[str, Any]) -> dict[str, int]:
     """How the network was spread: processes, their replicas of it, parts of a batch."""
     processes = values["trainer"]["devices"] * values["trainer"]["num_nodes"]
-    split = values["strategy"] is not None
+    split = has_columns(values)
     return {
         "processes": processes,
         "columns_per_process": values["model"]["columns"] // (2 if split else 1),

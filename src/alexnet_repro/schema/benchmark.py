@@ -1,8 +1,8 @@
 """The schema of ``python -m alexnet_repro.benchmark``."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from alexnet_repro.schema.base import Count, Schema
 
@@ -20,8 +20,26 @@ class DataBenchmarkSchema(_BenchmarkSchema):
     slow_rounds: Count
 
 
+class ColumnsBenchmarkSchema(_BenchmarkSchema):
+    target: Literal["alexnet_repro.benchmarks.columns.columns"] = Field(alias="_target_")
+    width: Annotated[float, Field(gt=0, le=16)]
+    batch_size: Count
+    micro_batches: Annotated[list[Count], Field(min_length=1)]
+    performance: Annotated[list[Literal["exact", "fast"]], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def batches_divide(self) -> "ColumnsBenchmarkSchema":
+        # 2: data parallelism on two processes.
+        for parts in (2, *self.micro_batches):
+            if self.batch_size % parts:
+                raise ValueError(f"batch_size={self.batch_size} cannot be divided by {parts}")
+        return self
+
+
 class BenchmarkSchema(Schema):
     """Every key of ``conf/benchmark.yaml``."""
 
-    benchmark: DataBenchmarkSchema
+    benchmark: Annotated[
+        DataBenchmarkSchema | ColumnsBenchmarkSchema, Field(discriminator="target")
+    ]
     output: str

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from alexnet_repro.network.alexnet import CONV1_STAYS
 from alexnet_repro.schema.base import (
@@ -105,10 +105,28 @@ class TrainerSchema(Schema):
     deterministic: bool
 
 
-class StrategySchema(Schema):
+class ColumnsSchema(Schema):
     micro_batches: Count
     replicas: Count | None
     timeout: Positive
+
+
+class OneDeviceSchema(Schema):
+    micro_batches: Any
+    replicas: Any
+    timeout: Any
+
+
+def _kind(strategy: Any) -> str:
+    columns = isinstance(strategy, dict) and "_target_" in strategy
+    return "alexnet_repro columns" if columns else "alexnet_repro one device"
+
+
+StrategySchema = Annotated[
+    Annotated[ColumnsSchema, Tag("alexnet_repro columns")]
+    | Annotated[OneDeviceSchema, Tag("alexnet_repro one device")],
+    Discriminator(_kind),
+]
 
 
 class TrainSchema(Schema):
@@ -120,7 +138,7 @@ class TrainSchema(Schema):
     optimizer: OptimizerSchema
     schedule: Annotated[PlateauSchema | EpochScheduleSchema, Field(discriminator="target")]
     trainer: TrainerSchema
-    strategy: StrategySchema | None
+    strategy: StrategySchema
     logger: dict[str, Instantiated]
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     resume: str | None
@@ -146,7 +164,13 @@ class TrainSchema(Schema):
     @model_validator(mode="after")
     def columns_fit_the_devices(self) -> "TrainSchema":
         devices, nodes = self.trainer.devices, self.trainer.num_nodes
-        if self.strategy is None:
+        if isinstance(self.strategy, OneDeviceSchema):
+            for key in ("micro_batches", "replicas", "timeout"):
+                if (value := getattr(self.strategy, key)) is not None:
+                    raise ValueError(
+                        f"strategy.{key}={value}: this trainer has the whole network on one "
+                        "device; choose trainer=two_gpu, two_cpu or columns_ddp"
+                    )
             if devices * nodes > 1:
                 raise ValueError(
                     f"trainer.devices={devices}, trainer.num_nodes={nodes}: this trainer takes one "
@@ -177,7 +201,7 @@ class TrainSchema(Schema):
 
     @model_validator(mode="after")
     def batches_divide(self) -> "TrainSchema":
-        if self.strategy is not None:
+        if isinstance(self.strategy, ColumnsSchema):
             replicas = self.trainer.devices * self.trainer.num_nodes // 2
             images, micro_batches = self.data.batch_size, self.strategy.micro_batches
             if images % replicas:

@@ -1,0 +1,57 @@
+"""Who starts the processes of a run."""
+
+import pytest
+
+from alexnet_repro.columns.launch import must_launch
+from alexnet_repro.errors import UsageError
+
+TORCHRUN = {"TORCHELASTIC_RUN_ID": "17", "WORLD_SIZE": "2"}
+SRUN = {"SLURM_NTASKS": "2", "SLURM_JOB_NAME": "alexnet"}
+
+
+@pytest.fixture(autouse=True)
+def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*TORCHRUN, *SRUN):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize(
+    ("environment", "devices", "ours"),
+    [
+        ({}, 1, False),
+        ({}, 2, True),
+        (TORCHRUN, 2, False),
+        (SRUN, 2, False),
+        # In a shell of SLURM nobody has started the tasks.
+        (SRUN | {"SLURM_JOB_NAME": "bash"}, 2, True),
+        ({"SLURM_NTASKS": "1"}, 2, True),
+    ],
+)
+def test_the_command_starts_what_nobody_has_started(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], devices: int, ours: bool
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert must_launch({"devices": devices, "num_nodes": 1}) == ours
+
+
+@pytest.mark.parametrize(
+    ("environment", "trainer", "message"),
+    [
+        (TORCHRUN, {"devices": 4, "num_nodes": 1}, "are 4 processes, but torchrun started 2"),
+        (SRUN, {"devices": 8, "num_nodes": 2}, "are 16 processes, but srun started 2"),
+        ({}, {"devices": 8, "num_nodes": 2}, "start the command on every node, with torchrun or"),
+    ],
+)
+def test_another_number_of_processes_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+    environment: dict[str, str],
+    trainer: dict[str, int],
+    message: str,
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError) as refused:
+        must_launch(trainer)
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
