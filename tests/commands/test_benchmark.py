@@ -41,6 +41,20 @@ def test_data_is_measured_and_recorded(tmp_path: Path, tiny_images: Path) -> Non
     assert sorted(path.name for path in tmp_path.iterdir()) == ["runs"]
 
 
+def test_response_normalization_is_measured(tmp_path: Path) -> None:
+    done = benchmark(
+        tmp_path, "benchmark=response_norm", "benchmark.batch_size=1", "benchmark.rounds=1"
+    )
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "runs" / "benchmark" / "response_norm.json").read_text())
+    assert [table["title"].split(":")[0] for table in record["tables"]] == [
+        "Normalizing conv1",
+        "Normalizing conv2",
+    ]
+    for table in record["tables"]:
+        assert [row["name"].split(",")[0] for row in table["rows"]] == ["torch"] * 2 + ["ours"] * 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

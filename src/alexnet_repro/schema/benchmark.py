@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from alexnet_repro.schema.base import Count, Schema
+from alexnet_repro.schema.base import Count, Natural, Schema
 
 
 class _BenchmarkSchema(Schema):
@@ -36,10 +36,32 @@ class ColumnsBenchmarkSchema(_BenchmarkSchema):
         return self
 
 
+class TrainStepBenchmarkSchema(_BenchmarkSchema):
+    target: Literal["alexnet_repro.benchmarks.train_step.train_step"] = Field(alias="_target_")
+    batch_size: Count
+    command_epochs: Natural
+
+
+class ResponseNormBenchmarkSchema(_BenchmarkSchema):
+    target: Literal["alexnet_repro.benchmarks.response_norm.response_norm"] = Field(
+        alias="_target_"
+    )
+    batch_size: Count
+
+
+class StartupBenchmarkSchema(_BenchmarkSchema):
+    target: Literal["alexnet_repro.benchmarks.startup.startup"] = Field(alias="_target_")
+
+
 class BenchmarkSchema(Schema):
     """Every key of ``conf/benchmark.yaml``."""
 
     benchmark: Annotated[
-        DataBenchmarkSchema | ColumnsBenchmarkSchema, Field(discriminator="target")
+        DataBenchmarkSchema
+        | ColumnsBenchmarkSchema
+        | TrainStepBenchmarkSchema
+        | ResponseNormBenchmarkSchema
+        | StartupBenchmarkSchema,
+        Field(discriminator="target"),
     ]
     output: str
