@@ -3,6 +3,7 @@
 import time
 
 import pytest
+import torch
 
 from alexnet_repro.benchmarks.timing import Contender, Timing, interleaved
 
@@ -34,3 +35,16 @@ def test_a_ratio_is_the_median_of_those_of_the_rounds() -> None:
         "slowest": 10000,
         "per_second": 9.1,
     }
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_work_that_a_call_leaves_to_a_gpu_is_counted() -> None:
+    matrix = torch.randn(4096, 4096, device="cuda")
+
+    def multiply() -> None:
+        for _ in range(50):
+            torch.mm(matrix, matrix)
+
+    (timing,) = interleaved([Contender("multiply", multiply)], rounds=3)
+    assert timing.median > 50 * 2 * 4096**3 / 1e15  # no GPU does 10^15 operations in 32 bit

@@ -77,15 +77,25 @@ def interleaved(contenders: Sequence[Contender], rounds: int, warm_up: int = 1) 
         for contender, timing in zip(contenders, timings, strict=True):
             contender.before()
             gc.collect()
-            _wait_for_gpu()
-            started = time.perf_counter()
-            contender.run()
-            _wait_for_gpu()
+            seconds = _seconds_on_gpu if torch.cuda.is_available() else _seconds
+            taken = seconds(contender.run)
             if number >= warm_up:
-                timing.seconds.append(time.perf_counter() - started)
+                timing.seconds.append(taken)
     return timings
 
 
-def _wait_for_gpu() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+def _seconds(run: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    run()
+    return time.perf_counter() - started
+
+
+def _seconds_on_gpu(run: Callable[[], object]) -> float:
+    """From an event before the call to one after all that it left the GPU to do."""
+    torch.cuda.synchronize()
+    started, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+    started.record()
+    run()
+    ended.record()
+    ended.synchronize()
+    return float(started.elapsed_time(ended)) / 1000
