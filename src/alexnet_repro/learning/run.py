@@ -28,7 +28,7 @@ from alexnet_repro.results.loggers import finish
 from alexnet_repro.results.record import (
     FORMAT,
     chance_error,
-    error_interval,
+    error_figures,
     provenance,
     write_json,
     write_text,
@@ -228,20 +228,16 @@ def number_of_classes(values: dict[str, Any], data: ImageDataModule) -> int:
 
 def measured(data: ImageDataModule, metrics: Mapping[str, float], images: int) -> dict[str, Any]:
     """The test errors in percent on ``images`` images, with the chance level and the data."""
-    errors: dict[str, dict[str, Any]] = {}
-    for crops, stage in (("centre", "test"), ("ten", "ten_crop")):
-        errors[crops] = {"negative_log_likelihood": metrics[f"{stage}/loss"]}
-        for top in ("top1", "top5"):
-            error = metrics[f"{stage}/{top}_error"]
-            errors[crops][top] = error
-            errors[crops][f"{top}_interval"] = error_interval(error, images)
+    errors = {
+        crops: error_figures(
+            metrics[f"{stage}/loss"],
+            {top: metrics[f"{stage}/{top}_error"] for top in ("top1", "top5")},
+            images,
+        )
+        for crops, stage in (("centre", "test"), ("ten", "ten_crop"))
+    }
     return {
-        "dataset": {
-            "name": data.dataset_name,
-            "store": data.store.directory.name,
-            "classes": len(data.classes),
-            "images": {name: len(split) for name, split in data.store.splits.items()},
-        },
+        "dataset": data.description,
         "split": data.test_split,
         "images": images,
         "errors": errors,

@@ -14,6 +14,7 @@ from alexnet_repro.schema.base import (
     Natural,
     NonNegative,
     Positive,
+    Precision,
     Schema,
 )
 
@@ -95,7 +96,7 @@ class TrainerSchema(Schema):
     accelerator: Literal["auto", "cpu", "gpu"]
     devices: Count
     num_nodes: Count
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"]
+    precision: Precision
     max_epochs: Count
     max_steps: Annotated[int, Field(ge=-1)]
     limit_train_batches: Limit
