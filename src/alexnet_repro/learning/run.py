@@ -24,10 +24,12 @@ from alexnet_repro.errors import UsageError
 from alexnet_repro.learning.curve import Curve
 from alexnet_repro.learning.module import ImageClassifier
 from alexnet_repro.learning.progress import TrainingProgress
+from alexnet_repro.learning.start import start_from
 from alexnet_repro.results.loggers import finish
 from alexnet_repro.results.record import (
     FORMAT,
     chance_error,
+    checksum,
     error_figures,
     provenance,
     write_json,
@@ -99,6 +101,13 @@ def train(values: dict[str, Any]) -> None:
         return
     processes = begin(directory, values) if global_rank() == 0 else []
     network = instantiate(values["model"] | {"num_classes": classes})
+    started_from = None
+    if values["init_from"] is not None:
+        started_from = Path(values["init_from"]).expanduser()
+        if resume:
+            log.info("resume goes on with weights of its own: init_from was for the start")
+        else:
+            start_from(started_from, network, data.classes, values["init_layers"])
     module = ImageClassifier(network, classes, instantiate(values["optimizer"]), values["seed"])
     curve = Curve(directory)
     trainer = make_trainer(values, directory, curve)
@@ -124,6 +133,7 @@ def train(values: dict[str, Any]) -> None:
         **processes[-1],
         "arrangement": arrangement(values),
         "resumed_from": processes[:-1],
+        "init_from_sha256": started_from and checksum(started_from),
         "wall_seconds": round(time.perf_counter() - started, 1),
         **measured(data, metrics, int(tested)),
         **learned(curve),

@@ -19,7 +19,7 @@ from alexnet_repro.errors import UsageError
 from alexnet_repro.learning.checkpoint import Trained, load_trained
 from alexnet_repro.learning.device import chosen_device
 from alexnet_repro.learning.module import log_mean, log_probabilities
-from alexnet_repro.results.record import chance_error, error_figures, provenance
+from alexnet_repro.results.record import chance_error, checksum, error_figures, provenance
 
 FORMAT = 1
 AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
@@ -164,12 +164,10 @@ def tallies(
 
 def described(member: Trained) -> dict[str, Any]:
     """A member of the ensemble, for a record."""
-    with member.path.open("rb") as file:
-        checksum = hashlib.file_digest(file, "sha256").hexdigest()
     config = json.dumps(member.config, sort_keys=True)
     return {
         "path": str(member.path),
-        "sha256": checksum,
+        "sha256": checksum(member.path),
         "experiment": member.config.get("run_name", "custom"),
         "seed": member.config.get("seed"),
         "epoch": member.epoch,

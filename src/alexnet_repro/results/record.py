@@ -1,6 +1,7 @@
 """Result records: what was measured, by which command, on what."""
 
 import csv
+import hashlib
 import io
 import json
 import math
@@ -49,6 +50,12 @@ def error_figures(
 def chance_error(classes: int) -> dict[str, float]:
     """Top-1 and top-5 error in percent of guessing among equally frequent classes."""
     return {f"top{k}": 100 * (1 - min(k, classes) / classes) for k in (1, 5)}
+
+
+def checksum(path: Path) -> str:
+    """The SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def provenance(command: str, overrides: Iterable[str]) -> dict[str, Any]:
