@@ -74,7 +74,7 @@ class Legend:
     def table(self) -> Table:
         return Table(
             "settings",
-            "Settings that differ from the paper's",
+            "Settings other than the paper’s",
             ("Settings", "What differs, beside what the experiment changes"),
             tuple((letter, text) for text, letter in self._letters.items()),
         )
@@ -98,7 +98,7 @@ def claims_table(findings: Sequence[Finding], legend: Legend) -> Table:
     columns = ("Claim", "Paper", "Measured", "Difference (95 % interval)", "Dataset")
     return Table(
         "claims",
-        "The paper's claims",
+        "The paper’s claims",
         (*columns, "Runs behind it", "Verdict"),
         tuple(_claim_row(finding, legend) for finding in findings),
         tuple(f"{f.id}: {f.claim.note.strip()}" for f in findings if f.claim.note),
@@ -220,7 +220,7 @@ def ablation_table(archive: Archive, legend: Legend) -> Table:
     missing = sorted(archive.experiments.changes.keys() - done)
     return Table(
         "ablations",
-        "Every experiment against the baseline: error (%), ten crops",
+        "Experiments against the baseline: error (%), ten crops",
         (
             "Dataset",
             "Experiment",
