@@ -22,21 +22,31 @@ from alexnet_repro.results.tables import (
     table_2,
 )
 
+TRAINED = frozenset({"result"})
 TITLE = "AlexNet: the paper’s claims and what was measured"
 LATEX_HEAD = "% Needs \\usepackage{booktabs,tabularx}\n"
 
 
-def write_report(runs: Path, output: Path, names: Sequence[str]) -> list[Finding]:
+def write_report(
+    runs: Path, output: Path, names: Sequence[str]
+) -> tuple[list[Finding], dict[str, Table]]:
     """Read the records under ``runs`` and write the report into ``output``.
 
     It is ``index.html``, ``report.md``, ``report.tex`` and a CSV file for each table. The same
     records give the same files.
 
+    Returns:
+        What was found of each claim, and the tables by name.
+
     Raises:
         UsageError: if there is no folder ``runs``, or no claim of one of these names.
     """
     claims = read_claims(names)
-    archive = Archive(read_records(runs), Experiments.of_this_version())
+    kinds = TRAINED.union(
+        *(figure.of.kinds for c in claims.values() for figure in c.figures if figure.of)
+    )
+    records = [record for record in read_records(runs) if record.kind in kinds]
+    archive = Archive(records, Experiments.of_this_version())
     findings = {name: archive.find(name, claim) for name, claim in claims.items()}
     groups = [archive.group(record) for record in archive.records]
     legend = Legend(archive, groups)
@@ -55,7 +65,7 @@ def write_report(runs: Path, output: Path, names: Sequence[str]) -> list[Finding
     write_text(output / "report.tex", LATEX_HEAD + "\n".join(map(latex, tables)))
     for table in tables:
         write_text(output / f"{table.name}.csv", comma_separated(table))
-    return list(findings.values())
+    return list(findings.values()), {table.name: table for table in tables}
 
 
 def page(

@@ -72,4 +72,7 @@ class ReportSchema(Schema):
 
     runs: str
     output: str
+    wandb: bool
+    wandb_project: str
+    wandb_entity: str | None
     claims: list[str]
