@@ -5,8 +5,11 @@ import json
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
 
+from alexnet_repro.config import CONF
 from alexnet_repro.learning.run import result_line
+from alexnet_repro.results.report import write_report
 
 ROOT = Path(__file__).parents[2]
 RECORDS = sorted((ROOT / "results").glob("*/result.json"))
@@ -66,3 +69,16 @@ def test_the_data_benchmark_is_shown_as_recorded(page: str) -> None:
     preparing, reading, _ = record["tables"]
     for row in (*preparing["rows"], *reading["rows"]):
         assert f"{round(row['per_second']):,}" in text, row["name"]
+
+
+def test_the_committed_report_is_what_the_command_makes_of_the_committed_records(
+    tmp_path: Path,
+) -> None:
+    """Otherwise: ``python -m alexnet_repro.report runs=results output=results/report``."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        claims = list(compose("report").claims)
+    write_report(ROOT / "results", tmp_path, claims)
+    committed = ROOT / "results" / "report"
+    assert {path.name for path in committed.iterdir()} == {path.name for path in tmp_path.iterdir()}
+    for path in committed.iterdir():
+        assert path.read_text() == (tmp_path / path.name).read_text(), path.name
