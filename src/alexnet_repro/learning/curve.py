@@ -18,8 +18,8 @@ COLUMNS = (
     *(f"{stage}/{q}" for stage in ("train", "val") for q in ("loss", "top1_error", "top5_error")),
 )
 """``seconds`` is training time so far, without validation; errors are percent, those of training
-measured on the augmented images with dropout as they were trained on; ``lr`` is that of the weights,
-the largest of any layer."""
+measured on the augmented images with dropout as they were trained on; ``lr`` is the largest of any
+layer's weights."""
 
 
 class Curve(Callback):
