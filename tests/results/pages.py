@@ -47,10 +47,10 @@ def trained(
     }
 
 
-def written(directory: Path, *records: dict[str, Any]) -> Path:
+def written(directory: Path, *records: dict[str, Any], kind: str = "result") -> Path:
     """A folder of runs with these records."""
     for number, record in enumerate(records):
         run = directory / f"run{number}"
-        run.mkdir(parents=True)
-        (run / "result.json").write_text(json.dumps(record))
+        run.mkdir(parents=True, exist_ok=True)
+        (run / f"{kind}.json").write_text(json.dumps(record))
     return directory

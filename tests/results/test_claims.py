@@ -29,8 +29,8 @@ CLAIMS = sorted(path.stem for path in (CONF / "claim").glob("*.yaml"))
 def find(tmp_path: Path, experiments: Experiments) -> Find:
     """What records say of a claim."""
 
-    def judge(claim: str, *records: dict[str, Any]) -> Finding:
-        archive = Archive(read_records(written(tmp_path, *records)), experiments)
+    def judge(claim: str, *records: dict[str, Any], kind: str = "result") -> Finding:
+        archive = Archive(read_records(written(tmp_path, *records, kind=kind)), experiments)
         return archive.find(claim, read_claims([claim])[claim])
 
     return judge
@@ -196,6 +196,33 @@ def test_an_experiment_is_known_by_its_configuration(
     config_of: Config, experiments: Experiments, experiment: str
 ) -> None:
     assert experiments.role(config_of(experiment)) == experiment
+
+
+@pytest.mark.parametrize("experiment", ["finetune", "imagenet_fall2009", "alexnet_source2012"])
+def test_an_experiment_as_long_as_its_file_says_is_the_papers(
+    config_of: Config, experiments: Experiments, experiment: str
+) -> None:
+    config = config_of(experiment)
+    assert experiments.other_settings(experiments.conditions(config)) == {}
+    longer = config | {"schedule": config["schedule"] | {"epochs": 100}}
+    assert "schedule.epochs" in experiments.other_settings(experiments.conditions(longer))
+
+
+def test_seven_networks_are_five_and_two_pre_trained_ones(find: Find) -> None:
+    record = {
+        "format": 1,
+        "experiment": "5 alexnet + 2 finetune",
+        "command": "python -m alexnet_repro.evaluate",
+        "date": "2026-01-01",
+        "dataset": {"name": "imagenet_2012"},
+        "split": "val",
+        "errors": {"ten": {"top1": 36.5, "top5": 15.5}},
+        "checkpoints": [{"experiment": "alexnet"}] * 5 + [{"experiment": "finetune"}] * 2,
+    }
+    found = find("table_2_seven", record, kind="evaluation")
+    assert found.verdict == "agrees"
+    assert found.measured[0].mean.value == 36.5
+    assert find("table_2_five", record, kind="evaluation").verdict == "not measured"
 
 
 def test_an_older_record_without_new_keys_is_still_known(

@@ -17,8 +17,9 @@ from torchmetrics.functional.classification import multiclass_accuracy
 
 from alexnet_repro.config import CONF, validated
 from alexnet_repro.data.preprocess import shorter_side_and_centre
+from alexnet_repro.data.store import StoredSplit
 from alexnet_repro.errors import UsageError
-from alexnet_repro.learning.checkpoint import load_trained
+from alexnet_repro.learning.checkpoint import Trained, load_trained
 from alexnet_repro.results.evaluation import Tally, evaluate
 from alexnet_repro.results.record import error_interval
 from alexnet_repro.schema.evaluate import EvaluateSchema
@@ -195,6 +196,31 @@ def test_a_batch_is_all_that_is_held(
     monkeypatch.setattr(Tally, "count", watched)
     run(members[:1], "crops=centre")
     assert held == [4, 4, 4, 4, 1, 1]
+
+
+@pytest.mark.parametrize(("crops", "passes"), [("centre", 1), ("ten", 10)])
+def test_ten_crops_are_ten_passes_and_the_images_are_read_once(
+    members: list[Path],
+    run: Evaluate,
+    monkeypatch: pytest.MonkeyPatch,
+    crops: str,
+    passes: int,
+) -> None:
+    seen, read = [], []
+
+    def watched(path: Path, device: torch.device) -> Trained:
+        trained = load_trained(path, device)
+        trained.network.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
+        return trained
+
+    image = StoredSplit.image
+    monkeypatch.setattr(
+        StoredSplit, "image", lambda self, index: read.append(index) or image(self, index)
+    )
+    monkeypatch.setattr("alexnet_repro.results.evaluation.load_trained", watched)
+    run(members[:1], f"crops={crops}")
+    assert seen == [4] * passes + [4] * passes + [1] * passes
+    assert sorted(read) == list(range(9))
 
 
 def test_counts_are_those_of_torchmetrics_at_a_thousand_classes() -> None:

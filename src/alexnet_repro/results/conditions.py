@@ -33,7 +33,8 @@ PARTS = {
     ),
 }
 LENGTH = {"schedule.epochs", "schedule.notes_epochs"}
-"""How long a run is, is no part of an experiment: only runs of equal length are compared."""
+"""How long a run is, is no part of an experiment: only runs of equal length are compared, or runs
+of the length that the experiment's own file says."""
 
 
 def settings(config: Mapping[str, Any]) -> Settings:
@@ -57,11 +58,16 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Settings:
     return leaves
 
 
+def _length(own: Settings) -> Settings:
+    return {key: own[key] for key in LENGTH if key in own}
+
+
 class Experiments:
     """The experiments of this version, by what they change in the baseline."""
 
     def __init__(self, baseline: Settings, composed: Mapping[str, Settings]) -> None:
         self.baseline = baseline
+        self.lengths = {name: _length(own) for name, own in composed.items()}
         self.changes = {name: self._against_baseline(own) for name, own in composed.items()}
 
     @classmethod
@@ -108,6 +114,8 @@ class Experiments:
         """The settings beside those that the experiment changes."""
         own, role = settings(config), self.role(config)
         changed = {key for name in role.split("+") for key in self.changes.get(name, ())}
+        if _length(own) == self.lengths.get(role):
+            changed |= LENGTH
         return self.baseline | {key: value for key, value in own.items() if key not in changed}
 
     def other_settings(self, conditions: Settings) -> Settings:

@@ -181,7 +181,7 @@ def ensemble_name(members: Sequence[Trained]) -> str:
     counts = Counter(str(member.config.get("run_name", "custom")) for member in members)
     if len(members) == 1:
         return next(iter(counts))
-    return " + ".join(f"{count} {name}" for name, count in counts.items())
+    return " + ".join(f"{count} {name}" for name, count in sorted(counts.items()))
 
 
 def print_evaluation(record: Mapping[str, Any]) -> None:
