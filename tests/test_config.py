@@ -29,6 +29,14 @@ CHANGES: dict[str, dict[str, Any]] = {
     "ablation_no_crops": {"augment.random_crop": False, "augment.reflection": False},
     "ablation_no_weight_decay": {"optimizer.weight_decay": 0.0},
     "six_conv": {"model.sixth_conv": True},
+    "imagenet_fall2009": {
+        "model.sixth_conv": True,
+        "init_layers": ["conv1", "conv2", "conv3", "conv4", "conv5"],
+    },
+    "pretrain_fall2011": {
+        "model.sixth_conv": True,
+        "init_layers": ["conv1", "conv2", "conv3", "conv4", "conv5", "conv6"],
+    },
 }
 """Every experiment that is the baseline with one thing changed, and that thing."""
 
@@ -88,7 +96,7 @@ def baseline() -> dict[str, Any]:
 
 def test_every_experiment_file_is_listed_here() -> None:
     files = {path.stem for path in (CONF / "experiment").glob("*.yaml")}
-    assert files == CHANGES.keys() | {"alexnet_source2012", "demo"}
+    assert files == CHANGES.keys() | {"alexnet_source2012", "demo", "finetune"}
 
 
 @pytest.mark.parametrize("experiment", CHANGES)
@@ -113,6 +121,21 @@ def test_source2012_is_every_row_of_the_table_and_its_schedule(
     }
     assert changed["schedule._target_"] == "alexnet_repro.learning.schedule.EpochSchedule"
     assert [change["epoch"] for change in changed["schedule.changes"]] == [25, 51, 67, 72, 79]
+
+
+def test_cnn_star_is_the_six_conv_net_from_given_weights_on_a_schedule_of_its_own(
+    baseline: dict[str, Any],
+) -> None:
+    changed = difference(baseline, composed("experiment=finetune", "init_from=pretrained.ckpt"))
+    changed = {key: value for key, value in changed.items() if not key.startswith("schedule.")}
+    assert changed == {
+        "run_name": "finetune",
+        "model.sixth_conv": True,
+        "init_from": "pretrained.ckpt",
+        "trainer.max_epochs": 54,
+    }
+    with pytest.raises(UsageError, match="needs weights to start from; add init_from=PATH"):
+        composed("experiment=finetune")
 
 
 def test_the_schedule_of_a_recipe_can_be_chosen_apart_from_it(baseline: dict[str, Any]) -> None:

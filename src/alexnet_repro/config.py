@@ -5,7 +5,7 @@ import functools
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -115,16 +115,32 @@ def global_rank() -> int:
     return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", 0)))
 
 
+def with_list(argument: str, keys: Sequence[str]) -> str:
+    """``checkpoint=a,b`` as Hydra's ``checkpoint=['a','b']``, for these keys."""
+    key, equals, value = argument.partition("=")
+    if key not in keys or not equals or value[:1] in ("", "[", "'", '"'):
+        return argument
+    quoted = ("'" + part.strip().replace("'", "\\'") + "'" for part in value.split(","))
+    return f"{key}=[{','.join(quoted)}]"
+
+
 OmegaConf.register_new_resolver("experiment_name", experiment_name, replace=True)
 OmegaConf.register_new_resolver("run_directory", run_directory, replace=True)
 
 
-def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
+def command(
+    config_name: str, lists: Sequence[str] = ()
+) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
     """Make a Hydra command of a function of its configuration.
 
     A :class:`UsageError` ends the command with one line and :data:`USAGE_EXIT_CODE`. In a multirun
     Hydra goes on with the other jobs and the command fails at the end, with a table of what became
     of each.
+
+    Args:
+        config_name: of its file under ``conf``.
+        lists: keys that take one value or several, separated by commas, which Hydra would read as
+            a sweep.
     """
 
     def decorate(function: Callable[[DictConfig], None]) -> Callable[[], None]:
@@ -148,6 +164,8 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
         def main() -> None:
             if global_rank() > 0:
                 sys.argv += SILENT
+            if not {"-m", "--multirun"}.intersection(sys.argv):
+                sys.argv = [with_list(argument, lists) for argument in sys.argv]
             try:
                 hydra_main()
             finally:

@@ -1,6 +1,7 @@
 """``python -m alexnet_repro.train``: what it prints, what it writes, how it fails."""
 
 import csv
+import hashlib
 import json
 import os
 import signal
@@ -147,12 +148,18 @@ def test_a_failing_job_does_not_end_the_sweep_silently(
 def test_every_experiment_trains_in_one_sweep(
     train: Train, tiny: list[str], tmp_path: Path
 ) -> None:
-    done = train("-m", *tiny, "experiment=glob(*)", "schedule.epochs=1", "data.num_workers=1")
+    done = train(
+        "-m",
+        *tiny,
+        "experiment=glob(*,exclude=finetune)",
+        "schedule.epochs=1",
+        "data.num_workers=1",
+    )
     assert done.returncode == 0, done.stderr
     (sweep,) = (tmp_path / "runs" / "sweeps").iterdir()
     with (sweep / "sweep.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 16
+    assert len(rows) == 18
     assert {row["status"] for row in rows} == {"completed"}
     for run in sweep.glob("*_seed0"):
         (row,) = curve(run)
@@ -160,6 +167,42 @@ def test_every_experiment_trains_in_one_sweep(
         result = json.loads((run / "result.json").read_text())
         assert f"_{result['experiment']}_seed0" in run.name
         assert f" experiment={result['experiment']} " in result["command"]
+
+
+def test_a_fine_tuned_run_starts_from_the_weights_of_another(
+    train_tiny: Train, tiny_run: Path, tmp_path: Path
+) -> None:
+    path = tiny_run / "checkpoints" / "last.ckpt"
+    start = ("experiment=finetune", f"init_from={path}", "model.sixth_conv=false")
+    still = "schedule.changes=[{epoch:0,weights:{others:0.0}}]"
+    done = train_tiny(*start, still, "schedule.epochs=1")
+    assert done.returncode == 0, done.stderr
+    assert f"from {path}: conv1, conv2, conv3, conv4, conv5, fc6, fc7, fc8" in done.stdout
+    run = the_run(tmp_path, "finetune")
+    before = torch.load(path, weights_only=True)["state_dict"]
+    for name, tensor in weights(run).items():
+        assert torch.equal(tensor, before[name]), name
+    record = json.loads((run / "result.json").read_text())
+    assert record["init_from_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    resumed = train_tiny(*start, still, "schedule.epochs=2", "resume=last")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "resume goes on with weights of its own: init_from was for the start" in resumed.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["init_from=none.ckpt"], "none.ckpt: there is no such checkpoint"),
+        (["experiment=finetune"], "needs weights to start from; add init_from=PATH"),
+    ],
+)
+def test_weights_that_are_not_there_are_one_line(
+    train_tiny: Train, arguments: list[str], told: str
+) -> None:
+    done = train_tiny(*arguments)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_summary_prints_the_numbers_of_the_paper_and_trains_nothing(

@@ -292,3 +292,77 @@ def test_a_run_resumed_after_epoch_67_has_no_noise_in_any_batch(
     fit.save_checkpoint(tmp_path / "stopped.ckpt")
     _, _, data = run_2012(resume=tmp_path / "stopped.ckpt")
     assert data.noisy == [False] * (2 * 11)
+
+
+# The notes of the pre-trained nets
+
+CNN_STAR = [
+    # from epoch: conv1, the other layers but fc8, fc8, colour noise
+    (0, 1e-4, 1e-3, 1e-3, True),
+    (0.5, 1e-4, 1e-3, 1e-2, True),  # the second of two batches of the first epoch
+    (5, 1e-5, 1e-3, 1e-2, True),
+    (7, 0.0, 1e-3, 1e-2, True),
+    (9, 0.0, 1e-3, 1e-3, True),
+    (22, 0.0, 1e-4, 1e-4, True),
+    (38, 0.0, 1e-4, 1e-4, False),
+    (42, 0.0, 1e-5, 1e-5, False),
+]
+FALL_2009 = [
+    # from epoch: conv1-5, conv6 and the fully connected layers
+    (0, 1e-3, 1e-2),
+    (2.5, 1e-3, 1e-3),
+]
+FALL_2011 = [
+    # from epoch: convolutions, fully connected layers
+    (0, 1e-3, 1e-2),
+    (6, 1e-3, 1e-3),
+]
+
+
+def rates_of(trainer: MakeTrainer, *overrides: str) -> list[tuple[float, dict[str, float], bool]]:
+    """Position in epochs, learning rates and colour noise of every batch; two batches an epoch."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        values = compose("train", list(overrides))
+    module, data = Network2012(instantiate(values.optimizer)), Batches()
+    module.network = AlexNet(num_classes=10, width=0.01, sixth_conv=True)
+    schedule = instantiate(values.schedule)
+    trainer(max_epochs=schedule.epochs, callbacks=[schedule]).fit(module, datamodule=data)
+    return [(i / 2, rates, noise) for i, (_, rates, noise) in enumerate(module.seen)]
+
+
+def test_cnn_star_follows_the_notes_and_its_biases_the_weights(trainer: MakeTrainer) -> None:
+    seen = rates_of(trainer, "experiment=finetune", "init_from=x.ckpt")
+    assert len(seen) == 2 * 54
+    for position, rates, noise in seen:
+        _, conv1, others, fc8, noisy = [row for row in CNN_STAR if row[0] <= position][-1]
+        layers = dict.fromkeys(("conv2", "conv3", "conv4", "conv5", "conv6", "fc6", "fc7"), others)
+        layers |= {"conv1": conv1, "fc8": fc8}
+        expected = {f"{k}.{kind}": v for k, v in layers.items() for kind in ("weight", "bias")}
+        assert rates == expected, position
+        assert noise == noisy, position
+
+
+@pytest.mark.parametrize(
+    ("schedule", "rows", "slow", "epochs"),
+    [
+        ("fall2009", FALL_2009, "conv1 conv2 conv3 conv4 conv5", 7),
+        ("fall2011", FALL_2011, "conv1 conv2 conv3 conv4 conv5 conv6", 8),
+    ],
+)
+def test_pre_training_follows_the_notes(
+    trainer: MakeTrainer, schedule: str, rows: list[Any], slow: str, epochs: int
+) -> None:
+    seen = rates_of(trainer, f"schedule={schedule}", "experiment=six_conv")
+    assert len(seen) == 2 * epochs
+    for position, rates, _ in seen:
+        _, first, second = [row for row in rows if row[0] <= position][-1]
+        for name, rate in rates.items():
+            layer = name.partition(".")[0]
+            assert rate == (first if layer in slow.split() else second), (position, name)
+
+
+def test_biases_with_a_rate_of_their_own_keep_it(trainer: MakeTrainer) -> None:
+    seen = rates_of(trainer, "schedule=fall2009", "recipe=source2012", "schedule=fall2009")
+    for _, rates, _ in seen:
+        assert {rate for name, rate in rates.items() if name.endswith("bias")} == {0.02}

@@ -5,8 +5,13 @@ import json
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
+from scipy import stats
 
+from alexnet_repro.config import CONF
 from alexnet_repro.learning.run import result_line
+from alexnet_repro.results.report import write_report
+from alexnet_repro.results.tables import number
 
 ROOT = Path(__file__).parents[2]
 RECORDS = sorted((ROOT / "results").glob("*/result.json"))
@@ -108,3 +113,44 @@ def test_the_readme_shows_the_steps_of_the_columns_as_recorded() -> None:
         f"two columns take {two} ms a step, data parallelism {ms['data parallelism (DDP)']}" in text
     )
     assert f"the one-GPU net on one of the cores {ms['one-GPU net, threads=1']}." in text
+
+
+def test_the_committed_report_is_what_the_command_makes_of_the_committed_records(
+    tmp_path: Path,
+) -> None:
+    """Otherwise: ``python -m alexnet_repro.report runs=results output=results/report``."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        claims = list(compose("report").claims)
+    write_report(ROOT / "results", tmp_path, claims)
+    committed = ROOT / "results" / "report"
+    assert {path.name for path in committed.iterdir()} == {path.name for path in tmp_path.iterdir()}
+    for path in committed.iterdir():
+        assert path.read_text() == (tmp_path / path.name).read_text(), path.name
+
+
+CNN_STAR = ROOT / "results" / "cnn_star"
+
+
+def test_fine_tuning_is_shown_as_recorded() -> None:
+    text = (ROOT / "results" / "README.md").read_text()
+    records = {
+        path.parent.name: json.loads(path.read_text()) for path in CNN_STAR.glob("*/result.json")
+    }
+    pairs = []
+    seeds = sorted(record["seed"] for name, record in records.items() if "finetune" in name)
+    assert len(seeds) >= 2
+    for seed in seeds:
+        tuned, scratch = (records[f"{name}_seed{seed}"] for name in ("finetune", "from_scratch"))
+        assert scratch["seed"] == seed
+        assert tuned["init_from_sha256"] is not None
+        assert scratch["init_from_sha256"] is None
+        assert tuned["dataset"] == scratch["dataset"] != records["pretrain"]["dataset"]
+        one, other = (record["errors"]["ten"]["top1"] for record in (tuned, scratch))
+        assert f"| {seed} | {one:.1f} | {other:.1f} | −{other - one:.1f} |" in text
+        pairs.append(one - other)
+    interval = stats.ttest_1samp(pairs, 0).confidence_interval(0.95)
+    mean, low, high = (
+        number(x, sign=True) for x in (sum(pairs) / len(pairs), interval.low, interval.high)
+    )
+    assert f"{mean} points (95 % interval {low} to {high}; {len(seeds)} seeds" in text
+    assert result_line(records["pretrain"]) in text

@@ -262,6 +262,16 @@ class ImageDataModule(L.LightningDataModule):
         return "test" if "test" in self.store.splits else "val"
 
     @property
+    def description(self) -> dict[str, Any]:
+        """What a record says of the data."""
+        return {
+            "name": self.dataset_name,
+            "store": self.store.directory.name,
+            "classes": len(self.classes),
+            "images": {name: len(split) for name, split in self.store.splits.items()},
+        }
+
+    @property
     def augmentation(self) -> Augmentation:
         if self._augmentation is None:
             self._augmentation = Augmentation(
@@ -273,7 +283,10 @@ class ImageDataModule(L.LightningDataModule):
         split = self.store.splits["train"]
         order = EpochOrder(len(split), self.seed)
         loader = self._loader(
-            TrainingCrops(split, self.crop_size, self.seed, self._choices), order, drop_last=True
+            TrainingCrops(split, self.crop_size, self.seed, self._choices),
+            order,
+            self._trains_on_cpu,
+            drop_last=True,
         )
         if self.trainer is not None:
             # Lightning counts epochs and batches, and leaves it to us to begin where it resumes.
@@ -284,12 +297,27 @@ class ImageDataModule(L.LightningDataModule):
         return loader
 
     def val_dataloader(self) -> DataLoader[dict[str, Tensor]]:
-        split = self.store.splits["val"]
-        return self._loader(WholeImages(split), SequentialSampler(split.labels))
+        return self.whole_images("val", self._trains_on_cpu)
 
     def test_dataloader(self) -> DataLoader[dict[str, Tensor]]:
-        split = self.store.splits[self.test_split]
-        return self._loader(WholeImages(split), SequentialSampler(split.labels))
+        return self.whole_images(self.test_split, self._trains_on_cpu)
+
+    def whole_images(self, split: str, on_cpu: bool) -> DataLoader[dict[str, Tensor]]:
+        """The stored images of a split as they are, in order.
+
+        Raises:
+            UsageError: if there is no such split.
+        """
+        if split not in self.store.splits:
+            raise UsageError(
+                f"split={split}: {self.dataset_name} has {', '.join(self.store.splits)} only"
+            )
+        images = self.store.splits[split]
+        return self._loader(WholeImages(images), SequentialSampler(images.labels), on_cpu)
+
+    @property
+    def _trains_on_cpu(self) -> bool:
+        return self.trainer is None or self.trainer.strategy.root_device.type == "cpu"
 
     @property
     def share(self) -> tuple[int, int]:
@@ -299,9 +327,12 @@ class ImageDataModule(L.LightningDataModule):
         return shares["rank"], shares["num_replicas"]
 
     def _loader(
-        self, dataset: Dataset[Any], sampler: Sampler[Any], drop_last: bool = False
+        self,
+        dataset: Dataset[Any],
+        sampler: Sampler[Any],
+        on_cpu: bool,
+        drop_last: bool = False,
     ) -> DataLoader[dict[str, Tensor]]:
-        on_cpu = self.trainer is None or self.trainer.strategy.root_device.type == "cpu"
         workers = workers_for(on_cpu) if self.num_workers is None else self.num_workers
         return DataLoader(
             dataset,

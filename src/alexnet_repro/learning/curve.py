@@ -18,7 +18,8 @@ COLUMNS = (
     *(f"{stage}/{q}" for stage in ("train", "val") for q in ("loss", "top1_error", "top5_error")),
 )
 """``seconds`` is training time so far, without validation; errors are percent, those of training
-measured on the augmented images with dropout as they were trained on."""
+measured on the augmented images with dropout as they were trained on; ``lr`` is the largest of any
+layer's weights."""
 
 
 class Curve(Callback):
@@ -67,7 +68,11 @@ class Curve(Callback):
             "step": trainer.global_step,
             "seconds": round(before + self._elapsed, 2),
             "images_per_second": round(self._images / self._elapsed, 1),
-            "lr": trainer.optimizers[0].param_groups[0]["lr"],
+            "lr": max(
+                group["lr"]
+                for group in trainer.optimizers[0].param_groups
+                if group.get("name", "weight").endswith("weight")
+            ),
         }
         self.rows.append(row | {c: float(metrics[c]) for c in COLUMNS if c in metrics})
         self._elapsed, self._images = 0.0, 0

@@ -24,12 +24,14 @@ from alexnet_repro.errors import UsageError
 from alexnet_repro.learning.curve import Curve
 from alexnet_repro.learning.module import ImageClassifier
 from alexnet_repro.learning.progress import TrainingProgress
+from alexnet_repro.learning.start import start_from
 from alexnet_repro.memory import keep_freed_memory
 from alexnet_repro.results.loggers import finish
 from alexnet_repro.results.record import (
     FORMAT,
     chance_error,
-    error_interval,
+    checksum,
+    error_figures,
     provenance,
     write_json,
     write_text,
@@ -102,6 +104,13 @@ def train(values: dict[str, Any]) -> None:
         return
     processes = begin(directory, values) if global_rank() == 0 else []
     network = instantiate(values["model"] | {"num_classes": classes})
+    started_from = None
+    if values["init_from"] is not None:
+        started_from = Path(values["init_from"]).expanduser()
+        if resume:
+            log.info("resume goes on with weights of its own: init_from was for the start")
+        else:
+            start_from(started_from, network, data.classes, values["init_layers"])
     module = ImageClassifier(network, classes, instantiate(values["optimizer"]), values["seed"])
     curve = Curve(directory)
     trainer = make_trainer(values, directory, curve)
@@ -127,6 +136,7 @@ def train(values: dict[str, Any]) -> None:
         **processes[-1],
         "arrangement": arrangement(values),
         "resumed_from": processes[:-1],
+        "init_from_sha256": started_from and checksum(started_from),
         "wall_seconds": round(time.perf_counter() - started, 1),
         **measured(data, metrics, int(tested)),
         **learned(curve),
@@ -242,20 +252,16 @@ def number_of_classes(values: dict[str, Any], data: ImageDataModule) -> int:
 
 def measured(data: ImageDataModule, metrics: Mapping[str, float], images: int) -> dict[str, Any]:
     """The test errors in percent on ``images`` images, with the chance level and the data."""
-    errors: dict[str, dict[str, Any]] = {}
-    for crops, stage in (("centre", "test"), ("ten", "ten_crop")):
-        errors[crops] = {"negative_log_likelihood": metrics[f"{stage}/loss"]}
-        for top in ("top1", "top5"):
-            error = metrics[f"{stage}/{top}_error"]
-            errors[crops][top] = error
-            errors[crops][f"{top}_interval"] = error_interval(error, images)
+    errors = {
+        crops: error_figures(
+            metrics[f"{stage}/loss"],
+            {top: metrics[f"{stage}/{top}_error"] for top in ("top1", "top5")},
+            images,
+        )
+        for crops, stage in (("centre", "test"), ("ten", "ten_crop"))
+    }
     return {
-        "dataset": {
-            "name": data.dataset_name,
-            "store": data.store.directory.name,
-            "classes": len(data.classes),
-            "images": {name: len(split) for name, split in data.store.splits.items()},
-        },
+        "dataset": data.description,
         "split": data.test_split,
         "images": images,
         "errors": errors,

@@ -86,7 +86,8 @@ class EpochSchedule(Callback):
 
     Every change is a mapping with ``epoch`` (after that many epochs) and any of
 
-    - ``weights``: learning rates of weights by layer; ``others`` names all layers not named here,
+    - ``weights``: learning rates of weights by layer; ``others`` names all layers not named here.
+      Biases without a learning rate of their own have it too,
     - ``biases``: the same for biases,
     - ``colour_noise``: false switches the noise of §5.1 off.
 
@@ -139,7 +140,8 @@ class EpochSchedule(Callback):
             rates = change.get(kind) or {}
             for group in trainer.optimizers[0].param_groups:
                 layer, _, parameter = group["name"].rpartition(".")
-                if parameter == ("weight" if kind == "weights" else "bias"):
+                follows = parameter == "weight" or group.get("scheduled", True)
+                if follows if kind == "weights" else parameter == "bias":
                     rate = rates.get(layer, rates.get("others"))
                     group["lr"] = group["lr"] if rate is None else rate
         if "colour_noise" in change:

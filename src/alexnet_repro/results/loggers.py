@@ -39,7 +39,7 @@ def wandb(
 
     reason = "logger.wandb.mode=offline" if mode == "offline" else None
     if mode is None:
-        reason = _why_offline()
+        reason = why_offline()
     if reason is not None:
         log.info(
             "W&B: offline, since %s; upload later with: wandb sync '%s'/wandb/offline-run-*",
@@ -64,7 +64,7 @@ def finish() -> None:
         sys.modules["wandb"].finish()
 
 
-def _why_offline() -> str | None:
+def why_offline() -> str | None:
     """Why a run cannot be online, or None if it can."""
     import wandb as client
 

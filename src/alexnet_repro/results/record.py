@@ -1,6 +1,7 @@
 """Result records: what was measured, by which command, on what."""
 
 import csv
+import hashlib
 import io
 import json
 import math
@@ -32,9 +33,29 @@ def error_interval(error: float, images: int) -> tuple[float, float]:
     return 100 * max(0.0, centre - spread), 100 * min(1.0, centre + spread)
 
 
+def error_figures(
+    negative_log_likelihood: float, errors: Mapping[str, float], images: int
+) -> dict[str, Any]:
+    """What a record says of one way to look at the images.
+
+    Args:
+        errors: ``top1`` and ``top5`` in percent, measured on ``images`` images.
+    """
+    figures: dict[str, Any] = {"negative_log_likelihood": negative_log_likelihood}
+    for top, error in errors.items():
+        figures |= {top: error, f"{top}_interval": error_interval(error, images)}
+    return figures
+
+
 def chance_error(classes: int) -> dict[str, float]:
     """Top-1 and top-5 error in percent of guessing among equally frequent classes."""
     return {f"top{k}": 100 * (1 - min(k, classes) / classes) for k in (1, 5)}
+
+
+def checksum(path: Path) -> str:
+    """The SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def provenance(command: str, overrides: Iterable[str]) -> dict[str, Any]:

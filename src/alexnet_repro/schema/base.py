@@ -10,6 +10,7 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Limit = Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, le=1)]
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 Instantiated = dict[str, Any]
 
 

@@ -14,6 +14,7 @@ from alexnet_repro.schema.base import (
     Natural,
     NonNegative,
     Positive,
+    Precision,
     Schema,
 )
 
@@ -95,7 +96,7 @@ class TrainerSchema(Schema):
     accelerator: Literal["auto", "cpu", "gpu"]
     devices: Count
     num_nodes: Count
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"]
+    precision: Precision
     max_epochs: Count
     max_steps: Annotated[int, Field(ge=-1)]
     limit_train_batches: Limit
@@ -142,9 +143,18 @@ class TrainSchema(Schema):
     logger: dict[str, Instantiated]
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     resume: str | None
+    init_from: str | None
+    init_layers: list[str] | None
     checkpoint_every_n_steps: Count | None
     summary: bool
     run_name: str
+
+    @field_validator("init_from")
+    @classmethod
+    def weights_are_given(cls, value: str | None) -> str | None:
+        if value == "":
+            raise ValueError("the experiment needs weights to start from; add init_from=PATH")
+        return value
 
     @model_validator(mode="after")
     def images_come_from_somewhere(self) -> "TrainSchema":

@@ -1,0 +1,77 @@
+"""Weights to start from: those of another checkpoint, where the layers fit (CNN*, §7)."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from alexnet_repro.errors import UsageError
+from alexnet_repro.learning.checkpoint import DATA, NETWORK, read_checkpoint
+
+log = logging.getLogger(__name__)
+
+LAST = "fc8"
+
+
+@torch.no_grad()
+def start_from(
+    path: Path, network: nn.Module, classes: Sequence[str], layers: Sequence[str] | None
+) -> None:
+    """Copy the weights of a checkpoint into ``network``, and say which layers kept their own.
+
+    Layers that the checkpoint does not have stay as they were drawn, and so does fc8 unless the
+    checkpoint tells the same classes apart, in the same order.
+
+    Args:
+        classes: of the data that the network is trained on.
+        layers: those to copy, such as conv1; None for all.
+
+    Raises:
+        UsageError: if the checkpoint cannot be read, a layer has another shape, or there is no
+            such layer.
+    """
+    checkpoint = read_checkpoint(path)
+    found = {
+        name.removeprefix(NETWORK): tensor
+        for name, tensor in checkpoint["state_dict"].items()
+        if name.startswith(NETWORK)
+    }
+    own = dict(network.named_parameters())
+    names = list(dict.fromkeys(name.rpartition(".")[0] for name in own))
+    if unknown := set(layers or ()) - set(names):
+        raise UsageError(
+            f"init_layers: the network has no layer {min(unknown)}; it has {', '.join(names)}"
+        )
+    same_classes = list(checkpoint[DATA].get("classes", ())) == list(classes)
+    taken = [
+        layer
+        for layer in names
+        if f"{layer}.weight" in found
+        and (layers is None or layer in layers)
+        and (layer != LAST or same_classes)
+    ]
+    if not taken:
+        raise UsageError(f"init_from={path}: none of its layers is one of this network")
+    for name, parameter in own.items():
+        if name.rpartition(".")[0] in taken:
+            parameter.copy_(_fitting(path, name, parameter, found))
+    drawn = [layer for layer in names if layer not in taken]
+    log.info("from %s: %s; drawn anew: %s", path, ", ".join(taken), ", ".join(drawn) or "none")
+
+
+def _fitting(path: Path, name: str, parameter: nn.Parameter, found: dict[str, Any]) -> torch.Tensor:
+    tensor: torch.Tensor | None = found.get(name)
+    if tensor is None or tensor.shape != parameter.shape:
+        there = "missing" if tensor is None else _size(tensor)
+        raise UsageError(
+            f"init_from={path}: its {name} is {there}, that of this network {_size(parameter)}; "
+            "model.width, model.columns and the layers must be those of the checkpoint"
+        )
+    return tensor
+
+
+def _size(tensor: torch.Tensor) -> str:
+    return "×".join(map(str, tensor.shape))

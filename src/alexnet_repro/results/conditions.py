@@ -1,0 +1,128 @@
+"""Which experiment a configuration is, and under which other settings it ran.
+
+Both are read from what the configuration says, not from what a run was called: two runs are
+compared only if all that differs between them is what the experiment changes.
+"""
+
+import json
+from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+
+from alexnet_repro.config import CONF
+
+BASELINE = "alexnet"
+NOT_EXPERIMENTS = {BASELINE, "demo"}
+"""The baseline itself, and settings that suit a small set."""
+
+Settings = dict[str, Any]
+
+WHOLE = ("model", "augment", "optimizer", "schedule")
+PARTS = {
+    "data": ("batch_size", "image_size", "crop_size", "input_size", "exif_orientation"),
+    "trainer": (
+        "precision",
+        "max_steps",
+        "limit_train_batches",
+        "limit_val_batches",
+        "limit_test_batches",
+    ),
+}
+LENGTH = {"schedule.epochs", "schedule.notes_epochs"}
+"""How long a run is, is no part of an experiment: only runs of equal length are compared, or runs
+of the length that the experiment's own file says."""
+
+
+def settings(config: Mapping[str, Any]) -> Settings:
+    """What may change a run's result, flat by dotted key; not its seed, machine or places."""
+    chosen: dict[str, Any] = {name: config.get(name) for name in WHOLE}
+    for name, keys in PARTS.items():
+        part = config.get(name) or {}
+        chosen[name] = {key: part[key] for key in keys if key in part}
+    chosen["init_from"] = config.get("init_from") is not None
+    chosen["init_layers"] = config.get("init_layers")
+    return _flat(chosen)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Settings:
+    leaves: Settings = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            leaves |= _flat(value, f"{prefix}{key}.")
+        elif not key.startswith("_partial"):
+            leaves[prefix + key] = json.dumps(value) if isinstance(value, list) else value
+    return leaves
+
+
+def _length(own: Settings) -> Settings:
+    return {key: own[key] for key in LENGTH if key in own}
+
+
+class Experiments:
+    """The experiments of this version, by what they change in the baseline."""
+
+    def __init__(self, baseline: Settings, composed: Mapping[str, Settings]) -> None:
+        self.baseline = baseline
+        self.lengths = {name: _length(own) for name, own in composed.items()}
+        self.changes = {name: self._against_baseline(own) for name, own in composed.items()}
+
+    @classmethod
+    def of_this_version(cls) -> "Experiments":
+        """As the files under ``conf/experiment`` compose."""
+        names = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+        # Within a command Hydra knows the folder already.
+        known = GlobalHydra.instance().is_initialized()
+        with nullcontext() if known else initialize_config_dir(str(CONF), version_base="1.3"):
+            composed = {
+                name: settings(
+                    OmegaConf.to_container(compose("train", [f"experiment={name}"]), resolve=False)  # type: ignore[arg-type]
+                )
+                for name in names
+            }
+        own = {name: values for name, values in composed.items() if name not in NOT_EXPERIMENTS}
+        return cls(composed[BASELINE], own)
+
+    def _against_baseline(self, own: Settings) -> Settings:
+        absent = object()
+        return {
+            key: value
+            for key, value in own.items()
+            if key not in LENGTH and self.baseline.get(key, absent) != value
+        }
+
+    def role(self, config: Mapping[str, Any]) -> str:
+        """The experiment that a configuration is: a name, several joined by +, or the baseline."""
+        own = settings(config)
+        active = [
+            name
+            for name, changes in self.changes.items()
+            if all(key in own and own[key] == value for key, value in changes.items())
+        ]
+        # Of an experiment and one that changes more, the latter is what was done.
+        largest = [
+            name
+            for name in active
+            if not any(self.changes[name].items() < self.changes[other].items() for other in active)
+        ]
+        return "+".join(largest) or BASELINE
+
+    def conditions(self, config: Mapping[str, Any]) -> Settings:
+        """The settings beside those that the experiment changes."""
+        own, role = settings(config), self.role(config)
+        changed = {key for name in role.split("+") for key in self.changes.get(name, ())}
+        if _length(own) == self.lengths.get(role):
+            changed |= LENGTH
+        return self.baseline | {key: value for key, value in own.items() if key not in changed}
+
+    def other_settings(self, conditions: Settings) -> Settings:
+        """Where conditions differ from those of the paper."""
+        absent = object()
+        return {
+            key: value
+            for key, value in sorted(conditions.items())
+            if self.baseline.get(key, absent) != value
+        }

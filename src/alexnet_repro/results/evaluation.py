@@ -1,0 +1,216 @@
+"""Errors of trained networks on a set of images, each alone and all of them as an ensemble."""
+
+import hashlib
+import json
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from hydra.utils import instantiate
+from rich.table import Table
+from torch import Tensor
+
+from alexnet_repro.console import console, counting
+from alexnet_repro.data.datamodule import ImageDataModule
+from alexnet_repro.errors import UsageError
+from alexnet_repro.learning.checkpoint import Trained, load_trained
+from alexnet_repro.learning.device import chosen_device
+from alexnet_repro.learning.module import log_mean, log_probabilities
+from alexnet_repro.results.record import chance_error, checksum, error_figures, provenance
+
+FORMAT = 1
+AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+
+
+class Tally:
+    """Counts, class by class, what became of the images."""
+
+    def __init__(self, classes: int) -> None:
+        self.images = torch.zeros(classes, dtype=torch.int64)
+        self.wrong = {k: torch.zeros(classes, dtype=torch.int64) for k in (1, 5)}
+        self.negative_log_likelihood = 0.0
+
+    def count(self, log_probability: Tensor, label: Tensor) -> None:
+        """Add images by what a network says of them: (B, classes), with their labels (B,)."""
+        classes = len(self.images)
+        best = log_probability.topk(min(5, classes), dim=1).indices
+        self.images += label.bincount(minlength=classes).cpu()
+        for k, wrong in self.wrong.items():
+            missed = (best[:, :k] != label[:, None]).all(dim=1)
+            wrong += label[missed].bincount(minlength=classes).cpu()
+        right = log_probability.double().gather(1, label[:, None])
+        self.negative_log_likelihood -= float(right.sum())
+
+    def figures(self) -> dict[str, Any]:
+        """For a record: of all images."""
+        images = int(self.images.sum())
+        errors = {f"top{k}": 100 * int(wrong.sum()) / images for k, wrong in self.wrong.items()}
+        return error_figures(self.negative_log_likelihood / images, errors, images)
+
+    def by_class(self, names: Sequence[str], words: Sequence[str] | None) -> list[dict[str, Any]]:
+        """For a record: a row for each class, errors in percent; null where it has no images."""
+        rows = []
+        for label, name in enumerate(names):
+            images = int(self.images[label])
+            row: dict[str, Any] = {"class": name}
+            row |= {} if words is None else {"words": words[label]}
+            row["images"] = images
+            for k, wrong in self.wrong.items():
+                row[f"top{k}"] = 100 * int(wrong[label]) / images if images else None
+            rows.append(row)
+        return rows
+
+
+def evaluate(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """The record of what ``values`` (a validated configuration) describes.
+
+    Raises:
+        UsageError: for what the user can put right.
+    """
+    device = chosen_device(values["device"])
+    given = values["checkpoint"]
+    paths = [Path(path).expanduser() for path in ([given] if isinstance(given, str) else given)]
+    members = [load_trained(path, device) for path in paths]
+    data: ImageDataModule = instantiate(
+        values["data"], augment=members[0].config["augment"], seed=0
+    )
+    for member in members:
+        check_fit(member, data)
+    split = values["split"] or data.test_split
+    started = time.perf_counter()
+    own, together = tallies(members, data, split, values, device)
+    names, words = data.classes, data.store.words
+    return {
+        "format": FORMAT,
+        "experiment": ensemble_name(members),
+        **provenance("alexnet_repro.evaluate", overrides),
+        "device": str(device),
+        "wall_seconds": round(time.perf_counter() - started, 1),
+        "dataset": data.description,
+        "split": split,
+        "images": len(data.store.splits[split]),
+        "errors": {crops: tally.figures() for crops, tally in together.items()},
+        "chance": chance_error(len(names)),
+        "checkpoints": [
+            described(member) | {"errors": {crops: t.figures() for crops, t in tally.items()}}
+            for member, tally in zip(members, own, strict=True)
+        ],
+        "by_class": {crops: tally.by_class(names, words) for crops, tally in together.items()},
+        "config": dict(values),
+    }
+
+
+def check_fit(member: Trained, data: ImageDataModule) -> None:
+    """Raise a UsageError unless the network tells apart the classes of the data, in their order."""
+    name, found, asked = data.dataset_name, member.classes, data.classes
+    if len(found) != len(asked):
+        raise UsageError(
+            f"{member.path}: its network tells {len(found)} classes apart, {name} has {len(asked)}"
+        )
+    for label, (one, other) in enumerate(zip(found, asked, strict=True)):
+        if one != other:
+            raise UsageError(
+                f"{member.path}: its class {label} is {one}, that of {name} is {other}; networks "
+                "are measured on the classes that they were trained on, in the same order"
+            )
+    if member.image_size != data.image_size:
+        raise UsageError(
+            f"{member.path}: it was trained on stored images of {member.image_size} pixels; "
+            f"add data.image_size={member.image_size}"
+        )
+
+
+def tallies(
+    members: Sequence[Trained],
+    data: ImageDataModule,
+    split: str,
+    values: Mapping[str, Any],
+    device: torch.device,
+) -> tuple[list[dict[str, Tally]], dict[str, Tally]]:
+    """Count the errors of each member and of the ensemble, by ``centre`` and ``ten``.
+
+    Every member sees the images through its own views: they have the mean image of its training
+    set. Only a batch is held at a time.
+    """
+    crops: Literal["centre", "ten"] = values["crops"]
+    kinds = ("centre",) if crops == "centre" else ("centre", "ten")
+    own = [{kind: Tally(len(data.classes)) for kind in kinds} for _ in members]
+    together = {kind: Tally(len(data.classes)) for kind in kinds}
+    loader = data.whole_images(split, on_cpu=device.type == "cpu")
+    autocast = AUTOCAST.get(values["trainer"]["precision"])
+    with (
+        torch.inference_mode(),
+        torch.autocast(device.type, dtype=autocast, enabled=autocast is not None),
+        counting(f"{split} images", len(data.store.splits[split]), "images") as done,
+    ):
+        for batch in loader:
+            images = batch["image"].to(device, non_blocking=True)
+            label = batch["label"].to(device, non_blocking=True)
+            said: dict[str, list[Tensor]] = {kind: [] for kind in kinds}
+            for member, tally in zip(members, own, strict=True):
+                views = log_probabilities(member.network, member.views.test_views(images, crops))
+                for kind in kinds:
+                    log_probability = views[0] if kind == "centre" else log_mean(views)
+                    tally[kind].count(log_probability, label)
+                    said[kind].append(log_probability)
+            for kind in kinds:
+                together[kind].count(log_mean(torch.stack(said[kind])), label)
+            done(len(label))
+    return own, together
+
+
+def described(member: Trained) -> dict[str, Any]:
+    """A member of the ensemble, for a record."""
+    config = json.dumps(member.config, sort_keys=True)
+    return {
+        "path": str(member.path),
+        "sha256": checksum(member.path),
+        "experiment": member.config.get("run_name", "custom"),
+        "seed": member.config.get("seed"),
+        "epoch": member.epoch,
+        "config_sha256": hashlib.sha256(config.encode()).hexdigest(),
+        "config": {key: value for key, value in member.config.items() if key != "logger"},
+    }
+
+
+def ensemble_name(members: Sequence[Trained]) -> str:
+    """``alexnet``; or ``5 alexnet + 2 finetune`` for an ensemble."""
+    counts = Counter(str(member.config.get("run_name", "custom")) for member in members)
+    if len(members) == 1:
+        return next(iter(counts))
+    return " + ".join(f"{count} {name}" for name, count in sorted(counts.items()))
+
+
+def print_evaluation(record: Mapping[str, Any]) -> None:
+    """A row for each network and, if there are several, one for the ensemble."""
+    data, chance = record["dataset"], record["chance"]
+    console.print(
+        f"{data['name']}, {record['split']}, {record['images']} images of {data['classes']} "
+        "classes: errors in percent (95 % interval), mean negative log-likelihood"
+    )
+    table = Table(box=None, header_style="bold", padding=(0, 1))
+    table.add_column("network")
+    for column in ("crops", "top-1", "top-5", "NLL"):
+        table.add_column(column, justify="right", no_wrap=True)
+    members = [(c["experiment"], c["seed"], c["errors"]) for c in record["checkpoints"]]
+    rows = [(f"{name} seed {seed}", errors) for name, seed, errors in members]
+    if len(rows) > 1:
+        rows.append((f"ensemble: {record['experiment']}", record["errors"]))
+    for name, errors in rows:
+        for crops, figures in errors.items():
+            table.add_row(
+                name,
+                crops,
+                *(_with_interval(figures, top) for top in ("top1", "top5")),
+                f"{figures['negative_log_likelihood']:.4f}",
+            )
+    table.add_row("chance", "", *(f"{chance[top]:.2f}" for top in ("top1", "top5")), "")
+    console.print(table, soft_wrap=False)
+
+
+def _with_interval(figures: Mapping[str, Any], top: str) -> str:
+    low, high = figures[f"{top}_interval"]
+    return f"{figures[top]:.2f} ({low:.1f}-{high:.1f})"

@@ -1,0 +1,278 @@
+"""The tables of the claims report, as text: every format shows the same cells."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from string import ascii_uppercase
+from typing import Any
+
+from alexnet_repro.results.claims import (
+    NOT_MEASURED,
+    OTHER_DATASET,
+    OTHER_SETTINGS,
+    Archive,
+    Finding,
+    Group,
+    Measured,
+)
+from alexnet_repro.results.conditions import BASELINE, Settings
+from alexnet_repro.results.intervals import Mean, difference, mean
+from alexnet_repro.results.records import Record, quantity
+
+NOTHING = "–"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the report.
+
+    Attributes:
+        name: of its file, and its anchor on the page.
+        title: above it.
+        columns: their heads.
+        rows: as many cells each. A cell of several lines has newlines.
+        notes: below it.
+    """
+
+    name: str
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+
+
+def number(value: float, digits: int = 1, sign: bool = False) -> str:
+    text = f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
+    if float(text) == 0:
+        text = text.lstrip("+-")
+    return text.replace("-", "−")
+
+
+def with_interval(found: Mean, digits: int = 1, sign: bool = True) -> str:
+    """``−1.4 (−1.9 to −0.9)``; one seed has no interval, and that is said."""
+    text = number(found.value, digits, sign)
+    if found.interval is None:
+        return f"{text} (one seed)" if found.paired else f"{text} (no seed in common)"
+    low, high = (number(bound, digits, sign) for bound in found.interval)
+    return f"{text} ({low} to {high}{'' if found.paired else ', unpaired'})"
+
+
+class Legend:
+    """Letters for settings that differ from the paper's, so that a cell can name them."""
+
+    def __init__(self, archive: Archive, groups: Sequence[Group]) -> None:
+        self.archive = archive
+        used = {g.conditions: archive.unlike_the_paper(g) for g in groups if g.conditions}
+        texts = sorted({_described(other) for other in used.values() if other})
+        self._letters = dict(zip(texts, _letters(len(texts)), strict=True))
+
+    def of(self, group: Group) -> str:
+        """``imagenette-224 val, settings A``."""
+        place = f"{group.dataset or 'data not named'} {group.split}".strip()
+        letter = self._letters.get(_described(self.archive.unlike_the_paper(group)))
+        return f"{place}, settings {letter}" if letter else place
+
+    def table(self) -> Table:
+        return Table(
+            "settings",
+            "Settings other than the paper’s",
+            ("Settings", "What differs, beside what the experiment changes"),
+            tuple((letter, text) for text, letter in self._letters.items()),
+        )
+
+
+def _letters(count: int) -> list[str]:
+    letters = list(ascii_uppercase)
+    return (letters + [a + b for a in letters for b in letters])[:count]
+
+
+def _described(other: Settings) -> str:
+    return ", ".join(f"{key}={_plain(value)}" for key, value in other.items())
+
+
+def _plain(value: Any) -> str:
+    return {None: "null", True: "true", False: "false"}.get(value, str(value))
+
+
+def claims_table(findings: Sequence[Finding], legend: Legend) -> Table:
+    """A row for each claim: paper, measured, difference, dataset, runs behind it, verdict."""
+    columns = ("Claim", "Paper", "Measured", "Difference (95 % interval)", "Dataset")
+    return Table(
+        "claims",
+        "The paper’s claims",
+        (*columns, "Runs behind it", "Verdict"),
+        tuple(_claim_row(finding, legend) for finding in findings),
+        tuple(f"{f.id}: {f.claim.note.strip()}" for f in findings if f.claim.note),
+    )
+
+
+def _claim_row(finding: Finding, legend: Legend) -> tuple[str, ...]:
+    claim = finding.claim
+    head = (f"{claim.text} ({claim.section})", claim.paper)
+    if finding.group is None:
+        commands = "\n".join(claim.commands) or "not measurable by this version yet"
+        return (*head, NOTHING, NOTHING, claim.dataset, commands, NOT_MEASURED)
+    runs = dict.fromkeys(record.name for m in finding.measured for record in m.records)
+    return (
+        *head,
+        "\n".join(_measured_text(m) for m in finding.measured),
+        "\n".join(_difference_text(m, finding.verdict) for m in finding.measured),
+        legend.of(finding.group),
+        "\n".join(runs),
+        finding.verdict,
+    )
+
+
+def _measured_text(measured: Measured) -> str:
+    figure, digits = measured.figure, measured.figure.digits
+    text = number(sum(measured.of) / len(measured.of), digits, sign=figure.effect)
+    if measured.others:
+        other = number(sum(measured.others) / len(measured.others), digits)
+        text = f"{text} against {other}"
+    return f"{figure.name}: {text}"
+
+
+def _difference_text(measured: Measured, verdict: str) -> str:
+    """Of a comparison, between the two; of a figure by itself, from the paper's for equal data."""
+    figure, found = measured.figure, measured.mean
+    if figure.over:
+        return f"× {with_interval(found, 2, sign=False)}"
+    if figure.minus or figure.effect:
+        return with_interval(found, figure.digits)
+    if figure.paper is None or verdict == OTHER_DATASET:
+        return NOTHING
+    return f"{with_interval(_moved(found, -figure.paper), figure.digits)} from the paper"
+
+
+def _moved(found: Mean, by: float) -> Mean:
+    bounds = found.interval
+    interval = None if bounds is None else (bounds[0] + by, bounds[1] + by)
+    return Mean(found.value + by, interval, found.values, found.paired)
+
+
+def table_1(findings: Mapping[str, Finding]) -> Table:
+    """Table 1 of the paper with this project's figures beside it."""
+    rows = (("Sparse coding", "47.1", "28.2", None), ("SIFT + FVs", "45.7", "25.7", None))
+    cnn = ("CNN", "37.5", "17.0", findings.get("table_1"))
+    return Table(
+        "table1",
+        "Table 1: error (%) on the test set of ILSVRC-2010",
+        ("Model", "Paper, top-1", "Paper, top-5", "Here, top-1", "Here, top-5"),
+        tuple((*row[:3], *_beside(row[3])) for row in (*rows, cnn)),
+        ("Sparse coding and SIFT + FVs are the results of others that the paper compares with.",),
+    )
+
+
+def table_2(findings: Mapping[str, Finding]) -> Table:
+    """Table 2 of the paper with this project's figures beside it."""
+    rows = (
+        ("SIFT + FVs", NOTHING, NOTHING, "26.2", None),
+        ("1 CNN", "40.7", "18.2", NOTHING, findings.get("table_2_one")),
+        ("5 CNNs", "38.1", "16.4", "16.4", findings.get("table_2_five")),
+        ("1 CNN*", "39.0", "16.6", NOTHING, findings.get("table_2_pretrained")),
+        ("7 CNNs*", "36.7", "15.4", "15.3", findings.get("table_2_seven")),
+    )
+    columns = ("Paper, top-1 (val)", "Paper, top-5 (val)", "Paper, top-5 (test)")
+    return Table(
+        "table2",
+        "Table 2: error (%) on ILSVRC-2012",
+        ("Model", *columns, "Here, top-1 (val)", "Here, top-5 (val)"),
+        tuple((*row[:4], *_beside(row[4])) for row in rows),
+        (
+            "* pre-trained on the Fall 2011 release; 7 CNNs* are five CNNs and two CNN*.",
+            "The test labels of ILSVRC-2012 are not public: its test column is the paper's only.",
+        ),
+    )
+
+
+def _beside(finding: Finding | None) -> tuple[str, str]:
+    if finding is None:
+        return NOTHING, NOTHING
+    if finding.verdict in (NOT_MEASURED, OTHER_DATASET):
+        return NOT_MEASURED, NOT_MEASURED
+    mark = " (other settings)" if finding.verdict == OTHER_SETTINGS else ""
+    cells = {m.figure.name: number(m.mean.value) + mark for m in finding.measured}
+    return cells.get("top-1", NOTHING), cells.get("top-5", NOTHING)
+
+
+TOPS = ("top1", "top5")
+
+
+def trained_groups(archive: Archive) -> dict[Group, dict[str, dict[int | None, Record]]]:
+    """The records of training runs by group, experiment and seed; of equals the newest."""
+    found: dict[Group, dict[str, dict[int | None, Record]]] = {}
+    for record, role in zip(archive.records, archive.roles, strict=True):
+        if record.kind == "result" and role is not None:
+            by_seed = found.setdefault(archive.group(record), {}).setdefault(role, {})
+            before = by_seed.get(record.seed)
+            if before is None or before.values["date"] <= record.values["date"]:
+                by_seed[record.seed] = record
+    return dict(sorted(found.items(), key=lambda item: str(item[0])))
+
+
+def ablation_table(archive: Archive, legend: Legend) -> Table:
+    """Every experiment beside the baseline under equal settings: errors and differences."""
+    rows = []
+    done = set()
+    for group, experiments in trained_groups(archive).items():
+        for name in sorted(experiments, key=lambda name: (name != BASELINE, name)):
+            rows.append(_ablation_row(legend.of(group), name, experiments))
+            done.add(name)
+    missing = sorted(archive.experiments.changes.keys() - done)
+    return Table(
+        "ablations",
+        "Experiments against the baseline: error (%), ten crops",
+        (
+            "Dataset",
+            "Experiment",
+            "Seeds",
+            "Top-1",
+            "Top-5",
+            "Top-1, difference (95 % interval)",
+            "Top-5, difference (95 % interval)",
+        ),
+        tuple(rows),
+        (f"Without a run: {', '.join(missing)}.",) if missing else (),
+    )
+
+
+def _ablation_row(
+    dataset: str, name: str, experiments: Mapping[str, Mapping[int | None, Record]]
+) -> tuple[str, ...]:
+    own, baseline = experiments[name], experiments.get(BASELINE)
+    errors, differences = [], []
+    for top in TOPS:
+        values = _errors(own, top)
+        errors.append(number(mean(list(values.values())).value) if values else NOTHING)
+        if name == BASELINE:
+            differences.append("baseline")
+        elif baseline is None or not (others := _errors(baseline, top)) or not values:
+            differences.append("no baseline with these settings")
+        else:
+            differences.append(with_interval(difference(values, others)))
+    seeds = ", ".join(sorted(str(seed) for seed in own))
+    return (dataset, name, seeds, *errors, *differences)
+
+
+def _errors(records: Mapping[int | None, Record], top: str) -> dict[int | None, float]:
+    found = {seed: quantity(r.values, f"errors.ten.{top}") for seed, r in records.items()}
+    return {seed: value for seed, value in found.items() if value is not None}
+
+
+def records_table(archive: Archive) -> Table:
+    """Where every figure comes from."""
+    rows = []
+    for record, role in zip(archive.records, archive.roles, strict=True):
+        machine = record.values.get("machine") or {}
+        rows.append(
+            (
+                record.name,
+                role or str(record.values.get("experiment") or NOTHING),
+                NOTHING if record.seed is None else str(record.seed),
+                record.values["date"][:10],
+                str(record.values.get("commit") or NOTHING)[:10],
+                str(machine.get("gpu") or machine.get("processor") or NOTHING),
+                record.values["command"],
+            )
+        )
+    columns = ("Record", "Experiment", "Seed", "Date", "Commit", "Machine", "Command")
+    return Table("records", "The records", columns, tuple(rows))

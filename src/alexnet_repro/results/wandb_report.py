@@ -1,0 +1,115 @@
+"""A Weights & Biases report that compares the ablations logged by ``logger=wandb``."""
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from alexnet_repro.errors import UsageError
+from alexnet_repro.results.formats import markdown
+from alexnet_repro.results.loggers import why_offline
+from alexnet_repro.results.record import write_json
+from alexnet_repro.results.tables import Table
+
+log = logging.getLogger(__name__)
+
+EXPERIMENT = "run_name"
+"""What ``logger=wandb`` calls the experiment in a run's configuration."""
+
+UNNAMED = "ENTITY"
+FILE = "wandb_report.json"
+
+
+def write_wandb_report(
+    project: str, entity: str | None, tables: Sequence[Table], output: Path
+) -> None:
+    """Make the report on the server, or, where there is no key or no way to it, a file.
+
+    Args:
+        tables: shown below the panels: the claims and the ablations.
+        output: folder that gets ``wandb_report.json``, the report's specification, then.
+
+    Raises:
+        UsageError: if wandb-workspaces is not installed, or the server refuses.
+    """
+    try:
+        import wandb_workspaces  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            "wandb=true: wandb-workspaces is not installed; pip install 'alexnet-repro[reports]'"
+        ) from error
+    reason = why_offline()
+    if reason is None:
+        import wandb
+
+        try:
+            report = compose_report(
+                project, entity or str(wandb.Api().default_entity), tables
+            ).save()
+        except (wandb.Error, ValueError) as error:
+            raise UsageError(f"wandb=true: the server refused the report ({error})") from error
+        log.info("W&B report: %s", report.url)
+        return
+    write_json(output / FILE, specification(compose_report(project, entity or UNNAMED, tables)))
+    log.info(
+        "W&B: the report is not on the server, since %s; its specification is in %s. "
+        "Upload the runs with wandb sync and give the same command once more with a key",
+        reason,
+        output / FILE,
+    )
+
+
+def compose_report(project: str, entity: str, tables: Sequence[Table]) -> Any:
+    """Validation curves, a bar for each experiment, the runs as a table, and our tables."""
+    import wandb_workspaces.reports.v2 as blocks
+
+    def place(column: int, row: int) -> Any:
+        return blocks.Layout(x=column, y=row, w=12, h=9)
+
+    # Without a project of its own it is the report's, and nothing has to be looked up.
+    runs = blocks.Runset(name="experiments", groupby=[f"config.{EXPERIMENT}.value"])
+    curves = [
+        blocks.LinePlot(
+            title=f"Validation, {top} error (%)",
+            x="epoch",
+            y=[f"val/{metric}_error"],
+            groupby_aggfunc="mean",
+            groupby_rangefunc="minmax",
+            layout=place(12 * column, 0),
+        )
+        for column, (top, metric) in enumerate((("top-1", "top1"), ("top-5", "top5")))
+    ]
+    bars = [
+        blocks.BarPlot(
+            title=f"Test, ten crops, {top} error (%)",
+            metrics=[f"ten_crop/{metric}_error"],
+            groupby_aggfunc="mean",
+            groupby_rangefunc="minmax",
+            layout=place(12 * column, 9),
+        )
+        for column, (top, metric) in enumerate((("top-1", "top1"), ("top-5", "top5")))
+    ]
+    return blocks.Report(
+        project=project,
+        entity=entity,
+        title="AlexNet: the ablations",
+        description="Every experiment beside the baseline, and the paper's claims.",
+        width="fluid",
+        blocks=[
+            blocks.P(
+                "Experiments are grouped by name, with the range over seeds. Compare only runs "
+                "with equal settings; the tables below do."
+            ),
+            blocks.PanelGrid(runsets=[runs], panels=[*curves, *bars]),
+            *(blocks.MarkdownBlock(markdown(table)) for table in tables),
+        ],
+    )
+
+
+def specification(report: Any) -> dict[str, Any]:
+    """What the server would get."""
+    model = report._to_model()
+    spec = json.loads(model.spec.model_dump_json(by_alias=True, exclude_none=True))
+    project = {"entity": report.entity, "name": report.project}
+    return {"title": report.title, "project": project, "spec": spec}

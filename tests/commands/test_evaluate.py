@@ -1,0 +1,72 @@
+"""``python -m alexnet_repro.evaluate``: what it prints, what it writes, how it fails."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from alexnet_repro.config import with_list
+
+Evaluate = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def evaluate(tmp_path: Path, cache: Path, tiny_images: Path) -> Evaluate:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        data = ["data=folder", f"data.source.root={tiny_images}", "data.batch_size=8"]
+        return subprocess.run(
+            [sys.executable, "-m", "alexnet_repro.evaluate", *data, *arguments],
+            cwd=tmp_path,
+            env=os.environ | {"ALEXNET_REPRO_CACHE": str(cache)},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    return run
+
+
+def test_paths_with_a_comma_between_them_are_an_ensemble(
+    evaluate: Evaluate, tiny_run: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "epoch=1 b.ckpt").write_bytes((tiny_run / "checkpoints/last.ckpt").read_bytes())
+    done = evaluate(f"checkpoint={tiny_run}/checkpoints/last.ckpt,epoch=1 b.ckpt")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "folder, test, 9 images of 3 classes" in done.stdout
+    assert "ensemble: 2 alexnet" in done.stdout
+    (path,) = (tmp_path / "runs" / "evaluate").glob("*/evaluation.json")
+    assert f"written to {path.relative_to(tmp_path)}" in done.stdout
+    record = json.loads(path.read_text())
+    assert [member["path"] for member in record["checkpoints"]][1] == "epoch=1 b.ckpt"
+    row = record["errors"]["ten"]
+    assert f"{row['top1']:.2f} (" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "checkpoint has no default: add checkpoint=… to the command"),
+        (["checkpoint=none.ckpt"], "none.ckpt: there is no such checkpoint"),
+        (["checkpoint=[]"], "checkpoint is empty"),
+        (["checkpoint=x", "split=train"], "split=train: input should be 'val' or 'test'"),
+        (["checkpoint=x", "crops=five"], "crops=five: input should be 'centre' or 'ten'"),
+    ],
+)
+def test_a_mistake_is_one_line(evaluate: Evaluate, arguments: list[str], told: str) -> None:
+    done = evaluate(*arguments)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+
+
+def test_a_sweep_over_checkpoints_stays_one() -> None:
+    assert with_list("checkpoint=a,b", ["checkpoint"]) == "checkpoint=['a','b']"
+    assert with_list("checkpoint=it's", ["checkpoint"]) == "checkpoint=['it\\'s']"
+    for untouched in ("checkpoint=[a,b]", "seed=1,2", "-m", "checkpoint='a,b'"):
+        assert with_list(untouched, ["checkpoint"]) == untouched

@@ -1,0 +1,55 @@
+"""``python -m alexnet_repro.report``: what it writes of a run, how it fails."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def report(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "alexnet_repro.report", *arguments],
+        cwd=directory,
+        env=os.environ | {"WANDB_MODE": "offline"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def test_a_run_is_reported_and_the_wandb_report_is_a_file_offline(
+    tiny_run: Path, tmp_path: Path
+) -> None:
+    done = report(tmp_path, f"runs={tiny_run}", "output=here/report", "wandb=true")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "21 claims: 18 not measured, 3 measured on another dataset" in done.stdout
+    assert "written to here/report/index.html" in done.stdout
+    assert "since WANDB_MODE=offline; its specification is in here/report" in done.stdout
+    page = (tmp_path / "here" / "report" / "index.html").read_text()
+    assert "result.json" in page
+    assert "model.width=0.1" in page
+    assert {path.name for path in (tmp_path / "here" / "report").iterdir()} == {
+        "index.html", "report.md", "report.tex", "wandb_report.json",
+        "claims.csv", "table1.csv", "table2.csv", "ablations.csv", "settings.csv", "records.csv",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["runs=none"], "runs=none: there is no such folder"),
+        (["runs=.", "claims=[lnr]"], "claims: there is no claim lnr; there are codes"),
+        (["runs=.", "wandb=maybe"], "wandb=maybe: input should be a valid boolean"),
+    ],
+)
+def test_a_mistake_is_one_line_and_nothing_is_written(
+    tmp_path: Path, arguments: list[str], told: str
+) -> None:
+    done = report(tmp_path, *arguments)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []

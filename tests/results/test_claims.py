@@ -1,0 +1,265 @@
+"""Claims are measured by what runs were, compared only like with like, and judged frankly."""
+
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+from scipy import stats
+
+from alexnet_repro.config import CONF, with_list
+from alexnet_repro.errors import UsageError
+from alexnet_repro.results.claims import Archive, Finding, read_claims
+from alexnet_repro.results.conditions import Experiments
+from alexnet_repro.results.records import read_records
+
+from .pages import trained, written
+
+Config = Callable[[str], dict[str, Any]]
+Find = Callable[..., Finding]
+
+CLAIMS = sorted(path.stem for path in (CONF / "claim").glob("*.yaml"))
+
+
+@pytest.fixture
+def find(tmp_path: Path, experiments: Experiments) -> Find:
+    """What records say of a claim."""
+
+    def judge(claim: str, *records: dict[str, Any], kind: str = "result") -> Finding:
+        archive = Archive(read_records(written(tmp_path, *records, kind=kind)), experiments)
+        return archive.find(claim, read_claims([claim])[claim])
+
+    return judge
+
+
+def test_every_claim_of_the_paper_is_in_the_report() -> None:
+    """The identifiers of the list of claims with figures, in its order."""
+    ids = (
+        "relu-speed two-gpu two-gpu-time lrn lrn-cifar overlap-pool colour-pca crops dropout "
+        "weight-decay depth ten-crop table-1 table-2 fall-2009 kernels retrieval codes"
+    )
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        shown = list(compose("report").claims)
+    assert set(shown) == set(CLAIMS)
+    found = [re.sub("^table-2-.*", "table-2", name.replace("_", "-")) for name in shown]
+    assert list(dict.fromkeys(found)) == ids.split()
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_the_command_that_would_measure_a_claim_is_one_that_exists(claim: str) -> None:
+    read = read_claims([claim])[claim]
+    assert bool(read.commands) == bool(read.figures)
+    for command in read.commands:
+        python, m, module, *arguments = shlex.split(command)
+        assert (python, m) == ("python", "-m")
+        name = module.removeprefix("alexnet_repro.")
+        if name in ("figures", "retrieve") and not (CONF / f"{name}.yaml").exists():
+            pytest.skip(f"{module} is not part of this version")
+        overrides = [with_list(a, ["checkpoint"]) for a in arguments if a != "-m"]
+        one = [re.sub(r"^(experiment|seed)=([^,]*),.*", r"\1=\2", o) for o in overrides]
+        if name != "retrieve":
+            with initialize_config_dir(str(CONF), version_base="1.3"):
+                compose(name, one)
+
+
+def test_a_difference_is_paired_by_seed_and_has_students_interval(
+    find: Find, config_of: Config
+) -> None:
+    whole, without = {1: 37.2, 2: 37.9, 3: 37.5}, {1: 38.7, 2: 39.0, 3: 39.1, 4: 60.0}
+    found = find(
+        "lrn",
+        *(trained(config_of("alexnet"), top1, seed=s) for s, top1 in whole.items()),
+        *(trained(config_of("ablation_no_lrn"), top1, 21.2, seed=s) for s, top1 in without.items()),
+    )
+    top1, top5 = found.measured
+    differences = [whole[s] - without[s] for s in (1, 2, 3)]
+    expected = stats.ttest_1samp(differences, 0).confidence_interval(0.95)
+    assert top1.mean.value == pytest.approx(np.mean(differences))
+    assert top1.mean.interval == pytest.approx((expected.low, expected.high))
+    assert top5.mean.value == pytest.approx(-1.2)
+    assert found.verdict == "agrees"
+
+
+def test_without_equal_seeds_the_interval_is_welchs(find: Find, config_of: Config) -> None:
+    one, other = [37.2, 37.9, 37.5], [38.7, 39.0, 39.9]
+    found = find(
+        "lrn",
+        *(trained(config_of("alexnet"), x, seed=s) for s, x in enumerate(one)),
+        *(trained(config_of("ablation_no_lrn"), x, seed=10 + s) for s, x in enumerate(other)),
+    )
+    expected = stats.ttest_ind(one, other, equal_var=False).confidence_interval(0.95)
+    mean = found.measured[0].mean
+    assert not mean.paired
+    assert mean.interval == pytest.approx((expected.low, expected.high))
+
+
+@pytest.mark.parametrize(
+    ("differences", "verdict"),
+    [
+        ([-1.4], "agrees"),
+        ([-1.3, -1.5, -1.4], "agrees"),
+        ([1.0], "disagrees"),
+        ([1.0, 1.1, 0.9], "disagrees"),
+        ([-4.0, 1.2, -1.4], "undecided"),
+        ([0.5, -3.0, 1.5], "undecided"),
+    ],
+)
+def test_the_verdict_is_that_of_range_and_interval(
+    find: Find, config_of: Config, differences: list[float], verdict: str
+) -> None:
+    records = []
+    for seed, difference in enumerate(differences):
+        records += [
+            trained(config_of("alexnet"), 37.5, 17.0, seed=seed),
+            trained(config_of("ablation_no_lrn"), 37.5 - difference, 18.2, seed=seed),
+        ]
+    found = find("lrn", *records)
+    assert found.verdict == verdict
+    assert (found.measured[0].mean.interval is None) == (len(differences) == 1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"data__batch_size": 32},
+        {"schedule__epochs": 14},
+        {"model__width": 0.25},
+        {"trainer__precision": "bf16-mixed"},
+        {"optimizer__lr": 0.02},
+    ],
+)
+def test_runs_with_other_settings_are_not_compared(
+    find: Find, config_of: Config, change: dict[str, Any]
+) -> None:
+    baseline = trained(config_of("alexnet"), 37.5)
+    found = find("lrn", baseline, trained(config_of("ablation_no_lrn"), 39.0, **change))
+    assert found.verdict == "not measured"
+
+
+def test_runs_with_the_same_other_settings_are_and_it_is_said(
+    find: Find, config_of: Config
+) -> None:
+    change = {"data__batch_size": 32, "schedule__epochs": 14}
+    found = find(
+        "lrn",
+        trained(config_of("alexnet"), 37.5, **change),
+        trained(config_of("ablation_no_lrn"), 39.0, **change),
+    )
+    assert found.verdict == "measured with other settings"
+
+
+@pytest.mark.parametrize("place", [{"dataset": "imagenette"}, {"split": "val"}])
+def test_other_images_are_another_dataset(
+    find: Find, config_of: Config, place: dict[str, str]
+) -> None:
+    found = find("table_1", trained(config_of("alexnet"), 37.5, 17.0, **place))
+    assert found.verdict == "measured on another dataset"
+
+
+def test_the_papers_own_data_come_first(find: Find, config_of: Config) -> None:
+    found = find(
+        "table_1",
+        trained(config_of("alexnet"), 10.0, 1.0, dataset="imagenette"),
+        trained(config_of("alexnet"), 37.9, 17.2),
+        trained(config_of("alexnet"), 9.0, 1.0, dataset="imagenette", seed=2),
+    )
+    assert found.verdict == "agrees"
+    assert found.measured[0].mean.value == 37.9
+    assert [record.name for record in found.measured[0].records] == ["run1/result.json"]
+
+
+def test_of_two_runs_of_one_seed_the_newest_counts(find: Find, config_of: Config) -> None:
+    old, new = trained(config_of("alexnet"), 50.0), trained(config_of("alexnet"), 37.5, 17.0)
+    old["date"] = "2025-01-01T00:00:00+00:00"
+    assert find("table_1", new, old).measured[0].mean.values == (37.5,)
+
+
+@pytest.mark.parametrize(
+    "experiment",
+    [
+        "alexnet",
+        "ablation_no_lrn",
+        "ablation_one_gpu",
+        "ablation_no_crops",
+        "six_conv",
+        "imagenet_fall2009",
+        "pretrain_fall2011",
+        "finetune",
+        "alexnet_source2012",
+    ],
+)
+def test_an_experiment_is_known_by_its_configuration(
+    config_of: Config, experiments: Experiments, experiment: str
+) -> None:
+    assert experiments.role(config_of(experiment)) == experiment
+
+
+@pytest.mark.parametrize("experiment", ["finetune", "imagenet_fall2009", "alexnet_source2012"])
+def test_an_experiment_as_long_as_its_file_says_is_the_papers(
+    config_of: Config, experiments: Experiments, experiment: str
+) -> None:
+    config = config_of(experiment)
+    assert experiments.other_settings(experiments.conditions(config)) == {}
+    longer = config | {"schedule": config["schedule"] | {"epochs": 100}}
+    assert "schedule.epochs" in experiments.other_settings(experiments.conditions(longer))
+
+
+def test_seven_networks_are_five_and_two_pre_trained_ones(find: Find) -> None:
+    record = {
+        "format": 1,
+        "experiment": "5 alexnet + 2 finetune",
+        "command": "python -m alexnet_repro.evaluate",
+        "date": "2026-01-01",
+        "dataset": {"name": "imagenet_2012"},
+        "split": "val",
+        "errors": {"ten": {"top1": 36.5, "top5": 15.5}},
+        "checkpoints": [{"experiment": "alexnet"}] * 5 + [{"experiment": "finetune"}] * 2,
+    }
+    found = find("table_2_seven", record, kind="evaluation")
+    assert found.verdict == "agrees"
+    assert found.measured[0].mean.value == 36.5
+    assert find("table_2_five", record, kind="evaluation").verdict == "not measured"
+
+
+def test_an_older_record_without_new_keys_is_still_known(
+    config_of: Config, experiments: Experiments
+) -> None:
+    config = config_of("ablation_tanh")
+    old = {key: value for key, value in config.items() if key not in ("init_from", "init_layers")}
+    assert experiments.role(old) == "ablation_tanh"
+    assert experiments.conditions(old) == experiments.conditions(config_of("alexnet"))
+
+
+def test_two_changes_at_once_are_neither_experiment(
+    find: Find, config_of: Config, experiments: Experiments
+) -> None:
+    both = trained(config_of("ablation_no_lrn"), 39.0, model__activation="tanh")
+    assert experiments.role(both["config"]) == "ablation_no_lrn+ablation_tanh"
+    assert find("lrn", trained(config_of("alexnet"), 37.5), both).verdict == "not measured"
+
+
+def test_a_ratio_is_of_runs_on_one_machine(find: Find, config_of: Config) -> None:
+    two, one = (trained(config_of(e), 37.0) for e in ("alexnet", "ablation_one_gpu"))
+    two |= {"arrangement": {"processes": 2}, "train_seconds": 285.0}
+    one |= {"arrangement": {"processes": 1}}
+    for record in (two, one):
+        record["machine"] = {"processor": "x", "gpu": "GTX 580"}
+    found = find("two_gpu_time", two, one)
+    assert found.measured[0].mean.value == pytest.approx(0.95)
+    assert found.verdict == "agrees"
+
+
+def test_times_of_two_machines_are_not_compared(find: Find, config_of: Config) -> None:
+    two, one = (trained(config_of(e), 37.0) for e in ("alexnet", "ablation_one_gpu"))
+    two |= {"arrangement": {"processes": 2}, "machine": {"processor": "x", "gpu": "GTX 580"}}
+    one |= {"arrangement": {"processes": 1}, "machine": {"processor": "x", "gpu": "H100"}}
+    assert find("two_gpu_time", two, one).verdict == "not measured"
+
+
+def test_a_claim_that_is_not_there_is_told() -> None:
+    with pytest.raises(UsageError, match="there is no claim lnr; there are codes, colour_pca"):
+        read_claims(["lnr"])
