@@ -5,8 +5,9 @@ import functools
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import hydra
@@ -119,8 +120,13 @@ OmegaConf.register_new_resolver("experiment_name", experiment_name, replace=True
 OmegaConf.register_new_resolver("run_directory", run_directory, replace=True)
 
 
-def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
+def command(
+    config_name: str, words: Mapping[str, str] = MappingProxyType({})
+) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
     """Make a Hydra command of a function of its configuration.
+
+    ``words`` are what may stand on the command line beside overrides, each with the override that
+    it stands for: ``{"build": "action=build", "--json": "json=true"}``.
 
     A :class:`UsageError` ends the command with one line and :data:`USAGE_EXIT_CODE`. In a multirun
     Hydra goes on with the other jobs and the command fails at the end, with a table of what became
@@ -148,6 +154,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
         def main() -> None:
             if global_rank() > 0:
                 sys.argv += SILENT
+            sys.argv[1:] = [words.get(argument, argument) for argument in sys.argv[1:]]
             try:
                 hydra_main()
             finally:
