@@ -11,15 +11,13 @@ from alexnet_repro.schema.predict import PredictSchema
 
 log = logging.getLogger(__name__)
 
-DAMAGED_EXIT_CODE = 1
-
 
 @command("predict", words={"--json": "json=true"})
 def main(config: DictConfig) -> None:
     values = validated(config, PredictSchema)
     from alexnet_repro.console import console
     from alexnet_repro.seeing import predictions
-    from alexnet_repro.seeing.images import Damaged, find_images
+    from alexnet_repro.seeing.images import DAMAGED_EXIT_CODE, Damaged, find_images
 
     paths = find_images(values["images"])
     trained = predictions.trained_with_words(values)

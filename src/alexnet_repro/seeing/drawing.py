@@ -10,15 +10,14 @@ from hydra.core.hydra_config import HydraConfig
 from matplotlib.figure import Figure
 
 from alexnet_repro.errors import UsageError
-from alexnet_repro.learning.checkpoint import Trained, load_trained
+from alexnet_repro.learning.checkpoint import load_trained
 from alexnet_repro.network.alexnet import AlexNet
 from alexnet_repro.results.record import provenance, write_json
 from alexnet_repro.seeing import architecture_picture, examples, kernel_pictures, training_error
 from alexnet_repro.seeing.features import cached_features, labelled_images
-from alexnet_repro.seeing.images import sha256
 from alexnet_repro.seeing.kernels import conv1_kernels, specialization
 from alexnet_repro.seeing.paper_style import paper_style, save
-from alexnet_repro.seeing.predictions import trained_with_words
+from alexnet_repro.seeing.predictions import described, trained_with_words
 from alexnet_repro.seeing.searches import Pictures, Search, by_distance, by_pixels
 
 log = logging.getLogger(__name__)
@@ -126,14 +125,3 @@ FIGURES: dict[int, Callable[[Mapping[str, Any], Path], Pictured]] = {
     3: figure_3,
     4: figure_4,
 }
-
-
-def described(trained: Trained) -> dict[str, Any]:
-    """The network in a record."""
-    return {
-        "checkpoint_sha256": sha256(trained.path),
-        "experiment": trained.config["run_name"],
-        "data": trained.config["data"]["name"],
-        "epochs": trained.epoch,
-        "seed": trained.config["seed"],
-    }

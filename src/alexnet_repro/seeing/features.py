@@ -1,9 +1,9 @@
-"""The activations of fc6 and fc7, by which images are compared (§6.1, §7.1)."""
+"""The activations of fc6 and fc7, by which images are compared (§7.1, §7.1)."""
 
 import hashlib
 import os
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from alexnet_repro.seeing.images import sha256
 
 Vectors = npt.NDArray[np.float32]
 
+Arrays = dict[str, npt.NDArray[Any]]
+
 LAYERS = {"fc6": "fc6_dropout", "fc7": "fc7_dropout"}
 """What the next layer reads of each at test: after the ReLU, times 0.5 for the dropout (§5.2)."""
 
@@ -33,7 +35,7 @@ def labelled_images(data: Mapping[str, Any], trained: Trained) -> ImageDataModul
     return module
 
 
-def split_words(store: Store, trained: Trained) -> tuple[str, ...]:
+def class_words(store: Store, trained: Trained) -> tuple[str, ...]:
     """What the classes of ``store`` are: the network's own words for those that it knows."""
     known = dict(zip(trained.classes, trained.words or trained.classes, strict=True))
     return tuple(
@@ -94,19 +96,28 @@ def cached_features(
     """The features of a split; computed once for the same network and images."""
     images = (store.directory / "manifest.json").read_bytes()
     of_what = hashlib.sha256(sha256(trained.path).encode() + images + split.encode()).hexdigest()
+
+    def compute() -> dict[str, Vectors]:
+        title = f"features of {split}"
+        batches = list(features_of_split(trained, store.splits[split], batch_size, title))
+        return {layer: np.concatenate([batch[layer] for batch in batches]) for layer in LAYERS}
+
+    return SplitFeatures(**cached_arrays(cache_dir, of_what, compute))
+
+
+def cached_arrays(cache_dir: Path, of_what: str, compute: Callable[[], Arrays]) -> Arrays:
+    """What ``compute`` returns, kept under ``cache_dir`` by the hexadecimal name ``of_what``."""
     path = cache_dir / "features" / f"{of_what[:24]}.npz"
     if path.is_file():
         try:
             with np.load(path, allow_pickle=False) as file:
-                return SplitFeatures(file["fc6"], file["fc7"])
+                return dict(file)
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             path.unlink()
-    images_of_split = store.splits[split]
-    batches = list(features_of_split(trained, images_of_split, batch_size, f"features of {split}"))
-    found = SplitFeatures(*(np.concatenate([b[layer] for b in batches]) for layer in LAYERS))
+    found = compute()
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{os.getpid()}-{path.name}")
     with unfinished.open("wb") as output:
-        np.savez(output, fc6=found.fc6, fc7=found.fc7)
+        np.savez(output, **found)  # type: ignore[arg-type]
     unfinished.replace(path)
     return found

@@ -12,6 +12,9 @@ from PIL import Image
 from alexnet_repro.data.preprocess import Orientation, Pixels, shorter_side_and_centre
 from alexnet_repro.errors import UsageError
 
+DAMAGED_EXIT_CODE = 1
+"""Of commands that skipped images."""
+
 
 @dataclass(frozen=True)
 class Damaged:

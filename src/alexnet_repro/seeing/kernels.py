@@ -1,4 +1,4 @@
-"""Whether the columns' first layers specialize (§6.1, Fig. 3), as a measurement.
+"""Whether the columns' first layers specialize (§7.1, Fig. 3), as a measurement.
 
 "The kernels on GPU 1 are largely color-agnostic, while the kernels on GPU 2 are largely
 color-specific. This kind of specialization occurs during every run."

@@ -1,4 +1,4 @@
-"""What a trained network takes an image for (§6.1, Fig. 4): its most probable classes."""
+"""What a trained network takes an image for (§7.1, Fig. 4): its most probable classes."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from torch import Tensor
 from alexnet_repro.data.preprocess import Pixels
 from alexnet_repro.errors import UsageError
 from alexnet_repro.learning.checkpoint import Trained, load_trained
-from alexnet_repro.seeing.images import Damaged, read_image
+from alexnet_repro.seeing.images import Damaged, read_image, sha256
 
 Crops = Literal["centre", "ten"]
 
@@ -142,4 +142,15 @@ def prediction_record(trained: Trained, done: Sequence[Prediction | Damaged]) ->
             for one in done
             if isinstance(one, Damaged)
         ],
+    }
+
+
+def described(trained: Trained) -> dict[str, Any]:
+    """The network in a record."""
+    return {
+        "checkpoint_sha256": sha256(trained.path),
+        "experiment": trained.config["run_name"],
+        "data": trained.config["data"]["name"],
+        "epochs": trained.epoch,
+        "seed": trained.config["seed"],
     }

@@ -1,14 +1,14 @@
-"""Ways to find like images: by features, by pixels and by short codes (§6.1, §7.1).
+"""Ways to find like images: by features, by pixels and by short codes (§7.1, §7.1).
 
 Every way is a function from queries to an order of the database. The database is in an order of its
 own, drawn at random, since images at the same distance (Hamming distances are often the same) stay
 in it: sorted by class, it would favour some.
 """
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import faiss
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -16,10 +16,6 @@ import torch
 from alexnet_repro.data.store import StoredSplit
 from alexnet_repro.seeing.features import Vectors
 from alexnet_repro.seeing.ranking import Order
-
-# It tells which instructions of the processor it tries.
-logging.getLogger("faiss.loader").setLevel(logging.WARNING)
-import faiss  # noqa: E402
 
 Codes = npt.NDArray[np.uint8]
 """Binary codes, eight bits a byte: (images, bits / 8)."""
