@@ -67,12 +67,14 @@ class BinaryAutoencoder(L.LightningModule):
         code = self.encoder(x)
         if self.training:
             code = code + self.noise * torch.randn_like(code)
-        decoded: Tensor = self.decoder(Binary.apply(code))
+        bits: Tensor = Binary.apply(code)
+        decoded: Tensor = self.decoder(bits)
         return decoded
 
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
         (x,) = batch
-        return (self(x) - x).square().mean()
+        loss: Tensor = (self(x) - x).square().mean()
+        return loss
 
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.Adam(self.parameters(), self.lr)
@@ -86,16 +88,23 @@ class BinaryAutoencoder(L.LightningModule):
     @torch.no_grad()
     def codes(self, x: Tensor) -> Codes:
         """Vectors (B, features) → their codes (B, bits / 8)."""
-        return packed(self.eval().encoder(x).numpy())
+        values: Vectors = self.eval().encoder(x).numpy()
+        return packed(values)
 
 
 def packed(values: Vectors) -> Codes:
     """The signs of numbers (images, bits) as bits, eight a byte: 1 for positive ones."""
-    return np.packbits(values > 0, axis=1)
+    codes: Codes = np.packbits(values > 0, axis=1)
+    return codes
 
 
 def autoencoder_codes(
-    database: Vectors, queries: Vectors, bits: int, seed: int, settings: Mapping[str, Any]
+    database: Vectors,
+    queries: Vectors,
+    bits: int,
+    seed: int,
+    settings: Mapping[str, Any],
+    device: str,
 ) -> tuple[Codes, Codes]:
     """The codes of a database, on which the autoencoder is trained, and of queries.
 
@@ -116,7 +125,7 @@ def autoencoder_codes(
         )
         trainer = L.Trainer(
             max_epochs=settings["epochs"],
-            accelerator="cpu",
+            accelerator="cpu" if device == "cpu" else "auto",
             devices=1,
             logger=False,
             enable_checkpointing=False,
@@ -133,6 +142,7 @@ def cached_autoencoder_codes(
     bits: int,
     seed: int,
     settings: Mapping[str, Any],
+    device: str,
     cache_dir: Path,
 ) -> tuple[Codes, Codes]:
     """As :func:`autoencoder_codes`; computed once for the same vectors and settings."""
@@ -141,7 +151,7 @@ def cached_autoencoder_codes(
         digest.update(np.ascontiguousarray(vectors).data)
 
     def compute() -> dict[str, Codes]:
-        codes = autoencoder_codes(database, queries, bits, seed, settings)
+        codes = autoencoder_codes(database, queries, bits, seed, settings, device)
         return dict(zip(("database", "queries"), codes, strict=True))
 
     found = cached_arrays(cache_dir, digest.hexdigest(), compute)

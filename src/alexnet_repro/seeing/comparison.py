@@ -14,6 +14,7 @@ from alexnet_repro.console import counting
 from alexnet_repro.data.datamodule import ImageDataModule
 from alexnet_repro.errors import UsageError
 from alexnet_repro.learning.checkpoint import Trained
+from alexnet_repro.learning.run import quieten_libraries
 from alexnet_repro.seeing.codes import cached_autoencoder_codes, packed
 from alexnet_repro.seeing.features import SplitFeatures, Vectors, cached_features, class_words
 from alexnet_repro.seeing.ranking import Array, Order, average_precision, by_class, precision_at
@@ -41,6 +42,7 @@ def compare(trained: Trained, data: ImageDataModule, values: Mapping[str, Any]) 
     Raises:
         UsageError: if there are fewer images than ``evaluate.k`` or bits.
     """
+    quieten_libraries()
     settings, store = values["evaluate"], data.store
     train, test = store.splits["train"], store.splits[data.test_split]
     for key in ("k", "bits"):
@@ -58,7 +60,7 @@ def compare(trained: Trained, data: ImageDataModule, values: Mapping[str, Any]) 
     pictures = Pictures(train, order), Pictures(test, np.arange(len(test)))
     labels = train.labels[order], test.labels
     ways, searches = [], []
-    for search, seed in _searches(shuffled, queries, pictures, settings, cache):
+    for search, seed in _searches(shuffled, queries, pictures, values, cache):
         scores = _scores(search, *labels, settings["k"], len(store.classes))
         ways.append({"name": search.name, "bits": search.bits, "seed": seed, **scores})
         searches.append(search)
@@ -84,10 +86,11 @@ def _searches(
     database: SplitFeatures,
     queries: SplitFeatures,
     pictures: tuple[Pictures, Pictures],
-    settings: Mapping[str, Any],
+    values: Mapping[str, Any],
     cache: Path,
 ) -> Iterator[tuple[Search, int | None]]:
     """Every way, and the seed of those that are trained with one."""
+    settings = values["evaluate"]
     yield by_distance("fc7", database.fc7, queries.fc7), None
     yield by_distance("fc6", database.fc6, queries.fc6), None
     yield by_pixels("pixels", *pictures), None
@@ -97,7 +100,13 @@ def _searches(
         for bits in settings["bits"]:
             for seed in settings["seeds"]:
                 learned = cached_autoencoder_codes(
-                    database.fc7, queries.fc7, bits, seed, settings["autoencoder"], cache
+                    database.fc7,
+                    queries.fc7,
+                    bits,
+                    seed,
+                    settings["autoencoder"],
+                    values["device"],
+                    cache,
                 )
                 yield by_hamming_distance("autoencoder", *learned), seed
                 advance(1)

@@ -63,9 +63,10 @@ def colour_saturation(kernels: Array) -> Array:
 def orientation_energy(kernels: Array) -> Array:
     """How far each kernel's pattern has one orientation: 0 for none, 1 for a plain grating.
 
-    The tensor Σ |ŵ(f)|² f fᵀ over spatial frequencies f, of all colours together, has two
-    eigenvalues λ₁ ≥ λ₂: the energy across the pattern's stripes and along them. This is
-    (λ₁ − λ₂) / (λ₁ + λ₂).
+    The structure tensor Σ ∇w ∇wᵀ over all places and colours has two eigenvalues λ₁ ≥ λ₂: the
+    energy of the changes across the pattern's stripes and along them. This is
+    (λ₁ − λ₂) / (λ₁ + λ₂). The gradient ∇w is that of the bilinear surface through four neighbouring
+    weights, at its middle.
 
     Args:
         kernels: (kernels, 3, height, width).
@@ -73,10 +74,10 @@ def orientation_energy(kernels: Array) -> Array:
     Returns:
         (kernels,)
     """
-    power = (np.abs(np.fft.fft2(kernels)) ** 2).sum(axis=1)
-    y = np.fft.fftfreq(kernels.shape[2])[:, None]
-    x = np.fft.fftfreq(kernels.shape[3])[None, :]
-    yy, xx, xy = ((power * f).sum(axis=(1, 2)) for f in (y * y, x * x, x * y))
+    down, right = np.diff(kernels, axis=2), np.diff(kernels, axis=3)
+    y = (down[..., 1:] + down[..., :-1]) / 2
+    x = (right[..., 1:, :] + right[..., :-1, :]) / 2
+    yy, xx, xy = ((a * b).sum(axis=(1, 2, 3)) for a, b in ((y, y), (x, x), (x, y)))
     return _share(np.hypot(xx - yy, 2 * xy), xx + yy)
 
 

@@ -1,5 +1,6 @@
 """How pictures look, like the paper's: a serif face, thin lines, and no ornament."""
 
+import io
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -62,3 +63,10 @@ def save(figure: Figure, directory: Path, name: str, formats: Sequence[str], dpi
         )
         os.replace(unfinished, path)
         log.info("%s", path)
+
+
+def png(figure: Figure, dpi: int) -> bytes:
+    """The figure as a PNG file in memory, for a notebook."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=dpi, bbox_inches="tight", pad_inches=0.05)
+    return file.getvalue()
