@@ -40,21 +40,20 @@ def compare(trained: Trained, data: ImageDataModule, values: Mapping[str, Any]) 
     The database is the training images, in an order drawn at random; queries are the test images.
 
     Raises:
-        UsageError: if there are fewer images than ``evaluate.k`` or bits.
+        UsageError: if there are fewer images than ``evaluate.k``, or components than bits.
     """
     quieten_libraries()
     settings, store = values["evaluate"], data.store
     train, test = store.splits["train"], store.splits[data.test_split]
-    for key in ("k", "bits"):
-        if max(settings[key]) > len(train):
-            raise UsageError(
-                f"evaluate.{key}={max(settings[key])}: the database has only {len(train)} images"
-            )
+    if (k := max(settings["k"])) > len(train):
+        raise UsageError(f"evaluate.k={k}: the database has only {len(train)} images")
     cache = Path(values["data"]["cache_dir"]).expanduser()
     database, queries = (
         cached_features(trained, store, split, values["batch_size"], cache)
         for split in ("train", data.test_split)
     )
+    if (bits := max(settings["bits"])) > (most := min(database.fc7.shape)):
+        raise UsageError(f"evaluate.bits={bits}: fc7 has no more than {most} components here")
     order = np.random.default_rng(settings["seed"]).permutation(len(train))
     shuffled = SplitFeatures(database.fc6[order], database.fc7[order])
     pictures = Pictures(train, order), Pictures(test, np.arange(len(test)))

@@ -69,9 +69,13 @@ def by_hamming_distance(name: str, database: Codes, queries: Codes) -> Search:
 def by_product_quantization(name: str, database: Vectors, queries: Vectors, bits: int) -> Search:
     """A product quantizer of faiss: a byte for each of bits / 8 pieces of the vector.
 
-    Queries are not quantized: distances are from a vector to a code.
+    With fewer than the 256 images that a byte tells apart, it is half a byte for each of twice as
+    many pieces. Queries are not quantized: distances are from a vector to a code.
     """
-    index = faiss.IndexPQ(database.shape[1], bits // 8, 8)
+    piece = 8 if len(database) >= 256 else 4
+    to_add = ((0, 0), (0, -database.shape[1] % (bits // piece)))
+    database, queries = np.pad(database, to_add), np.pad(queries, to_add)
+    index = faiss.IndexPQ(database.shape[1], bits // piece, piece)
     # faiss would like 39 vectors for each of the 256 centroids, and says so at length.
     index.pq.cp.min_points_per_centroid = 1
     index.train(database)
