@@ -31,6 +31,7 @@ def kernel_tiles(kernels: Array, across: int = ACROSS) -> Array:
     """
     count, _, height, width = kernels.shape
     tiles = (0.5 + kernels / (2 * kernel_scale(kernels))).clip(0, 1).transpose(0, 2, 3, 1)
+    across = min(across, count // 2)
     rows = -(-count // 2 // across)
     row, column = height + GAP, width + GAP
     half_height = rows * row - GAP
