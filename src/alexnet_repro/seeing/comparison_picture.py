@@ -59,11 +59,11 @@ def _by_speed(axes: Axes, record: Mapping[str, Any], measure: str) -> None:
             axes.annotate(
                 f"{bits}",
                 (speed, precision),
-                xytext=(0, -11),
+                xytext=(6, 0),
                 textcoords="offset points",
                 fontsize=7,
                 color=colour,
-                ha="center",
+                va="center",
             )
     axes.set_xscale("log")
     axes.set(xlabel=f"queries/s, {record['dataset']['database']:,} images")
