@@ -5,8 +5,9 @@ import functools
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import hydra
@@ -129,7 +130,9 @@ OmegaConf.register_new_resolver("run_directory", run_directory, replace=True)
 
 
 def command(
-    config_name: str, lists: Sequence[str] = ()
+    config_name: str,
+    lists: Sequence[str] = (),
+    words: Mapping[str, str] = MappingProxyType({}),
 ) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
     """Make a Hydra command of a function of its configuration.
 
@@ -141,6 +144,8 @@ def command(
         config_name: of its file under ``conf``.
         lists: keys that take one value or several, separated by commas, which Hydra would read as
             a sweep.
+        words: what may stand on the command line beside overrides, each with the override that it
+            stands for: ``{"build": "action=build", "--json": "json=true"}``.
     """
 
     def decorate(function: Callable[[DictConfig], None]) -> Callable[[], None]:
@@ -164,6 +169,7 @@ def command(
         def main() -> None:
             if global_rank() > 0:
                 sys.argv += SILENT
+            sys.argv[1:] = [words.get(argument, argument) for argument in sys.argv[1:]]
             if not {"-m", "--multirun"}.intersection(sys.argv):
                 sys.argv = [with_list(argument, lists) for argument in sys.argv]
             try:

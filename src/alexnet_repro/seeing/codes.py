@@ -1,0 +1,158 @@
+"""Short binary codes of features by an autoencoder: what §7.1 proposes and the paper did not do.
+
+"Computing similarity by using Euclidean distance between two 4096-dimensional, real-valued vectors
+is inefficient, but it could be made efficient by training an autoencoder to compress these vectors
+to short binary codes."
+"""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from alexnet_repro.seeing.features import Vectors, cached_arrays
+from alexnet_repro.seeing.searches import Codes
+
+
+class Binary(torch.autograd.Function):
+    """1 for positive numbers and 0 for others; backward as if it had been the logistic function."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        bits: Tensor = (x > 0).to(x.dtype)
+        return bits
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        probability = x.sigmoid()
+        gradient: Tensor = gradients[0] * probability * (1 - probability)
+        return gradient
+
+
+class BinaryAutoencoder(L.LightningModule):
+    """A deep autoencoder whose middle layer is binary.
+
+    Noise is added to the middle layer's inputs while training, so that they move away from 0 and
+    the bits of like images agree (Salakhutdinov & Hinton, *Semantic Hashing*, 2009).
+
+    Args:
+        features: numbers of a vector.
+        bits: of a code.
+        hidden: neurons of the layer on either side of the code.
+        noise: standard deviation of the noise.
+        lr: learning rate of Adam at the start; it falls to 0 along a cosine.
+
+    Shape: (B, features), each feature of mean 0 and the whole of variance 1 → the same.
+    """
+
+    def __init__(self, features: int, bits: int, hidden: int, noise: float, lr: float) -> None:
+        super().__init__()
+        self.noise, self.lr = noise, lr
+        self.encoder = nn.Sequential(
+            nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, bits), nn.BatchNorm1d(bits)
+        )
+        self.decoder = nn.Sequential(
+            nn.Linear(bits, hidden), nn.ReLU(), nn.Linear(hidden, features)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        code = self.encoder(x)
+        if self.training:
+            code = code + self.noise * torch.randn_like(code)
+        bits: Tensor = Binary.apply(code)
+        decoded: Tensor = self.decoder(bits)
+        return decoded
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        (x,) = batch
+        loss: Tensor = (self(x) - x).square().mean()
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.Adam(self.parameters(), self.lr)
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    @torch.no_grad()
+    def codes(self, x: Tensor) -> Codes:
+        """Vectors (B, features) → their codes (B, bits / 8)."""
+        values: Vectors = self.eval().encoder(x).numpy()
+        return packed(values)
+
+
+def packed(values: Vectors) -> Codes:
+    """The signs of numbers (images, bits) as bits, eight a byte: 1 for positive ones."""
+    codes: Codes = np.packbits(values > 0, axis=1)
+    return codes
+
+
+def autoencoder_codes(
+    database: Vectors,
+    queries: Vectors,
+    bits: int,
+    seed: int,
+    settings: Mapping[str, Any],
+    device: str,
+) -> tuple[Codes, Codes]:
+    """The codes of a database, on which the autoencoder is trained, and of queries.
+
+    Args:
+        settings: ``hidden``, ``noise``, ``lr``, ``epochs`` and ``batch_size``.
+    """
+    mean, scale = database.mean(axis=0), database.std()
+    x, asked = (torch.from_numpy((vectors - mean) / scale) for vectors in (database, queries))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        options = {key: settings[key] for key in ("hidden", "noise", "lr")}
+        model = BinaryAutoencoder(x.shape[1], bits, **options)
+        loader = DataLoader(
+            TensorDataset(x),
+            min(settings["batch_size"], len(x)),
+            shuffle=True,
+            drop_last=True,
+        )
+        trainer = L.Trainer(
+            max_epochs=settings["epochs"],
+            accelerator="cpu" if device == "cpu" else "auto",
+            devices=1,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        trainer.fit(model, loader)
+    return model.codes(x), model.codes(asked)
+
+
+def cached_autoencoder_codes(
+    database: Vectors,
+    queries: Vectors,
+    bits: int,
+    seed: int,
+    settings: Mapping[str, Any],
+    device: str,
+    cache_dir: Path,
+) -> tuple[Codes, Codes]:
+    """As :func:`autoencoder_codes`; computed once for the same vectors and settings."""
+    digest = hashlib.sha256(repr((bits, seed, sorted(settings.items()))).encode())
+    for vectors in (database, queries):
+        digest.update(np.ascontiguousarray(vectors).data)
+
+    def compute() -> dict[str, Codes]:
+        codes = autoencoder_codes(database, queries, bits, seed, settings, device)
+        return dict(zip(("database", "queries"), codes, strict=True))
+
+    found = cached_arrays(cache_dir, digest.hexdigest(), compute)
+    return found["database"], found["queries"]

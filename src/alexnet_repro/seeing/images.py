@@ -1,0 +1,81 @@
+"""Images that a user names: one file, a folder of them, or a pattern."""
+
+import glob
+import hashlib
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from alexnet_repro.data.preprocess import Orientation, Pixels, shorter_side_and_centre
+from alexnet_repro.errors import UsageError
+
+DAMAGED_EXIT_CODE = 1
+"""Of commands that skipped images."""
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """An image that cannot be read, and why."""
+
+    path: Path
+    reason: str
+
+
+def find_images(given: str, key: str = "images") -> list[Path]:
+    """The files that ``given`` means: itself, those in it and in its folders, or what it matches.
+
+    In folders and among matches, a file is an image by its extension.
+
+    Args:
+        given: a file, a folder or a pattern (``*``, ``?``, ``**``).
+        key: what the user calls it, for messages.
+
+    Raises:
+        UsageError: if there is none.
+    """
+    path = Path(given).expanduser()
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        if not (found := list(_with_image_extensions(path.rglob("*")))):
+            raise UsageError(f"{key}={given}: the folder holds no images")
+        return sorted(found)
+    matches = map(Path, glob.iglob(str(path), recursive=True))
+    if not (found := list(_with_image_extensions(matches))):
+        raise UsageError(
+            f"{key}={given}: there is no such file or folder, and no image matches it as a pattern"
+        )
+    return sorted(found)
+
+
+def _with_image_extensions(paths: Iterable[Path]) -> Iterator[Path]:
+    extensions = set(Image.registered_extensions())
+    return (
+        path
+        for path in paths
+        if path.suffix.lower() in extensions and not path.name.startswith(".") and path.is_file()
+    )
+
+
+def read_image(path: Path, size: int, orientation: Orientation = "ignore") -> Pixels | Damaged:
+    """The image as the network's training images were stored: (size, size, 3), RGB 0–255.
+
+    One whose header promises more pixels than Pillow takes for safe is not decoded.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                return shorter_side_and_centre(image, size, orientation)
+    except Exception as error:  # a damaged file can make its decoder raise anything
+        reason = " ".join(str(error).split()).replace(f"'{path}'", "it") or type(error).__name__
+        return Damaged(path, reason)
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, which names the network or the image that a record is about."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
