@@ -53,6 +53,20 @@ class StartupBenchmarkSchema(_BenchmarkSchema):
     target: Literal["alexnet_repro.benchmarks.startup.startup"] = Field(alias="_target_")
 
 
+class EvaluateBenchmarkSchema(_BenchmarkSchema):
+    target: Literal["alexnet_repro.benchmarks.evaluate.evaluate"] = Field(alias="_target_")
+    batch_size: Count
+
+
+class GrowthBenchmarkSchema(_BenchmarkSchema):
+    target: Literal["alexnet_repro.benchmarks.growth.growth"] = Field(alias="_target_")
+    batches: list[Count]
+    classes: list[Annotated[int, Field(ge=2)]]
+    widths: list[Annotated[float, Field(gt=0, le=16)]]
+    images: list[Count]
+    batch_size: Count
+
+
 class BenchmarkSchema(Schema):
     """Every key of ``conf/benchmark.yaml``."""
 
@@ -61,7 +75,9 @@ class BenchmarkSchema(Schema):
         | ColumnsBenchmarkSchema
         | TrainStepBenchmarkSchema
         | ResponseNormBenchmarkSchema
-        | StartupBenchmarkSchema,
+        | StartupBenchmarkSchema
+        | EvaluateBenchmarkSchema
+        | GrowthBenchmarkSchema,
         Field(discriminator="target"),
     ]
     output: str
