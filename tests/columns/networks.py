@@ -35,8 +35,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "response_norm": {"divide_alpha_by_n": True},
     },
 }
+TEN_STEPS = ("paper", "no_lrn", "remove_conv3", "six_conv")
 STD = {"conv1": 0.002, "conv2": 0.1, "conv3": 0.1, "conv4": 0.1, "conv5": 0.1, "conv6": 0.1}
 STD |= {"fc6": 0.06, "fc7": 0.07, "fc8": 0.07}
+
+
+def steps(variant: str) -> int:
+    return STEPS if variant in TEN_STEPS else 1
 
 
 def network(variant: str = "paper", dropout: float = 0.0) -> AlexNet:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from networks import CLASSES, IMAGES, STEPS, VARIANTS, network, trained
+from networks import CLASSES, IMAGES, VARIANTS, network, steps, trained
 from torch import Tensor
 
 Found = dict[Any, Any]
@@ -21,7 +21,7 @@ def found(torchrun: Any, tmp_path_factory: pytest.TempPathFactory) -> Found:
 @pytest.fixture(scope="module", params=VARIANTS)
 def one_and_two(request: pytest.FixtureRequest, found: Found) -> tuple[Found, dict[int, Found]]:
     """What one process computes of a variant, and two columns at 1, 2 and 4 micro-batches."""
-    one = trained(network(request.param), lambda whole: whole, STEPS)
+    one = trained(network(request.param), lambda whole: whole, steps(request.param))
     return one, {n: found[request.param, n] for n in (1, 2, 4)}
 
 
@@ -44,7 +44,7 @@ def test_logits_loss_and_every_gradient_are_those_of_one_process(
 
 
 @pytest.mark.parametrize("micro_batches", [1, 2, 4])
-def test_ten_steps_of_the_papers_optimizer_give_the_same_weights(
+def test_steps_of_the_papers_optimizer_give_the_same_weights(
     one_and_two: tuple[Found, dict[int, Found]], micro_batches: int
 ) -> None:
     one, two = one_and_two[0], one_and_two[1][micro_batches]

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils._python_dispatch import TorchDispatchMode
 
 sys.path.insert(0, str(Path(__file__).parent))
-from networks import STEPS, VARIANTS, batch, network, trained
+from networks import VARIANTS, batch, network, steps, trained
 
 from alexnet_repro import AlexNet
 from alexnet_repro.columns.pipeline import ColumnPipeline, split_parameters
@@ -76,7 +76,9 @@ def main(output: str) -> None:
     for variant in VARIANTS:
         for micro_batches in (1, 2, 4):
             net = of_two_columns(network(variant), mesh, micro_batches)
-            found[variant, micro_batches] = trained(net, lambda part: part.full_tensor(), STEPS)
+            found[variant, micro_batches] = trained(
+                net, lambda part: part.full_tensor(), steps(variant)
+            )
     for variant in ("paper", "six_conv", "remove_conv3"):
         for micro_batches in (1, 4):
             for autocast in (False, True):
