@@ -22,6 +22,7 @@ from alexnet_repro.columns.exchange import bytes_per_step, exchanges
 from alexnet_repro.columns.launch import in_processes
 from alexnet_repro.columns.pipeline import ColumnPipeline, split_parameters
 from alexnet_repro.learning.sgd import PaperSGD
+from alexnet_repro.memory import keep_freed_memory
 
 Interval = tuple[float, float]
 COLUMNS = "columns, micro-batches={}"
@@ -122,6 +123,7 @@ def _measure(
     width: float, batch_size: int, micro_batches: Sequence[int], fast: bool, rounds: int
 ) -> tuple[list[Timing], dict[tuple[int, str], Overlap]]:
     """Runs in each of the two processes."""
+    keep_freed_memory()  # as training does
     dist.init_process_group("gloo")
     mesh = init_device_mesh("cpu", (1, 2), mesh_dim_names=("data_parallel", "columns"))
     random = torch.Generator().manual_seed(0)
