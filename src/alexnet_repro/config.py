@@ -133,8 +133,10 @@ def command(
     config_name: str,
     lists: Sequence[str] = (),
     words: Mapping[str, str] = MappingProxyType({}),
-) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
+) -> Callable[[Callable[[DictConfig], float | None]], Callable[[], None]]:
     """Make a Hydra command of a function of its configuration.
+
+    What the function returns is what a search, such as Optuna's, minimizes.
 
     A :class:`UsageError` ends the command with one line and :data:`USAGE_EXIT_CODE`. In a multirun
     Hydra goes on with the other jobs and the command fails at the end, with a table of what became
@@ -148,11 +150,11 @@ def command(
             stands for: ``{"build": "action=build", "--json": "json=true"}``.
     """
 
-    def decorate(function: Callable[[DictConfig], None]) -> Callable[[], None]:
+    def decorate(function: Callable[[DictConfig], float | None]) -> Callable[[], None]:
         @functools.wraps(function)
-        def task(config: DictConfig) -> None:
+        def task(config: DictConfig) -> float | None:
             try:
-                function(config)
+                return function(config)
             except UsageError as error:
                 if HydraConfig.get().mode == RunMode.MULTIRUN:
                     raise CompactHydraException(str(error)) from error

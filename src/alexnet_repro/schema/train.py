@@ -149,6 +149,7 @@ class TrainSchema(Schema):
     init_layers: list[str] | None
     checkpoint_every_n_steps: Count | None
     summary: bool
+    skip_finished: bool
     run_name: str
 
     @field_validator("init_from")
