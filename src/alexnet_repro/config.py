@@ -106,6 +106,11 @@ def experiment_name(choice: str | None, overrides: list[str]) -> str:
     return combined[-1].strip("[]").replace(" ", "").replace(",", "+") if combined else "custom"
 
 
+def sweep_name(mode: RunMode | None, directory: str) -> str | None:
+    """The name of a sweep's folder; None for a run that is no job of a sweep."""
+    return Path(directory).name if mode == RunMode.MULTIRUN else None
+
+
 USAGE_EXIT_CODE = 2
 SILENT = ("hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=disabled")
 """Overrides for all processes of a run but the first: they write no files and no messages."""
@@ -127,6 +132,7 @@ def with_list(argument: str, keys: Sequence[str]) -> str:
 
 OmegaConf.register_new_resolver("experiment_name", experiment_name, replace=True)
 OmegaConf.register_new_resolver("run_directory", run_directory, replace=True)
+OmegaConf.register_new_resolver("sweep_name", sweep_name, replace=True)
 
 
 def command(

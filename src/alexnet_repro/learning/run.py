@@ -27,7 +27,7 @@ from alexnet_repro.learning.progress import TrainingProgress
 from alexnet_repro.learning.start import start_from
 from alexnet_repro.memory import keep_freed_memory
 from alexnet_repro.results.finished import best_validation_error, finished_run, interrupted_run
-from alexnet_repro.results.loggers import finish
+from alexnet_repro.results.loggers import finish, wandb_pictures
 from alexnet_repro.results.record import (
     FORMAT,
     chance_error,
@@ -197,6 +197,7 @@ def make_trainer(values: dict[str, Any], directory: Path, curve: Curve) -> L.Tra
             curve,
             TrainingProgress(curve),
             RunFolder(directory, values),
+            *wandb_pictures(values, directory),
             *checkpoints(directory / "checkpoints"),
         ],
         logger=[instantiate(logger) for logger in loggers.values()],
