@@ -48,20 +48,6 @@ def test_a_sweep_started_again_trains_only_what_is_not_finished(
     ]
 
 
-def test_a_sweep_with_more_jobs_finds_those_that_had_other_numbers(
-    train: Train, tiny: list[str], tiny_run: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "sweep" / "7_alexnet_seed0").mkdir(parents=True)
-    record = (tiny_run / "result.json").read_text()
-    (tmp_path / "sweep" / "7_alexnet_seed0" / "result.json").write_text(record)
-    options = ("schedule.epochs=1", "hydra.sweep.dir=sweep", "skip_finished=true")
-    done = train("-m", *tiny, *options, "model.num_classes=4,null")
-    assert "model.num_classes=4, but folder has 3 classes" in done.stdout
-    assert [row["status"] for row in rows(tmp_path)] == ["failed", "skipped"]
-    top1 = json.loads(record)["errors"]["centre"]["top1"]
-    assert float(rows(tmp_path)[1]["top1"]) == pytest.approx(top1, abs=0.01)
-
-
 def test_slurm_is_asked_for_what_the_configuration_says(train: Train, tmp_path: Path) -> None:
     pytest.importorskip("submitit")
     commands = tmp_path / "commands"

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from alexnet_repro.results.wandb_pictures import COLUMNS
+from alexnet_repro.results.wandb_pictures import COLUMNS, kernel_pixels
 from tests.results.offline_runs import items, read_run
 
 Train = Callable[..., subprocess.CompletedProcess[str]]
@@ -47,17 +47,17 @@ def test_a_run_of_a_sweep_holds_group_name_config_curves_pictures_and_checkpoint
     (ten,) = (row["ten_crop/top1_error"] for row in rows if "ten_crop/top1_error" in row)
     assert ten == pytest.approx(result["errors"]["ten"]["top1"], abs=1e-4)
 
-    pictures = [row for row in rows if "kernels" in row]
+    pictures = [row for row in rows if "kernels/path" in row]
     assert [row["trainer/global_step"] for row in pictures] == [3, 6]
     (files,) = run.glob("wandb/offline-run-*/files")
-    pixels = np.asarray(Image.open(files / pictures[-1]["kernels"]["path"]))
+    pixels = np.asarray(Image.open(files / pictures[-1]["kernels/path"]))
     checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     kernel = checkpoint["state_dict"]["network.conv1.weight"][0].permute(1, 2, 0).numpy()
     shown = pixels[:11, :11].astype(float)
     assert np.corrcoef(shown.ravel(), kernel.ravel())[0, 1] > 0.99
 
-    (predictions,) = (row["predictions"] for row in rows if "predictions" in row)
-    table = json.loads((files / predictions["path"]).read_text())
+    (predictions,) = (row["predictions/path"] for row in rows if "predictions/path" in row)
+    table = json.loads((files / predictions).read_text())
     assert table["columns"] == list(COLUMNS)
     labels = sorted(row[1] for row in table["data"])
     assert labels == ["apple"] * 3 + ["banana"] * 3 + ["cherry"] * 3
@@ -71,12 +71,7 @@ def test_a_run_of_a_sweep_holds_group_name_config_curves_pictures_and_checkpoint
     assert [entry.path for entry in artifact.manifest.contents] == ["best.ckpt", "last.ckpt"]
 
 
-def test_a_single_run_has_no_group_and_keeps_no_checkpoints(
-    train_tiny: Train, tmp_path: Path
-) -> None:
-    options = ("schedule.epochs=1", "data.num_workers=0", "logger=wandb")
-    done = train_tiny(*options, "logger.wandb.mode=offline", "model.columns=1", "model.width=0.06")
-    assert done.returncode == 0, done.stderr
-    kinds = read_run(tmp_path)
-    assert kinds["run"][0].run_group == ""
-    assert "model" not in {artifact.type for artifact in kinds["artifact"]}
+def test_kernels_of_an_odd_number_are_shown_too() -> None:
+    kernels = torch.randn(5, 3, 11, 11)
+    even = kernel_pixels(torch.cat([kernels, torch.zeros(1, 3, 11, 11)]))
+    assert np.array_equal(kernel_pixels(kernels), even)

@@ -5,6 +5,7 @@ from typing import Any
 
 import lightning as L
 import numpy as np
+import numpy.typing as npt
 import torch
 import wandb
 from lightning.pytorch.callbacks import Callback
@@ -36,10 +37,7 @@ class WandbPictures(Callback):
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if (logger := wandb_of(trainer)) and trainer.state.fn == "fit":
-            kernels = pl_module.get_parameter("network.conv1.weight").detach().double().cpu()
-            if len(kernels) % 2:  # no two halves: a narrow one-GPU net
-                kernels = torch.cat([kernels, torch.zeros_like(kernels[:1])])
-            pixels = (255 * kernel_tiles(kernels.numpy())).round().astype(np.uint8)
+            pixels = kernel_pixels(pl_module.get_parameter("network.conv1.weight"))
             step = {"trainer/global_step": trainer.global_step}
             logger.experiment.log({"kernels": wandb.Image(pixels)} | step)
 
@@ -56,6 +54,14 @@ class WandbPictures(Callback):
 
 def wandb_of(trainer: L.Trainer) -> Wandb | None:
     return next((logger for logger in trainer.loggers if isinstance(logger, Wandb)), None)
+
+
+def kernel_pixels(kernels: torch.Tensor) -> npt.NDArray[np.uint8]:
+    """Kernels (kernels, 3, h, w) as a picture (height, width, 3)."""
+    kernels = kernels.detach().double().cpu()
+    if len(kernels) % 2:  # no two halves: a narrow one-GPU net
+        kernels = torch.cat([kernels, torch.zeros_like(kernels[:1])])
+    return (255 * kernel_tiles(kernels.numpy())).round().astype(np.uint8)
 
 
 @torch.no_grad()
