@@ -10,8 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from alexnet_repro.results.wandb_pictures import COLUMNS, kernel_pixels
-from tests.results.offline_runs import items, read_run
+from alexnet_repro.results.wandb_pictures import COLUMNS, ENLARGED, kernel_pixels
+
+from .offline_runs import items, read_run
 
 Train = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -53,7 +54,7 @@ def test_a_run_of_a_sweep_holds_group_name_config_curves_pictures_and_checkpoint
     pixels = np.asarray(Image.open(files / pictures[-1]["kernels/path"]))
     checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     kernel = checkpoint["state_dict"]["network.conv1.weight"][0].permute(1, 2, 0).numpy()
-    shown = pixels[:11, :11].astype(float)
+    shown = pixels[: 11 * ENLARGED : ENLARGED, : 11 * ENLARGED : ENLARGED].astype(float)
     assert np.corrcoef(shown.ravel(), kernel.ravel())[0, 1] > 0.99
 
     (predictions,) = (row["predictions/path"] for row in rows if "predictions/path" in row)

@@ -17,6 +17,9 @@ from alexnet_repro.seeing.kernel_pictures import kernel_tiles
 SHOWN = 16
 """Test images of which predictions are shown, evenly over the split."""
 
+ENLARGED = 4
+"""Pixels a side that show one weight; a kernel of 11 would be hard to see."""
+
 COLUMNS = ("image", "label", *(f"{what} {rank}" for rank in (1, 2, 3) for what in ("class", "p")))
 
 
@@ -57,11 +60,12 @@ def wandb_of(trainer: L.Trainer) -> Wandb | None:
 
 
 def kernel_pixels(kernels: torch.Tensor) -> npt.NDArray[np.uint8]:
-    """Kernels (kernels, 3, h, w) as a picture (height, width, 3)."""
+    """Kernels (kernels, 3, h, w) as a picture (height, width, 3), as in Fig. 3."""
     kernels = kernels.detach().double().cpu()
     if len(kernels) % 2:  # no two halves: a narrow one-GPU net
         kernels = torch.cat([kernels, torch.zeros_like(kernels[:1])])
-    return (255 * kernel_tiles(kernels.numpy())).round().astype(np.uint8)
+    pixels = (255 * kernel_tiles(kernels.numpy())).round().astype(np.uint8)
+    return pixels.repeat(ENLARGED, axis=0).repeat(ENLARGED, axis=1)
 
 
 @torch.no_grad()
