@@ -7,9 +7,16 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from alexnet_repro.config import CONF, checkpoint_to_resume, run_directory, validated
+from alexnet_repro.config import (
+    CONF,
+    checkpoint_to_resume,
+    run_directory,
+    sweep_name,
+    validated,
+)
 from alexnet_repro.errors import UsageError
 
 ABSENT = "absent"
@@ -255,3 +262,15 @@ def test_last_is_the_newest_checkpoint_of_that_experiment(
     assert run_directory(None, "alexnet", "now") == "runs/alexnet/now"
     with pytest.raises(UsageError, match="no run of demo"):
         checkpoint_to_resume("last", "demo")
+
+
+def test_the_jobs_of_a_sweep_share_its_name_and_a_single_run_has_none() -> None:
+    assert sweep_name(RunMode.MULTIRUN, "runs/sweeps/ablations") == "ablations"
+    assert sweep_name(RunMode.RUN, "runs/sweeps/ablations") is None
+    assert composed("logger=wandb")["logger"]["wandb"]["group"] is None
+
+
+def test_jobs_on_a_cluster_go_on_after_a_requeue() -> None:
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    assert composed("launcher=slurm")["skip_finished"] is True
+    assert composed()["skip_finished"] is False

@@ -106,6 +106,11 @@ def experiment_name(choice: str | None, overrides: list[str]) -> str:
     return combined[-1].strip("[]").replace(" ", "").replace(",", "+") if combined else "custom"
 
 
+def sweep_name(mode: RunMode | None, directory: str) -> str | None:
+    """The name of a sweep's folder; None for a run that is no job of a sweep."""
+    return Path(directory).name if mode == RunMode.MULTIRUN else None
+
+
 USAGE_EXIT_CODE = 2
 SILENT = ("hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=disabled")
 """Overrides for all processes of a run but the first: they write no files and no messages."""
@@ -127,14 +132,17 @@ def with_list(argument: str, keys: Sequence[str]) -> str:
 
 OmegaConf.register_new_resolver("experiment_name", experiment_name, replace=True)
 OmegaConf.register_new_resolver("run_directory", run_directory, replace=True)
+OmegaConf.register_new_resolver("sweep_name", sweep_name, replace=True)
 
 
 def command(
     config_name: str,
     lists: Sequence[str] = (),
     words: Mapping[str, str] = MappingProxyType({}),
-) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
+) -> Callable[[Callable[[DictConfig], float | None]], Callable[[], None]]:
     """Make a Hydra command of a function of its configuration.
+
+    What the function returns is what a search, such as Optuna's, minimizes.
 
     A :class:`UsageError` ends the command with one line and :data:`USAGE_EXIT_CODE`. In a multirun
     Hydra goes on with the other jobs and the command fails at the end, with a table of what became
@@ -148,11 +156,11 @@ def command(
             stands for: ``{"build": "action=build", "--json": "json=true"}``.
     """
 
-    def decorate(function: Callable[[DictConfig], None]) -> Callable[[], None]:
+    def decorate(function: Callable[[DictConfig], float | None]) -> Callable[[], None]:
         @functools.wraps(function)
-        def task(config: DictConfig) -> None:
+        def task(config: DictConfig) -> float | None:
             try:
-                function(config)
+                return function(config)
             except UsageError as error:
                 if HydraConfig.get().mode == RunMode.MULTIRUN:
                     raise CompactHydraException(str(error)) from error

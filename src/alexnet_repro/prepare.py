@@ -3,13 +3,9 @@
 import logging
 from pathlib import Path
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from alexnet_repro.config import command, validated
-from alexnet_repro.data.preparation import Part, prepare, prepare_part
-from alexnet_repro.data.store import StoredAs
-from alexnet_repro.data.verification import verify
 from alexnet_repro.schema.prepare import PrepareSchema
 
 log = logging.getLogger(__name__)
@@ -18,6 +14,12 @@ log = logging.getLogger(__name__)
 @command("prepare")
 def main(config: DictConfig) -> None:
     values = validated(config, PrepareSchema)
+    from hydra.utils import instantiate
+
+    from alexnet_repro.data.preparation import Part, prepare, prepare_part
+    from alexnet_repro.data.store import StoredAs
+    from alexnet_repro.data.verification import verify
+
     data, output = values["data"], Path(values["output"]).expanduser()
     if values["prepare"]["verify"]:
         verify(output)

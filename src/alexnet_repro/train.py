@@ -6,17 +6,17 @@ from alexnet_repro.config import command, validated
 
 
 @command("train")
-def main(config: DictConfig) -> None:
+def main(config: DictConfig) -> float | None:
     values = validated(config)
     if values["summary"]:
         from alexnet_repro.network.summary import print_summary
 
         print_summary(values["model"])
-    else:
-        # Lightning takes seconds to import: a mistake in the configuration is told before.
-        from alexnet_repro.learning.run import train
+        return None
+    # Lightning takes seconds to import: a mistake in the configuration is told before.
+    from alexnet_repro.learning.run import train
 
-        train(values)
+    return train(values)
 
 
 if __name__ == "__main__":

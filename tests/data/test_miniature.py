@@ -158,6 +158,22 @@ def test_generate_leaves_an_existing_set_alone(
     assert {path: path.stat().st_mtime_ns for path in directory.rglob("*")} == before
 
 
+def test_two_processes_may_generate_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = tmp_path / "miniature"
+
+    def meanwhile(split: str, class_index: int, image_index: int, seed: int = 0) -> Image.Image:
+        monkeypatch.undo()
+        generate(directory, seed, TINY)
+        return render(split, class_index, image_index, seed)
+
+    monkeypatch.setattr(miniature, "render", meanwhile)
+    assert generate(directory, images_per_class=TINY) == directory
+    assert list(tmp_path.iterdir()) == [directory]
+    assert len(list(directory.rglob("*.jpg"))) == len(CLASSES) * sum(TINY.values())
+
+
 @pytest.mark.parametrize("interruption", [RuntimeError, KeyboardInterrupt])
 def test_an_interrupted_generate_leaves_nothing(
     interruption: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -28,7 +28,7 @@ def test_without_a_key_it_is_offline(
     with socket.create_server(("127.0.0.1", 0)) as server:
         monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
         with caplog.at_level(logging.INFO):
-            logger = wandb(str(tmp_path), "project", "name", mode=None)
+            logger = wandb(str(tmp_path), "project", "name", None, None, False)
     assert logger.experiment.settings.mode == "offline"
     assert "offline, since there is no API key" in caplog.text
     assert f"wandb sync '{tmp_path}'/wandb/offline-run-*" in caplog.text
@@ -39,14 +39,14 @@ def test_wandb_mode_of_the_environment_is_respected(
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     with caplog.at_level(logging.INFO):
-        wandb(str(tmp_path), "project", "name", mode=None)
+        wandb(str(tmp_path), "project", "name", None, None, False)
     assert "offline, since WANDB_MODE=offline" in caplog.text
 
 
 def test_each_run_of_a_process_is_its_own(tmp_path: Path) -> None:
     names = []
     for name in ("first", "second"):
-        names.append(wandb(str(tmp_path), "project", name, mode="offline").experiment.name)
+        names.append(wandb(str(tmp_path), "project", name, None, "offline", False).experiment.name)
         finish()
     assert names == ["first", "second"]
     assert len(list(tmp_path.glob("wandb/offline-run-*"))) == 2

@@ -294,5 +294,10 @@ def generate(
                 for image_index in range(count):
                     image = render(split, class_index, image_index, seed)
                     image.save(folder / f"{image_index:04d}.jpg", quality=92)
-        root.rename(directory)
+        try:
+            root.rename(directory)
+        except OSError:
+            # Of two processes that render at once, as jobs of a sweep do, the first to end counts.
+            if not directory.is_dir():
+                raise
     return directory

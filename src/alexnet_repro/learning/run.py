@@ -26,7 +26,8 @@ from alexnet_repro.learning.module import ImageClassifier
 from alexnet_repro.learning.progress import TrainingProgress
 from alexnet_repro.learning.start import start_from
 from alexnet_repro.memory import keep_freed_memory
-from alexnet_repro.results.loggers import finish
+from alexnet_repro.results.finished import best_validation_error, finished_run, interrupted_run
+from alexnet_repro.results.loggers import finish, wandb_pictures
 from alexnet_repro.results.record import (
     FORMAT,
     chance_error,
@@ -36,6 +37,7 @@ from alexnet_repro.results.record import (
     write_json,
     write_text,
 )
+from alexnet_repro.results.sweep import found
 
 log = logging.getLogger(__name__)
 
@@ -78,20 +80,40 @@ class RunFolder(Callback):
             log.info("interrupted before the first checkpoint")
 
 
-def train(values: dict[str, Any]) -> None:
+def train(values: dict[str, Any]) -> float | None:
     """Train, test and record what ``values`` (a validated configuration) describes.
 
     The record is ``result.json`` in the run's folder.
 
+    Returns:
+        The least top-1 error in percent on the validation images, for a search to minimize; None
+        in processes that write no record.
+
     Raises:
         UsageError: for what the user can put right.
+    """
+    directory = Path(HydraConfig.get().runtime.output_dir)
+    resume = values["resume"] and checkpoint_to_resume(values["resume"], values["run_name"])
+    if values["skip_finished"]:
+        if path := finished_run(directory, values):
+            log.info("skipped: it has been trained, see %s", path)
+            found[directory] = path
+            return best_validation_error(path)
+        resume = resume or interrupted_run(directory, values)
+    return train_and_test(values, directory, resume)
+
+
+def train_and_test(values: dict[str, Any], directory: Path, resume: Path | None) -> float | None:
+    """:func:`train`, but for what has been done before.
+
+    Args:
+        directory: of the run.
+        resume: the checkpoint that it goes on with.
     """
     quieten_libraries()
     check_accelerator(values["trainer"])
     if on_cpu(values["trainer"]):
         keep_freed_memory()
-    resume = values["resume"] and checkpoint_to_resume(values["resume"], values["run_name"])
-    directory = Path(HydraConfig.get().runtime.output_dir)
     L.seed_everything(values["seed"], workers=True, verbose=False)
 
     data: ImageDataModule = instantiate(
@@ -101,7 +123,7 @@ def train(values: dict[str, Any]) -> None:
     classes = number_of_classes(values, data)
     if must_launch(values["trainer"]):
         launch(values["trainer"]["devices"], HydraConfig.get().overrides.task, directory)
-        return
+        return best_validation_error(directory / "result.json")
     processes = begin(directory, values) if global_rank() == 0 else []
     network = instantiate(values["model"] | {"num_classes": classes})
     started_from = None
@@ -125,7 +147,7 @@ def train(values: dict[str, Any]) -> None:
     finally:
         finish()
     if not trainer.is_global_zero:
-        return
+        return None
     tested = min(
         len(data.store.splits[data.test_split]), sum(trainer.num_test_batches) * data.batch_size
     )
@@ -146,6 +168,7 @@ def train(values: dict[str, Any]) -> None:
     write_json(directory / "result.json", record)
     log.info("%s", result_line(record))
     log.info("Everything is in %s", directory)
+    return best_validation_error(directory / "result.json")
 
 
 def begin(directory: Path, values: dict[str, Any]) -> list[dict[str, Any]]:
@@ -174,6 +197,7 @@ def make_trainer(values: dict[str, Any], directory: Path, curve: Curve) -> L.Tra
             curve,
             TrainingProgress(curve),
             RunFolder(directory, values),
+            *wandb_pictures(values, directory),
             *checkpoints(directory / "checkpoints"),
         ],
         logger=[instantiate(logger) for logger in loggers.values()],

@@ -4,9 +4,11 @@ import logging
 import os
 import socket
 import sys
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 
 from alexnet_repro.errors import UsageError
@@ -25,15 +27,34 @@ def tensorboard(save_dir: str) -> TensorBoardLogger:
         ) from error
 
 
+class Wandb(WandbLogger):
+    """A W&B run.
+
+    Attributes:
+        checkpoints: whether it keeps them, as an artifact.
+    """
+
+    def __init__(self, run: Any, checkpoints: bool) -> None:
+        super().__init__(experiment=run)
+        self.checkpoints = checkpoints
+
+
 def wandb(
-    save_dir: str, project: str, name: str, mode: Literal["online", "offline"] | None
-) -> WandbLogger:
+    save_dir: str,
+    project: str,
+    name: str,
+    group: str | None,
+    mode: Literal["online", "offline"] | None,
+    checkpoints: bool,
+) -> Wandb:
     """A Weights & Biases run; offline, with a word on how to upload it, where it cannot be online.
 
     Args:
         save_dir: folder that gets ``wandb/``.
         project, name: of the run.
+        group: runs that belong together, such as those of a sweep.
         mode: None decides by whether there is an API key and the server can be reached.
+        checkpoints: keep the best and the last one as an artifact.
     """
     import wandb as client
 
@@ -49,13 +70,23 @@ def wandb(
     run = client.init(
         name=name,
         project=project,
+        group=group,
         dir=save_dir,
         mode="online" if reason is None else "offline",
         settings=client.Settings(silent=True),
     )
     run.define_metric("trainer/global_step")
     run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
-    return WandbLogger(experiment=run)
+    return Wandb(run, checkpoints)
+
+
+def wandb_pictures(values: dict[str, Any], directory: Path) -> list[Callback]:
+    """What ``logger=wandb`` shows beside curves; matplotlib and wandb take a second to import."""
+    if "wandb" not in values["logger"]:
+        return []
+    from alexnet_repro.results.wandb_pictures import WandbPictures
+
+    return [WandbPictures(directory)]
 
 
 def finish() -> None:

@@ -12,13 +12,18 @@ from omegaconf import DictConfig
 from rich.table import Table
 
 from alexnet_repro.console import console
-from alexnet_repro.results.record import write_csv
+from alexnet_repro.results.record import write_csv, write_json
 
 log = logging.getLogger(__name__)
 
 COLUMNS = ("job", "overrides", "status", "top1", "top5", "ten_crop_top1", "ten_crop_top5", "error")
-finished: list[dict[str, Any]] = []
-"""The jobs that this process ran, in order. Errors of networks in percent."""
+ROW = "job.json"
+
+found: dict[Path, Path] = {}
+"""Records that jobs of this process found instead of training, by the folder of the job."""
+
+_sweeps: list[Path] = []
+"""The folder of the multirun that this process started, if it started one."""
 
 
 class SweepTable(Callback):
@@ -26,11 +31,22 @@ class SweepTable(Callback):
 
     Hydra goes on after a job that failed, and tells only of the first one when all have run; here
     each failure is told at once, and again in the table at the end.
+
+    A job may run in a process of its own, on another machine: it leaves its row in its folder, from
+    where whoever ends next gathers it.
     """
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        directory = Path(config.hydra.sweep.dir)
+        # A sweep that is started again has rows of all its jobs again.
+        for path in directory.glob(f"*/{ROW}"):
+            path.unlink()
+        _sweeps.append(directory)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         if config.hydra.mode.name != "MULTIRUN":
             return
+        directory = Path(config.hydra.runtime.output_dir)
         row = {
             "job": config.hydra.job.num,
             "overrides": list(config.hydra.overrides.task),
@@ -45,11 +61,26 @@ class SweepTable(Callback):
                 row["error"],
                 exc_info=None if _is_told(error) else error,
             )
+        elif directory in found:
+            row |= {"status": "skipped"} | _errors(found[directory])
         else:
-            row |= _errors(Path(config.hydra.runtime.output_dir) / "result.json")
-        finished.append(row)
-        rows = (row | {"overrides": " ".join(row["overrides"])} for row in finished)
-        write_csv(Path(config.hydra.sweep.dir) / "sweep.csv", COLUMNS, rows)
+            row |= _errors(directory / "result.json")
+        write_json(directory / ROW, row)
+        _gather(Path(config.hydra.sweep.dir))
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        # Jobs that ended at the same time may have missed each other's row.
+        _gather(Path(config.hydra.sweep.dir))
+
+
+def _rows(directory: Path) -> list[dict[str, Any]]:
+    rows = (json.loads(path.read_text()) for path in directory.glob(f"*/{ROW}"))
+    return sorted(rows, key=lambda row: row["job"])
+
+
+def _gather(directory: Path) -> None:
+    rows = [row | {"overrides": " ".join(row["overrides"])} for row in _rows(directory)]
+    write_csv(directory / "sweep.csv", COLUMNS, rows)
 
 
 def _is_told(error: BaseException) -> bool:
@@ -69,7 +100,8 @@ def _errors(path: Path) -> dict[str, float]:
 
 
 def print_sweep() -> None:
-    """Print the table of the jobs that this process ran, if there were any."""
+    """Print the table of the jobs of the multirun that this process started, if it did."""
+    finished = [row for directory in _sweeps for row in _rows(directory)]
     if not finished:
         return
     table = Table(box=None, header_style="bold", padding=(0, 1))

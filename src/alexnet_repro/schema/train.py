@@ -4,7 +4,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from alexnet_repro.network.alexnet import CONV1_STAYS
 from alexnet_repro.schema.base import (
     Count,
     DataSchema,
@@ -46,6 +45,9 @@ class ModelSchema(Schema):
     @classmethod
     def conv1_stays(cls, value: Any) -> Any:
         if value == 1:
+            # torch takes seconds to import, and --help needs this module.
+            from alexnet_repro.network.alexnet import CONV1_STAYS
+
             raise ValueError(CONV1_STAYS)
         return value
 
@@ -147,6 +149,7 @@ class TrainSchema(Schema):
     init_layers: list[str] | None
     checkpoint_every_n_steps: Count | None
     summary: bool
+    skip_finished: bool
     run_name: str
 
     @field_validator("init_from")

@@ -1,0 +1,45 @@
+"""What has been trained before: a sweep that is started again need not train it once more."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from alexnet_repro.learning.checkpoint import read_checkpoint
+
+UNMEASURED = ("logger", "resume", "skip_finished", "checkpoint_every_n_steps", "summary")
+"""Keys that do not change what a run measures."""
+
+
+def same_configuration(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two configurations train the same network on the same data."""
+    texts = (
+        json.dumps({k: v for k, v in c.items() if k not in UNMEASURED}, sort_keys=True)
+        for c in (one, other)
+    )
+    return next(texts) == next(texts)
+
+
+def finished_run(directory: Path, values: Mapping[str, Any]) -> Path | None:
+    """The record of a run with this configuration in ``directory`` or in a folder beside it.
+
+    The jobs of a sweep lie beside each other, under other numbers where the sweep has been changed.
+    """
+    for path in sorted(directory.parent.glob("*/result.json")):
+        if same_configuration(json.loads(path.read_text())["config"], values):
+            return path
+    return None
+
+
+def interrupted_run(directory: Path, values: Mapping[str, Any]) -> Path | None:
+    """The last checkpoint in ``directory`` of a run with this configuration that has not ended."""
+    path = directory / "checkpoints" / "last.ckpt"
+    if path.is_file() and same_configuration(read_checkpoint(path).get("config", {}), values):
+        return path
+    return None
+
+
+def best_validation_error(path: Path) -> float:
+    """The least top-1 error in percent on the validation images in the curve of a record."""
+    curve = json.loads(path.read_text())["curve"]
+    return min((row["val/top1_error"] for row in curve), default=100.0)

@@ -1,0 +1,87 @@
+"""``--help`` of every command: on one screen, at once, and true."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+import alexnet_repro
+from alexnet_repro.config import CONF
+
+COMMANDS = sorted(path.stem for path in (CONF / "hydra" / "help").glob("*.yaml"))
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=os.environ | environment,
+    )
+
+
+def groups(command: str) -> list[str]:
+    """The groups in the defaults list of a command."""
+    defaults = yaml.safe_load((CONF / f"{command}.yaml").read_text())["defaults"]
+    names = [next(iter(entry)) for entry in defaults if isinstance(entry, dict)]
+    return [name for name in names if not name.startswith("override ")]
+
+
+def test_every_command_has_a_help_of_its_own() -> None:
+    assert [path.stem for path in sorted(CONF.glob("*.yaml"))] == COMMANDS
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_fits_a_screen_and_tells_every_choice_and_key(command: str) -> None:
+    # -X importtime lists on stderr what was imported.
+    done = run("-X", "importtime", "-m", f"alexnet_repro.{command}", "--help")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert 10 < len(lines) <= 40
+    assert max(map(len, lines)) <= 80
+    assert f"python -m alexnet_repro.{command}" in done.stdout.partition("Groups")[0]
+    words = set(re.split(r"[^\w]+", done.stdout))
+    for group in groups(command):
+        choices = {path.stem for path in (CONF / group).glob("*.yaml")} - {"base"}
+        assert {group} | {choice.removeprefix("ablation_") for choice in choices} <= words
+    for key in yaml.safe_load((CONF / f"{command}.yaml").read_text()):
+        assert key in words or key in {"defaults", "hydra"}, key
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "hydra" in imported
+    assert not {"torch", "lightning", "wandb", "matplotlib", "pyarrow"} & imported
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_cfg_job_prints_the_configuration_that_help_promises(command: str) -> None:
+    done = run("-m", f"alexnet_repro.{command}", "--cfg", "job")
+    assert done.returncode == 0, done.stderr
+    keys = yaml.safe_load((CONF / f"{command}.yaml").read_text()).keys() - {"defaults", "hydra"}
+    assert keys <= yaml.safe_load(done.stdout).keys()
+
+
+def test_the_shell_completes_choices_and_keys() -> None:
+    command = str(Path(sys.executable).with_name("alexnet-train"))
+    line = f"{command} experiment=ablation_no_l"
+    completed = subprocess.run(
+        [command, "-sc", "query=bash"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=os.environ | {"COMP_LINE": line, "COMP_POINT": str(len(line))},
+    )
+    assert completed.stdout.split() == ["experiment=ablation_no_lrn"]
+
+
+def test_the_package_is_light_and_its_classes_are_there() -> None:
+    done = run("-c", "import sys, alexnet_repro; print('torch' in sys.modules)")
+    assert done.stdout == "False\n", done.stderr
+    assert set(alexnet_repro.__all__) <= set(dir(alexnet_repro))
+    for name in alexnet_repro.__all__:
+        assert getattr(alexnet_repro, name).__name__ == name
+    with pytest.raises(AttributeError, match="has no attribute 'ResNet'"):
+        alexnet_repro.ResNet  # noqa: B018
