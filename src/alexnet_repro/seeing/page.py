@@ -3,27 +3,21 @@
 import base64
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import numpy as np
-import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 from starlette.middleware import Middleware
 
 from alexnet_repro.data.preprocess import Pixels
-from alexnet_repro.data.store import StoredSplit
-from alexnet_repro.errors import UsageError
-from alexnet_repro.learning.checkpoint import Trained
-from alexnet_repro.seeing.features import features, labelled_images
 from alexnet_repro.seeing.images import UPLOAD_FORMATS, Damaged, read_upload
-from alexnet_repro.seeing.index import ImageIndex, open_index
 from alexnet_repro.seeing.paper_style import COLUMN_COLOURS
-from alexnet_repro.seeing.predictions import class_text, trained_with_words
+from alexnet_repro.seeing.predictions import class_text
+from alexnet_repro.seeing.shown import Shown, nearest
 from alexnet_repro.seeing.votes import answer
 
 TITLE = "What AlexNet sees"
@@ -35,40 +29,6 @@ POLICY = (
 """Content-Security-Policy: the page may ask nobody but this server."""
 
 CSS = "footer {display: none !important}"
-
-
-@dataclass(frozen=True)
-class Shown:
-    """What the page is about.
-
-    Attributes:
-        trained: the network.
-        index: of its training images, if there is one.
-        pictures: the images of the index, if they are there.
-    """
-
-    trained: Trained
-    index: ImageIndex | None
-    pictures: StoredSplit | None
-
-
-def network_of(values: Mapping[str, Any]) -> Shown:
-    """The network, index and images of a validated configuration.
-
-    Raises:
-        UsageError: if they cannot be read, or do not belong together.
-    """
-    trained = trained_with_words(values)
-    if values["index"] is None:
-        return Shown(trained, None, None)
-    index = open_index(Path(values["index"]).expanduser())
-    index.check_network(trained.path)
-    if values["data"] is None:
-        return Shown(trained, index, None)
-    train = labelled_images(values["data"], trained).store.splits["train"]
-    if [train.name(i) for i in range(len(train))] != list(index.names):
-        raise UsageError(f"data: not the images that index={index.directory} was built of")
-    return Shown(trained, index, train)
 
 
 def _taken(payload: Any) -> bytes | None:
@@ -86,13 +46,18 @@ def _taken(payload: Any) -> bytes | None:
 
 def launched(shown: Shown, values: Mapping[str, Any]) -> Any:
     """The page, being served in threads of its own, as Gradio's ``Blocks``."""
-    megabytes, megapixels = values["max_megabytes"], values["max_megapixels"]
-    about = partial(_html, "head", title=TITLE, trained=shown.trained)
+    head = _html(
+        "head",
+        title=TITLE,
+        trained=shown.trained,
+        formats=UPLOAD_FORMATS,
+        megabytes=values["max_megabytes"],
+        megapixels=values["max_megapixels"],
+    )
     with gr.Blocks(title=TITLE, analytics_enabled=False) as blocks:
-        gr.HTML(about())
+        gr.HTML(head)
         upload = gr.File(
-            label=f"A photograph ({', '.join(UPLOAD_FORMATS)}; at most {megabytes:g} MB and "
-            f"{megapixels:g} megapixels; it is not kept)",
+            label="Photograph",
             file_types=["image"],
             height=150,
             elem_id="upload",
@@ -121,7 +86,7 @@ def launched(shown: Shown, values: Mapping[str, Any]) -> Any:
         show_error=False,
         footer_links=[],
         enable_monitoring=False,
-        max_file_size=round(megabytes * 1e6),
+        max_file_size=round(values["max_megabytes"] * 1e6),
         theme=gr.themes.Base(font=fonts, font_mono=mono),
         css=CSS,
         app_kwargs={"middleware": [Middleware(Policy)]},
@@ -164,25 +129,9 @@ def said_of(shown: Shown, content: bytes | None, values: Mapping[str, Any]) -> s
         picture=_data_uri,
         image=image,
         zip=zip,
-        nearest=_nearest(shown, image, values["neighbours"]),
+        nearest=nearest(shown, image, values["neighbours"]),
         colours=COLUMN_COLOURS,
     )
-
-
-def _nearest(shown: Shown, image: Pixels, count: int) -> list[dict[str, Any]]:
-    if shown.index is None:
-        return []
-    fc7 = features(shown.trained, torch.from_numpy(np.array(image)[None]))["fc7"].numpy()
-    ((*found,),) = shown.index.nearest(fc7, count)
-    return [
-        {
-            "name": shown.index.names[place],
-            "class": shown.index.classes[shown.index.labels[place]],
-            "distance": distance,
-            "pixels": None if shown.pictures is None else shown.pictures.image(place),
-        }
-        for place, distance in found
-    ]
 
 
 def _data_uri(pixels: Pixels) -> str:

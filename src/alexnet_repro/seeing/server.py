@@ -11,11 +11,13 @@ import socket
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 from alexnet_repro.errors import UsageError
+from alexnet_repro.seeing.shown import network_of
 
 log = logging.getLogger(__name__)
 
@@ -42,18 +44,16 @@ def serve(values: Mapping[str, Any]) -> None:
     Raises:
         UsageError: for what the user can put right.
     """
-    with _temporary_uploads(), _ends_by_signal():
-        try:
-            import gradio  # noqa: F401
-        except ModuleNotFoundError as error:
-            raise UsageError(
-                "alexnet_repro.serve: Gradio is not installed; pip install 'alexnet-repro[serve]'"
-            ) from error
-        # It tells of Gradio's requests to itself.
-        logging.getLogger("httpx").setLevel(logging.WARNING)
-        from alexnet_repro.seeing.page import launched, network_of
+    if find_spec("gradio") is None:
+        raise UsageError(
+            "alexnet_repro.serve: Gradio is not installed; pip install 'alexnet-repro[serve]'"
+        )
+    shown = network_of(values)
+    # It tells of Gradio's requests to itself.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    with _temporary_uploads(), ends_by_signal():
+        from alexnet_repro.seeing.page import launched
 
-        shown = network_of(values)
         blocks = launched(shown, values)
         try:
             log.info("http://%s:%d shows %s", values["host"], values["port"], values["checkpoint"])
@@ -84,13 +84,16 @@ def _temporary_uploads() -> Iterator[None]:
 
 
 @contextmanager
-def _ends_by_signal() -> Iterator[None]:
-    """Within it SIGTERM is as Ctrl-C, so that uploads are deleted on either."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+def ends_by_signal() -> Iterator[None]:
+    """Within it SIGTERM and Ctrl-C raise KeyboardInterrupt: uploads are deleted on either."""
+    # A shell that starts a command in the background has it ignore Ctrl-C.
+    both = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(number, signal.default_int_handler) for number in both]
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in zip(both, before, strict=True):
+            signal.signal(number, handler)
 
 
 def _is_loopback(host: str) -> bool:
