@@ -2,6 +2,7 @@
 
 import importlib.util
 import io
+import json
 import os
 import re
 import signal
@@ -210,6 +211,36 @@ def upload(server: Served, content: bytes) -> urllib.request.Request:
 def test_a_file_over_the_limit_is_refused_before_it_is_all_there(served: Served) -> None:
     with pytest.raises(urllib.error.HTTPError, match="413"):
         urllib.request.urlopen(upload(served, bytes(400_000)), timeout=20)
+    assert served.kept() == []
+
+
+@needs_gradio
+@pytest.mark.parametrize("kind", ["file", "address"])
+def test_a_forged_request_reads_deletes_and_fetches_nothing(
+    served: Served, tmp_path: Path, kind: str
+) -> None:
+    """As from a program that names, in place of its upload, a file or an address of its choice."""
+    secret = tmp_path / "secret.jpg"
+    secret.write_bytes(jpeg(60, 40))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}/a.jpg"
+        path = str(secret) if kind == "file" else address
+        forged = {"path": path, "url": path, "meta": {"_type": "gradio.FileData"}}
+        join = urllib.request.Request(
+            f"{served.url}gradio_api/queue/join",
+            data=json.dumps({"data": [forged], "fn_index": 0, "session_hash": kind}).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        urllib.request.urlopen(join, timeout=20).close()
+        events = f"{served.url}gradio_api/queue/data?session_hash={kind}"
+        with urllib.request.urlopen(events, timeout=20) as stream:
+            told = stream.read().decode()
+        listener.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            listener.accept()
+    assert "process_completed" in told
+    assert "Most probable" not in told
+    assert secret.is_file()
     assert served.kept() == []
 
 

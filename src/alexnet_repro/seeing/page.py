@@ -2,6 +2,7 @@
 
 import base64
 import io
+import os
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from starlette.middleware import Middleware
 
 from alexnet_repro.data.preprocess import Pixels
 from alexnet_repro.seeing.images import UPLOAD_FORMATS, Damaged, read_upload
-from alexnet_repro.seeing.paper_style import COLUMN_COLOURS
+from alexnet_repro.seeing.paper_style import COLUMN_COLOURS, RED
 from alexnet_repro.seeing.predictions import class_text
 from alexnet_repro.seeing.shown import Shown, nearest
 from alexnet_repro.seeing.votes import answer
@@ -28,14 +29,18 @@ POLICY = (
 )
 """Content-Security-Policy: the page may ask nobody but this server."""
 
-CSS = "footer {display: none !important}"
+CSS = f"""footer {{display: none !important}}
+.refusal {{border-left: 4px solid {RED}; padding-left: 1rem}}"""
 
 
 def _taken(payload: Any) -> bytes | None:
     """The bytes of an upload, whose file is deleted."""
     if payload is None:
         return None
-    path = Path(payload.path)
+    path = Path(payload.path).resolve()
+    # A forged request may name any file.
+    if Path(os.environ["GRADIO_TEMP_DIR"]).resolve() not in path.parents:
+        return None
     try:
         return path.read_bytes()
     except FileNotFoundError:  # another visitor's upload of the same file was read first
@@ -86,7 +91,7 @@ def launched(shown: Shown, values: Mapping[str, Any]) -> Any:
         show_error=False,
         footer_links=[],
         enable_monitoring=False,
-        max_file_size=round(values["max_megabytes"] * 1e6),
+        max_file_size=round(values["max_megabytes"] * 2**20),
         theme=gr.themes.Base(font=fonts, font_mono=mono),
         css=CSS,
         app_kwargs={"middleware": [Middleware(Policy)]},
