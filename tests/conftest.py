@@ -1,9 +1,12 @@
 """A small set of images, and a run on it as a user makes it."""
 
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,3 +60,18 @@ def tiny_run(tiny: list[str], cache: Path, tmp_path_factory: pytest.TempPathFact
         timeout=300,
     )
     return directory
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A headless Chromium."""
+    executable = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
+    if executable is None:
+        pytest.skip("there is no chromium or google-chrome on this machine")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with playwright.sync_playwright() as started:
+        quiet = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-sync"]
+        quiet += ["--disable-background-networking", "--disable-component-update"]
+        opened = started.chromium.launch(executable_path=executable, args=quiet)
+        yield opened
+        opened.close()

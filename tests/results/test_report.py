@@ -4,7 +4,7 @@ import csv
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -178,20 +178,6 @@ def test_latex_typesets_it(report: Path, tmp_path: Path) -> None:
         text=True,
     )
     assert done.returncode == 0, done.stdout[-2000:]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    executable = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
-    if executable is None:
-        pytest.skip("there is no chromium or google-chrome on this machine")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with playwright.sync_playwright() as started:
-        quiet = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-sync"]
-        quiet += ["--disable-background-networking", "--disable-component-update"]
-        opened = started.chromium.launch(executable_path=executable, args=quiet)
-        yield opened
-        opened.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

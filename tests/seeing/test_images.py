@@ -1,5 +1,7 @@
 """Which files a user's word means, and what becomes of those that are no images."""
 
+import io
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -9,7 +11,7 @@ import pytest
 from PIL import Image
 
 from alexnet_repro.errors import UsageError
-from alexnet_repro.seeing.images import Damaged, find_images, read_image
+from alexnet_repro.seeing.images import Damaged, find_images, read_image, read_upload
 
 
 @pytest.fixture
@@ -73,3 +75,39 @@ def test_damaged_images_say_why(photographs: Path) -> None:
         assert isinstance(image, Damaged)
         assert why in image.reason.lower()
         assert "\n" not in image.reason
+
+
+def encoded(kind: str, size: tuple[int, int]) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", size, (10, 200, 10)).save(file, kind)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
+def test_an_upload_is_read_as_a_file_is(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "image").write_bytes(content := encoded(kind, (40, 30)))
+    uploaded = read_upload(content, 16, "ignore", 40 * 30)
+    assert isinstance(uploaded, np.ndarray)
+    np.testing.assert_array_equal(uploaded, read_image(tmp_path / "image", 16))
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (encoded("PNG", (41, 30))[:60], "41×30 pixels"),  # there is no pixel in it to decode
+        (encoded("PNG", (40, 30))[:60], "truncated|broken"),
+        (encoded("EPS", (20, 20)), "not a JPEG"),
+        (encoded("TIFF", (20, 20)), "not a JPEG"),
+        (b"", "not a JPEG"),
+    ],
+    ids=["pixels", "torn", "postscript", "tiff", "empty"],
+)
+def test_an_upload_is_refused_with_a_reason(content: bytes, told: str) -> None:
+    refused = read_upload(content, 16, "ignore", 40 * 30)
+    assert isinstance(refused, Damaged)
+    assert re.search(told, refused.reason)
+
+
+def test_the_header_of_an_upload_is_not_believed(tmp_path: Path) -> None:
+    bomb(tmp_path / "bomb.png")
+    assert isinstance(read_upload((tmp_path / "bomb.png").read_bytes(), 16, "ignore", 8e7), Damaged)

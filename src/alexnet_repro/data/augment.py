@@ -189,21 +189,33 @@ class Augmentation(nn.Module):
         The centre view comes first; of ten, the four corners follow, then the reflections of the
         five in the same order.
         """
-        margin, half = images.shape[1] - self.crop_size, (images.shape[1] - self.crop_size) // 2
-        offsets = [(half, half)]
-        if crops == "ten":
-            offsets += [(0, 0), (0, margin), (margin, 0), (margin, margin)]
-        for reflect in (False, True) if crops == "ten" else (False,):
-            for top, left in offsets:
-                window = slice(top, top + self.crop_size), slice(left, left + self.crop_size)
-                view = images[:, window[0], window[1]].float()
-                if self.mean_crop == "same_place":
-                    view -= self.mean[window]
-                if reflect:
-                    view = view.flip(2)
-                if self.mean_crop == "centre":
-                    view -= self._centre_mean()
-                yield self._to_input(view)
+        for top, left, reflect in self.test_places(images.shape[1], crops):
+            window = slice(top, top + self.crop_size), slice(left, left + self.crop_size)
+            view = images[:, window[0], window[1]].float()
+            if self.mean_crop == "same_place":
+                view -= self.mean[window]
+            if reflect:
+                view = view.flip(2)
+            if self.mean_crop == "centre":
+                view -= self._centre_mean()
+            yield self._to_input(view)
+
+    def test_places(
+        self, size: int, crops: Literal["centre", "ten"]
+    ) -> list[tuple[int, int, bool]]:
+        """Where the views of :meth:`test_views` lie in images of ``size`` pixels a side.
+
+        Top and left pixel of each, and whether it is reflected.
+        """
+        margin, half = size - self.crop_size, (size - self.crop_size) // 2
+        if crops == "centre":
+            return [(half, half, False)]
+        corners = [(0, 0), (0, margin), (margin, 0), (margin, margin)]
+        return [
+            (top, left, reflect)
+            for reflect in (False, True)
+            for top, left in [(half, half), *corners]
+        ]
 
     def _centre_mean(self) -> Tensor:
         half = (self.mean.shape[0] - self.crop_size) // 2

@@ -7,12 +7,11 @@ from pydantic import Field, field_validator
 from alexnet_repro.schema.base import Count, Schema
 
 
-class TrainedSchema(Schema):
-    """Keys of commands that show images to a trained network."""
+class NetworkSchema(Schema):
+    """Which trained network, and where it computes."""
 
     checkpoint: str | None
     words: str | None
-    batch_size: Count
     device: str
 
     @field_validator("device")
@@ -25,6 +24,12 @@ class TrainedSchema(Schema):
         except (RuntimeError, AssertionError) as error:
             raise ValueError("torch cannot use this device here; choose cpu") from error
         return value
+
+
+class TrainedSchema(NetworkSchema):
+    """Keys of commands that show images to a trained network."""
+
+    batch_size: Count
 
 
 class PredictSchema(TrainedSchema):

@@ -2,18 +2,23 @@
 
 import glob
 import hashlib
+import io
 import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from alexnet_repro.data.preprocess import Orientation, Pixels, shorter_side_and_centre
 from alexnet_repro.errors import UsageError
 
 DAMAGED_EXIT_CODE = 1
 """Of commands that skipped images."""
+
+UPLOAD_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+"""Pillow reads many more, some of them with other programs: not for strangers."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +71,46 @@ def read_image(path: Path, size: int, orientation: Orientation = "ignore") -> Pi
     One whose header promises more pixels than Pillow takes for safe is not decoded.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                return shorter_side_and_centre(image, size, orientation)
+        with _opened(path) as image:
+            return shorter_side_and_centre(image, size, orientation)
     except Exception as error:  # a damaged file can make its decoder raise anything
-        reason = " ".join(str(error).split()).replace(f"'{path}'", "it") or type(error).__name__
-        return Damaged(path, reason)
+        return Damaged(path, _reason(error).replace(f"'{path}'", "it"))
+
+
+def read_upload(
+    content: bytes, size: int, orientation: Orientation, most_pixels: float
+) -> Pixels | Damaged:
+    """:func:`read_image` of what a stranger sent, in the formats that browsers show.
+
+    Args:
+        most_pixels: an image whose header promises more of them is not decoded.
+    """
+    upload = Path("upload")
+    try:
+        with _opened(io.BytesIO(content), UPLOAD_FORMATS) as image:
+            width, height = image.size
+            if width * height > most_pixels:
+                limit = f"{most_pixels / 1e6:g} megapixels are the limit"
+                return Damaged(upload, f"it has {width}×{height} pixels, {limit}")
+            return shorter_side_and_centre(image, size, orientation)
+    except UnidentifiedImageError:
+        return Damaged(upload, f"it is not a {', '.join(UPLOAD_FORMATS)} image")
+    except Exception as error:  # a damaged file can make its decoder raise anything
+        return Damaged(upload, _reason(error))
+
+
+@contextmanager
+def _opened(
+    file: Path | io.BytesIO, formats: tuple[str, ...] | None = None
+) -> Iterator[Image.Image]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(file, formats=formats) as image:
+            yield image
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def sha256(path: Path) -> str:

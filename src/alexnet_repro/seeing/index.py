@@ -16,6 +16,7 @@ import faiss
 from alexnet_repro.errors import UsageError
 from alexnet_repro.results.record import write_json
 from alexnet_repro.seeing.features import Vectors
+from alexnet_repro.seeing.images import sha256
 
 FORMAT = 1
 VECTORS, DESCRIPTION = "vectors.faiss", "index.json"
@@ -45,6 +46,13 @@ class ImageIndex:
     classes: tuple[str, ...]
     checkpoint: str
     checkpoint_sha256: str
+
+    def check_network(self, checkpoint: Path) -> None:
+        """Raises UsageError unless the index was built with the network of this file."""
+        if sha256(checkpoint) != self.checkpoint_sha256:
+            raise UsageError(
+                f"{checkpoint}: not the network that index={self.directory} was built with"
+            )
 
     def nearest(self, vectors: Vectors, count: int) -> list[list[tuple[int, float]]]:
         """For each vector, places of the nearest images with their Euclidean distances."""

@@ -59,10 +59,7 @@ def query(values: Mapping[str, Any]) -> None:
     checkpoint = Path(values["checkpoint"] or index.checkpoint).expanduser()
     if not checkpoint.is_file():
         raise UsageError(f"{checkpoint}: there is no such checkpoint; add checkpoint=…")
-    if sha256(checkpoint) != index.checkpoint_sha256:
-        raise UsageError(
-            f"{checkpoint}: not the network that index={index.directory} was built with"
-        )
+    index.check_network(checkpoint)
     trained = trained_with_words({**values, "checkpoint": str(checkpoint)})
     found, damaged = [], []
     for path in paths:

@@ -1,0 +1,275 @@
+"""The page to try a network, in a browser: what it shows, whom it asks, and what it leaves."""
+
+import importlib.util
+import io
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from alexnet_repro.errors import UsageError
+from alexnet_repro.learning.checkpoint import load_trained
+from alexnet_repro.seeing.predictions import Prediction, predict
+from alexnet_repro.seeing.server import ends_by_signal, serve
+
+needs_gradio = pytest.mark.skipif(
+    importlib.util.find_spec("gradio") is None,
+    reason="gradio is not installed: pip install -e '.[serve]'",
+)
+LIMITS = ("max_megabytes=0.3", "max_megapixels=1")
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running server.
+
+    Attributes:
+        process: of it.
+        url: of its page.
+        temporary: the folder where it puts temporary files.
+    """
+
+    process: subprocess.Popen[str]
+    url: str
+    temporary: Path
+
+    def kept(self) -> list[Path]:
+        """The files in the folders that the server made."""
+        return [path for path in self.temporary.rglob("alexnet_repro_*/**/*") if path.is_file()]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def command(name: str, *arguments: object) -> list[str]:
+    return [sys.executable, "-m", f"alexnet_repro.{name}", *map(str, arguments)]
+
+
+def started(directory: Path, cache: Path, *arguments: object) -> Served:
+    port = free_port()
+    process = subprocess.Popen(
+        command("serve", f"port={port}", *arguments),
+        cwd=directory,
+        env=os.environ | {"ALEXNET_REPRO_CACHE": str(cache), "TMPDIR": str(directory)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    before = ""
+    for line in process.stdout:
+        before += line
+        if "Ctrl-C ends it" in line:
+            return Served(process, f"http://127.0.0.1:{port}/", directory)
+    raise AssertionError(before)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tiny_run: Path) -> str:
+    return f"checkpoint={tiny_run / 'checkpoints' / 'last.ckpt'}"
+
+
+@pytest.fixture(scope="module")
+def served(
+    checkpoint: str, tiny_images: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    directory = tmp_path_factory.mktemp("served")
+    data = ("data=folder", f"data.source.root={tiny_images}", f"index={directory / 'index'}")
+    data += ("data.batch_size=8",)
+    subprocess.run(
+        command("retrieve", "build", checkpoint, *data),
+        env=os.environ | {"ALEXNET_REPRO_CACHE": str(cache)},
+        check=True,
+        timeout=120,
+    )
+    server = started(directory, cache, checkpoint, *data, *LIMITS)
+    yield server
+    try:
+        # What nobody asks about is the one thing that is there until the end.
+        urllib.request.urlopen(upload(server, jpeg(60, 40)), timeout=20).close()
+        assert len(server.kept()) == 1
+        server.process.send_signal(signal.SIGINT)
+        output, _ = server.process.communicate(timeout=20)
+    finally:
+        server.process.kill()
+    assert server.process.returncode == 0
+    assert output.endswith("Ended; nothing was kept.\n")
+    assert list(directory.glob("alexnet_repro_*")) == []
+
+
+@pytest.fixture(scope="module")
+def photograph(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real one if there are any, else a drawn one."""
+    found = sorted(Path(os.environ.get("ALEXNET_REPRO_TEST_DATA", "/none")).rglob("*.JPEG"))
+    if found:
+        return found[0]
+    path = tmp_path_factory.mktemp("photograph") / "drawn.jpg"
+    y, x = np.mgrid[:300, :400]
+    Image.fromarray(np.stack([x % 256, y % 256, (x * y) % 256], 2).astype(np.uint8)).save(path)
+    return path
+
+
+def opened(browser: Any, url: str, width: int = 1280) -> tuple[Any, list[str]]:
+    """The page, and the addresses of all it asks for from then on."""
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(url)
+    page.locator("#upload input[type=file]").wait_for(state="attached")
+    return page, asked
+
+
+def drop(page: Any, name: str, content: bytes) -> None:
+    file = {"name": name, "mimeType": "image/jpeg", "buffer": content}
+    page.set_input_files("#upload input[type=file]", file)
+
+
+@needs_gradio
+@pytest.mark.parametrize("width", [380, 1280])
+def test_a_photograph_gets_what_predict_says_and_ten_votes(
+    browser: Any, served: Served, checkpoint: str, photograph: Path, width: int
+) -> None:
+    trained = load_trained(Path(checkpoint.removeprefix("checkpoint=")))
+    (said,) = predict(trained, [photograph], "ten", 5, 1)
+    assert isinstance(said, Prediction)
+    page, asked = opened(browser, served.url, width)
+    drop(page, photograph.name, photograph.read_bytes())
+    page.locator("#crops figure").first.wait_for()
+    classes = [trained.classes[label] for label in said.labels]
+    assert page.locator("#classes .class").all_inner_texts() == classes
+    shown = page.locator("#classes .number").all_inner_texts()
+    for text, probability in zip(shown, said.probabilities, strict=True):
+        assert float(text.split()[0]) == pytest.approx(100 * probability, abs=0.06)
+    assert page.locator("#crops figure").count() == 10
+    assert page.locator("#columns .number").count() == 7
+    assert page.locator("#nearest img").count() == 6
+    assert page.evaluate(
+        "[...document.querySelectorAll('.seen img')].every(i => i.complete && i.naturalWidth > 30)"
+    )
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert {address for address in asked if address.startswith("http")}
+    elsewhere = (address for address in asked if not address.startswith((served.url, "data:")))
+    assert [address for address in elsewhere if not address.startswith("blob:")] == []
+    assert served.kept() == []
+    page.close()
+
+
+def jpeg(width: int, height: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (width, height), "green").save(file, "JPEG")
+    return file.getvalue()
+
+
+@needs_gradio
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (jpeg(1200, 900), "it has 1200×900 pixels, 1 megapixels are the limit"),
+        (jpeg(300, 200)[:400], "Truncated"),
+        (b"<script>alert(1)</script>", "it is not a JPEG, PNG, WEBP, GIF, BMP image"),
+    ],
+    ids=["pixels", "torn", "text"],
+)
+def test_what_cannot_be_shown_is_said_in_a_line_and_not_kept(
+    browser: Any, served: Served, content: bytes, message: str
+) -> None:
+    page, _ = opened(browser, served.url)
+    drop(page, "a.jpg", content)
+    page.locator(".refusal").wait_for()
+    assert message in page.locator(".refusal").inner_text()
+    assert "Traceback" not in page.content()
+    assert served.kept() == []
+    page.close()
+
+
+def upload(server: Served, content: bytes) -> urllib.request.Request:
+    """What a browser sends."""
+    head = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\n'
+    return urllib.request.Request(
+        f"{server.url}gradio_api/upload",
+        data=head + content + b"\r\n--x--\r\n",
+        headers={"Content-Type": "multipart/form-data; boundary=x"},
+    )
+
+
+@needs_gradio
+def test_a_file_over_the_limit_is_refused_before_it_is_all_there(served: Served) -> None:
+    with pytest.raises(urllib.error.HTTPError, match="413"):
+        urllib.request.urlopen(upload(served, bytes(400_000)), timeout=20)
+    assert served.kept() == []
+
+
+@needs_gradio
+@pytest.mark.parametrize("kind", ["file", "address"])
+def test_a_forged_request_reads_deletes_and_fetches_nothing(
+    served: Served, tmp_path: Path, kind: str
+) -> None:
+    """As from a program that names, in place of its upload, a file or an address of its choice."""
+    secret = tmp_path / "secret.jpg"
+    secret.write_bytes(jpeg(60, 40))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}/a.jpg"
+        path = str(secret) if kind == "file" else address
+        forged = {"path": path, "url": path, "meta": {"_type": "gradio.FileData"}}
+        join = urllib.request.Request(
+            f"{served.url}gradio_api/queue/join",
+            data=json.dumps({"data": [forged], "fn_index": 0, "session_hash": kind}).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        urllib.request.urlopen(join, timeout=20).close()
+        events = f"{served.url}gradio_api/queue/data?session_hash={kind}"
+        with urllib.request.urlopen(events, timeout=20) as stream:
+            told = stream.read().decode()
+        listener.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            listener.accept()
+    assert "process_completed" in told
+    assert "Most probable" not in told
+    assert secret.is_file()
+    assert served.kept() == []
+
+
+def test_a_port_in_use_is_told_in_one_line(checkpoint: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        done = subprocess.run(
+            command("serve", checkpoint, f"port={port}"),
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+    assert done.returncode == 2
+    assert re.fullmatch(f"error: .*port={port}: cannot listen there .*\n", done.stderr)
+
+
+def test_without_gradio_a_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    with pytest.raises(UsageError, match=r"pip install 'alexnet-repro\[serve\]'"):
+        serve({})
+
+
+@needs_gradio
+def test_a_file_that_is_no_checkpoint_is_told(tmp_path: Path) -> None:
+    (tmp_path / "no.ckpt").write_text("no")
+    with pytest.raises(UsageError, match="not a checkpoint"):
+        serve({"checkpoint": tmp_path / "no.ckpt", "device": "cpu", "words": None, "index": None})
+
+
+def test_the_end_of_a_container_is_as_that_by_a_user() -> None:
+    with pytest.raises(KeyboardInterrupt), ends_by_signal():
+        signal.raise_signal(signal.SIGTERM)
