@@ -264,9 +264,14 @@ def test_last_is_the_newest_checkpoint_of_that_experiment(
         checkpoint_to_resume("last", "demo")
 
 
-def test_the_jobs_of_a_sweep_share_its_name_and_a_single_run_has_none() -> None:
-    assert sweep_name(RunMode.MULTIRUN, "runs/sweeps/ablations") == "ablations"
-    assert sweep_name(RunMode.RUN, "runs/sweeps/ablations") is None
+def test_the_jobs_of_a_sweep_share_its_name_and_a_single_run_has_none(tmp_path: Path) -> None:
+    job = tmp_path / "ablations" / "3_alexnet_seed0"
+    assert sweep_name(RunMode.MULTIRUN, str(job)) == "ablations"
+    assert sweep_name(RunMode.RUN, str(job)) is None
+    # As the processes of a job's columns see it.
+    job.parent.mkdir()
+    (job.parent / "multirun.yaml").touch()
+    assert sweep_name(RunMode.RUN, str(job)) == "ablations"
     assert composed("logger=wandb")["logger"]["wandb"]["group"] is None
 
 

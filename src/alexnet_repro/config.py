@@ -107,8 +107,10 @@ def experiment_name(choice: str | None, overrides: list[str]) -> str:
 
 
 def sweep_name(mode: RunMode | None, directory: str) -> str | None:
-    """The name of a sweep's folder; None for a run that is no job of a sweep."""
-    return Path(directory).name if mode == RunMode.MULTIRUN else None
+    """The name of the sweep's folder, in which that of the run lies; None for a single run."""
+    sweep = Path(directory).parent
+    # A job's columns are runs of their own, which Hydra does not know to be of a sweep.
+    return sweep.name if mode == RunMode.MULTIRUN or (sweep / "multirun.yaml").is_file() else None
 
 
 USAGE_EXIT_CODE = 2
