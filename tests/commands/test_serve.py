@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tarfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -115,13 +116,17 @@ def served(
 @pytest.fixture(scope="module")
 def photograph(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A real one if there are any, else a drawn one."""
-    found = sorted(Path(os.environ.get("ALEXNET_REPRO_TEST_DATA", "/none")).rglob("*.JPEG"))
-    if found:
-        return found[0]
-    path = tmp_path_factory.mktemp("photograph") / "drawn.jpg"
+    directory = tmp_path_factory.mktemp("photograph")
+    archive = Path(os.environ.get("ALEXNET_REPRO_TEST_DATA", ".")) / "imagewoof-320.tar"
+    if archive.is_file():
+        with tarfile.open(archive) as photographs:
+            member = next(one for one in photographs if one.name.endswith(".JPEG"))
+            photographs.extract(member, directory, filter="data")
+            return directory / member.name
     y, x = np.mgrid[:300, :400]
-    Image.fromarray(np.stack([x % 256, y % 256, (x * y) % 256], 2).astype(np.uint8)).save(path)
-    return path
+    drawn = np.stack([x % 256, y % 256, (x * y) % 256], 2).astype(np.uint8)
+    Image.fromarray(drawn).save(directory / "drawn.jpg")
+    return directory / "drawn.jpg"
 
 
 def opened(browser: Any, url: str, width: int = 1280) -> tuple[Any, list[str]]:
