@@ -83,7 +83,7 @@ def test_a_lost_process_ends_the_command_and_its_run_goes_on(
     reason: str,
     then: tuple[str, ...],
 ) -> None:
-    arguments = ["schedule.epochs=400", "run_name=lost", "strategy.timeout=10"]
+    arguments = ["schedule.epochs=400", "run_name=lost", "strategy.timeout=20"]
     with running(tmp_path, cache, *tiny, *TWO, *arguments) as process:
         wait_for_epochs(process, lambda: list(tmp_path.glob("runs/lost/*/curve.csv")))
         columns = ranks(process.pid)
