@@ -99,7 +99,7 @@ def test_several_nodes_prepare_one_store_which_is_then_verified(
         assert (tmp_path / "store" / path.name).read_bytes() == path.read_bytes(), path.name
     done = prepare("output=store", "prepare.verify=true")
     assert done.returncode == 0, done.stderr
-    assert "store: all 4 files are as they were written" in done.stdout
+    assert "store: all 7 files are as they were written" in done.stdout
     (tmp_path / "store" / "val-00000.arrow").write_bytes(b"")
     done = prepare("output=store", "prepare.verify=true")
     assert done.returncode == 2
