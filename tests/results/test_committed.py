@@ -154,3 +154,23 @@ def test_fine_tuning_is_shown_as_recorded() -> None:
     )
     assert f"{mean} points (95 % interval {low} to {high}; {len(seeds)} seeds" in text
     assert result_line(records["pretrain"]) in text
+
+
+def test_the_page_on_performance_shows_its_records() -> None:
+    text = (ROOT / "docs" / "performance.md").read_text()
+    records = {
+        name: json.loads((ROOT / "results" / "benchmarks" / f"{name}.json").read_text())
+        for name in ("train_step", "response_norm", "evaluate")
+    }
+    for record in records.values():
+        for table in record["tables"]:
+            for row in table["rows"]:
+                if "milliseconds" in row:
+                    assert f"| {row['name']} | {row['milliseconds']:,.0f} |" in text, row
+    steps, roof, command = records["train_step"]["tables"]
+    (share,) = command["facts"].values()
+    facts = {**steps["facts"], **roof["facts"]}
+    for name, value in facts.items():
+        if name != "ratio to":
+            assert str(value) in text, name
+    assert f"{100 * share:.1f}" in text
