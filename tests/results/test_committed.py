@@ -160,7 +160,7 @@ def test_the_page_on_performance_shows_its_records() -> None:
     text = (ROOT / "docs" / "performance.md").read_text()
     records = {
         name: json.loads((ROOT / "results" / "benchmarks" / f"{name}.json").read_text())
-        for name in ("train_step", "response_norm", "evaluate")
+        for name in ("train_step", "response_norm", "evaluate", "startup")
     }
     for record in records.values():
         for table in record["tables"]:
