@@ -74,6 +74,15 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return dict(checkpoint)
 
 
+def network_weights(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """Of a checkpoint, by the names that the network itself gives them."""
+    return {
+        name.removeprefix(NETWORK): tensor
+        for name, tensor in checkpoint["state_dict"].items()
+        if name.startswith(NETWORK)
+    }
+
+
 def load_trained(path: Path, device: torch.device | str = "cpu") -> Trained:
     """The trained network of a checkpoint, on ``device``.
 
@@ -85,12 +94,7 @@ def load_trained(path: Path, device: torch.device | str = "cpu") -> Trained:
     try:
         classes = tuple(data["classes"])
         network = _network(path, config["model"], len(classes))
-        weights = {
-            name.removeprefix(NETWORK): tensor
-            for name, tensor in checkpoint["state_dict"].items()
-            if name.startswith(NETWORK)
-        }
-        network.load_state_dict(weights)
+        network.load_state_dict(network_weights(checkpoint))
         views = _views(path, config["augment"], data)
         words = data.get("words")
         return Trained(

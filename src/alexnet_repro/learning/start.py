@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from alexnet_repro.errors import UsageError
-from alexnet_repro.learning.checkpoint import DATA, NETWORK, read_checkpoint
+from alexnet_repro.learning.checkpoint import DATA, network_weights, read_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -34,11 +34,7 @@ def start_from(
             such layer.
     """
     checkpoint = read_checkpoint(path)
-    found = {
-        name.removeprefix(NETWORK): tensor
-        for name, tensor in checkpoint["state_dict"].items()
-        if name.startswith(NETWORK)
-    }
+    found = network_weights(checkpoint)
     own = dict(network.named_parameters())
     names = list(dict.fromkeys(name.rpartition(".")[0] for name in own))
     if unknown := set(layers or ()) - set(names):

@@ -18,7 +18,7 @@ from alexnet_repro.console import counting
 from alexnet_repro.data.datamodule import ImageDataModule
 from alexnet_repro.data.store import Store, StoredSplit
 from alexnet_repro.learning.checkpoint import Trained
-from alexnet_repro.seeing.images import sha256
+from alexnet_repro.results.record import checksum
 
 Vectors = npt.NDArray[np.float32]
 
@@ -95,7 +95,7 @@ def cached_features(
 ) -> SplitFeatures:
     """The features of a split; computed once for the same network and images."""
     images = (store.directory / "manifest.json").read_bytes()
-    of_what = hashlib.sha256(sha256(trained.path).encode() + images + split.encode()).hexdigest()
+    of_what = hashlib.sha256(checksum(trained.path).encode() + images + split.encode()).hexdigest()
 
     def compute() -> dict[str, Vectors]:
         title = f"features of {split}"

@@ -1,7 +1,6 @@
 """Images that a user names: one file, a folder of them, or a pattern."""
 
 import glob
-import hashlib
 import io
 import warnings
 from collections.abc import Iterable, Iterator
@@ -111,9 +110,3 @@ def _opened(
 
 def _reason(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, which names the network or the image that a record is about."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

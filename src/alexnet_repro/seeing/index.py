@@ -14,9 +14,8 @@ from typing import Any
 import faiss
 
 from alexnet_repro.errors import UsageError
-from alexnet_repro.results.record import write_json
+from alexnet_repro.results.record import checksum, write_json
 from alexnet_repro.seeing.features import Vectors
-from alexnet_repro.seeing.images import sha256
 
 FORMAT = 1
 VECTORS, DESCRIPTION = "vectors.faiss", "index.json"
@@ -49,7 +48,7 @@ class ImageIndex:
 
     def check_network(self, checkpoint: Path) -> None:
         """Raises UsageError unless the index was built with the network of this file."""
-        if sha256(checkpoint) != self.checkpoint_sha256:
+        if checksum(checkpoint) != self.checkpoint_sha256:
             raise UsageError(
                 f"{checkpoint}: not the network that index={self.directory} was built with"
             )

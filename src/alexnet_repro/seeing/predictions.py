@@ -13,7 +13,8 @@ from torch import Tensor
 from alexnet_repro.data.preprocess import Pixels
 from alexnet_repro.errors import UsageError
 from alexnet_repro.learning.checkpoint import Trained, load_trained
-from alexnet_repro.seeing.images import Damaged, read_image, sha256
+from alexnet_repro.results.record import checksum
+from alexnet_repro.seeing.images import Damaged, read_image
 
 Crops = Literal["centre", "ten"]
 
@@ -148,7 +149,7 @@ def prediction_record(trained: Trained, done: Sequence[Prediction | Damaged]) ->
 def described(trained: Trained) -> dict[str, Any]:
     """The network in a record."""
     return {
-        "checkpoint_sha256": sha256(trained.path),
+        "checkpoint_sha256": checksum(trained.path),
         "experiment": trained.config["run_name"],
         "data": trained.config["data"]["name"],
         "epochs": trained.epoch,

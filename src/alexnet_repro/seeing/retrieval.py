@@ -14,7 +14,7 @@ from rich.table import Table
 
 from alexnet_repro.console import console
 from alexnet_repro.errors import UsageError
-from alexnet_repro.results.record import provenance, write_json
+from alexnet_repro.results.record import checksum, provenance, write_json
 from alexnet_repro.seeing.comparison import compare, comparison_tables
 from alexnet_repro.seeing.comparison_picture import draw_comparison
 from alexnet_repro.seeing.features import (
@@ -23,7 +23,7 @@ from alexnet_repro.seeing.features import (
     features_of_split,
     labelled_images,
 )
-from alexnet_repro.seeing.images import DAMAGED_EXIT_CODE, Damaged, find_images, read_image, sha256
+from alexnet_repro.seeing.images import DAMAGED_EXIT_CODE, Damaged, find_images, read_image
 from alexnet_repro.seeing.index import ImageIndex, open_index, write_index
 from alexnet_repro.seeing.paper_style import paper_style, save
 from alexnet_repro.seeing.predictions import described, trained_with_words
@@ -45,7 +45,7 @@ def build(values: Mapping[str, Any]) -> None:
             "labels": train.labels.tolist(),
             "classes": class_words(store, trained),
             "checkpoint": str(trained.path.resolve()),
-            "checkpoint_sha256": sha256(trained.path),
+            "checkpoint_sha256": checksum(trained.path),
             **provenance("alexnet_repro.retrieve", HydraConfig.get().overrides.task),
         },
     )

@@ -1,4 +1,4 @@
-"""Ways to find like images: by features, by pixels and by short codes (§7.1, §7.1).
+"""Ways to find like images: by features, by pixels and by short codes (§7.1).
 
 Every way is a function from queries to an order of the database. The database is in an order of its
 own, drawn at random, since images at the same distance (Hamming distances are often the same) stay
@@ -7,6 +7,7 @@ in it: sorted by class, it would favour some.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import faiss
 import numpy as np
@@ -41,16 +42,21 @@ class Search:
     nearest: Callable[[slice, int], Order]
 
 
+def _with_faiss(name: str, bits: int, index: Any, queries: npt.NDArray[Any]) -> Search:
+    """The search of a faiss index that holds the database."""
+    return Search(
+        name,
+        bits,
+        len(queries),
+        lambda rows, count: np.asarray(index.search(queries[rows], count)[1]),
+    )
+
+
 def by_distance(name: str, database: Vectors, queries: Vectors) -> Search:
     """Exhaustive search by Euclidean distance between vectors, with faiss."""
     index = faiss.IndexFlatL2(database.shape[1])
     index.add(database)
-    return Search(
-        name,
-        32 * database.shape[1],
-        len(queries),
-        lambda rows, count: np.asarray(index.search(queries[rows], count)[1]),
-    )
+    return _with_faiss(name, 32 * database.shape[1], index, queries)
 
 
 def by_hamming_distance(name: str, database: Codes, queries: Codes) -> Search:
@@ -58,12 +64,7 @@ def by_hamming_distance(name: str, database: Codes, queries: Codes) -> Search:
     bits = 8 * database.shape[1]
     index = faiss.IndexBinaryFlat(bits)
     index.add(database)
-    return Search(
-        name,
-        bits,
-        len(queries),
-        lambda rows, count: np.asarray(index.search(queries[rows], count)[1]),
-    )
+    return _with_faiss(name, bits, index, queries)
 
 
 def by_product_quantization(name: str, database: Vectors, queries: Vectors, bits: int) -> Search:
@@ -80,12 +81,7 @@ def by_product_quantization(name: str, database: Vectors, queries: Vectors, bits
     index.pq.cp.min_points_per_centroid = 1
     index.train(database)
     index.add(database)
-    return Search(
-        name,
-        bits,
-        len(queries),
-        lambda rows, count: np.asarray(index.search(queries[rows], count)[1]),
-    )
+    return _with_faiss(name, bits, index, queries)
 
 
 def by_pixels(name: str, database: "Pictures", queries: "Pictures") -> Search:
