@@ -11,12 +11,12 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd.profiler_util import FunctionEvent
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 from torch.profiler import ProfilerActivity, profile
 
 from alexnet_repro import AlexNet
 from alexnet_repro.benchmarks.report import Measured
+from alexnet_repro.benchmarks.step import train_once
 from alexnet_repro.benchmarks.timing import Contender, Timing, interleaved
 from alexnet_repro.columns.exchange import bytes_per_step, exchanges
 from alexnet_repro.columns.launch import in_processes
@@ -166,14 +166,7 @@ def _step(
     # So small a rate that thousands of steps on one batch change no speed.
     optimizer = PaperSGD(network.parameters(), lr=1e-9)
 
-    def train() -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=fast):
-            logits = forward(batch[0])
-        cross_entropy(logits.float(), batch[1]).backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return train
+    return lambda: train_once(forward, optimizer, *batch, bf16=fast)
 
 
 def _columns(

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from torch.nn.functional import cross_entropy
 
 from alexnet_repro import AlexNet
 from alexnet_repro.benchmarks.report import Measured
+from alexnet_repro.benchmarks.step import fastest_device, train_once
 from alexnet_repro.benchmarks.timing import Contender, interleaved
 from alexnet_repro.data.augment import Augmentation, draw
 from alexnet_repro.data.datamodule import Key, TrainingCrops
@@ -220,7 +220,7 @@ def _one_core() -> Iterator[None]:
 
 
 def _augmenting(store: Store, batch_size: int, rounds: int, slow_rounds: int) -> Measured:
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = fastest_device()
     split = store.splits["train"]
     keys = _keys(np.random.default_rng(0), len(split), batch_size)
     read = TrainingCrops(split, CROP, 0, CHOICES).__getitems__(keys)
@@ -235,14 +235,7 @@ def _augmenting(store: Store, batch_size: int, rounds: int, slow_rounds: int) ->
     images = view(batch["image"], *draws)
 
     def step(fast: bool) -> Callable[[], object]:
-        def train() -> None:
-            with torch.autocast(device.type, torch.bfloat16, enabled=fast):
-                logits = network(images)
-            cross_entropy(logits.float(), batch["label"]).backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            optimizer.zero_grad()
-
-        return train
+        return lambda: train_once(network, optimizer, images, batch["label"], fast)
 
     quick = interleaved(
         [

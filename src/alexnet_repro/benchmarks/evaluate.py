@@ -8,6 +8,7 @@ import torch
 
 from alexnet_repro import AlexNet
 from alexnet_repro.benchmarks.report import Measured
+from alexnet_repro.benchmarks.step import fastest_device
 from alexnet_repro.benchmarks.timing import Contender, interleaved
 from alexnet_repro.data.augment import Augmentation
 from alexnet_repro.data.statistics import Statistics
@@ -25,7 +26,7 @@ def evaluate(batch_size: int, rounds: int) -> Iterator[Measured]:
         rounds: of timing.
     """
     keep_freed_memory()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = fastest_device()
     network = AlexNet().to(device).to(memory_format=torch.channels_last).eval()
     statistics = Statistics(np.full((SIZE, SIZE, 3), 128.0), np.ones(3), np.eye(3))
     views = Augmentation(statistics, CROP, CROP, "same_place", 0.1, "eigenvalue", 1.0).to(device)

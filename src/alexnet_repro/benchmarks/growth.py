@@ -13,6 +13,7 @@ from PIL import Image
 
 from alexnet_repro import AlexNet
 from alexnet_repro.benchmarks.report import Measured
+from alexnet_repro.benchmarks.step import fastest_device
 from alexnet_repro.benchmarks.timing import Contender, Timing, interleaved
 from alexnet_repro.benchmarks.train_step import Step
 from alexnet_repro.data.preparation import prepare
@@ -44,7 +45,7 @@ def growth(
         rounds: of timing.
     """
     keep_freed_memory()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = fastest_device()
     yield _steps("batch", device, [(n, n, 1000, 1.0) for n in batches], rounds)
     yield _steps("classes", device, [(n, batch_size, n, 1.0) for n in classes], rounds)
     yield _steps("width", device, [(w, batch_size, 1000, w) for w in widths], rounds)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from alexnet_repro import ResponseNorm
 from alexnet_repro.benchmarks.report import Measured
+from alexnet_repro.benchmarks.step import fastest_device
 from alexnet_repro.benchmarks.timing import Contender, interleaved
 from alexnet_repro.memory import keep_freed_memory
 
@@ -22,7 +23,7 @@ def response_norm(batch_size: int, rounds: int) -> Iterator[Measured]:
         rounds: of timing.
     """
     keep_freed_memory()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = fastest_device()
     for layer, (maps, size) in SHAPES.items():
         random = torch.Generator().manual_seed(0)
         a = 20 * torch.randn(batch_size, maps, size, size, generator=random).relu()

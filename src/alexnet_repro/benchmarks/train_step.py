@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from torch.optim import SGD, Optimizer
 from torchvision.models import alexnet as torchvision_alexnet
 
@@ -18,6 +17,7 @@ from alexnet_repro import AlexNet, ResponseNorm
 from alexnet_repro.benchmarks.command import Command
 from alexnet_repro.benchmarks.report import Measured
 from alexnet_repro.benchmarks.roof import roof
+from alexnet_repro.benchmarks.step import fastest_device, train_once
 from alexnet_repro.benchmarks.timing import Contender, Timing, interleaved
 from alexnet_repro.learning.sgd import PaperSGD
 from alexnet_repro.memory import keep_freed_memory
@@ -42,7 +42,7 @@ def train_step(batch_size: int, rounds: int, command_epochs: int) -> Iterator[Me
         command_epochs: epochs of ten steps that each round of the whole command takes; 0 for not
             measuring it.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = fastest_device()
     yield _steps(device, batch_size, rounds)
     keep_freed_memory()
     yield roof(device, batch_size, rounds)
@@ -97,11 +97,7 @@ class Step:
         self.label = torch.randint(classes, (batch_size,), generator=random).to(device)
 
     def __call__(self) -> None:
-        with torch.autocast(self.images.device.type, torch.bfloat16, enabled=self.bf16):
-            logits = self.network(self.images)
-        cross_entropy(logits.float(), self.label).backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        train_once(self.network, self.optimizer, self.images, self.label, self.bf16)
 
 
 def _steps(device: torch.device, batch_size: int, rounds: int) -> Measured:
