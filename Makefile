@@ -4,7 +4,12 @@ BIN := .venv/bin
 SOURCES := pyproject.toml $(shell find src conf -type f -not -name '*.pyc')
 TESTS := $(shell find tests -type f -not -name '*.pyc')
 
-.PHONY: demo test clean
+# Data, seeds and epochs of `make reproduce-cifar`: half a day on two CPU cores, minutes on a GPU.
+CIFAR := data=cifar10
+SEEDS := 1,2,3
+EPOCHS := 140
+
+.PHONY: demo test reproduce-cifar clean
 
 demo: runs/demo/.done
 	@cat runs/demo/.done
@@ -23,6 +28,16 @@ runs/demo/.done: .venv/.installed $(SOURCES)
 	$(BIN)/python -m mypy
 	$(BIN)/python -m pytest
 	@touch $@
+
+# Started again after an interruption, it trains what is not finished.
+reproduce-cifar: .venv/.installed
+	$(BIN)/python -m alexnet_repro.train -m experiment=relu_speed,relu_speed_tanh seed=$(SEEDS) \
+	  $(CIFAR) skip_finished=true hydra.sweep.dir=runs/cifar/relu_speed
+	$(BIN)/python -m alexnet_repro.train -m seed=$(SEEDS) schedule.epochs=$(EPOCHS) \
+	  experiment=cifar_13,cifar_13_response_norm,cifar_13_within_map_norm,cifar_18 \
+	  $(CIFAR) skip_finished=true hydra.sweep.dir=runs/cifar/lrn
+	$(BIN)/python -m alexnet_repro.report runs=runs/cifar output=runs/cifar/report \
+	  'claims=[relu_speed,lrn_cifar]'
 
 .venv/.installed: pyproject.toml
 	@test -x $(BIN)/python || "$(PYTHON)" -m venv .venv

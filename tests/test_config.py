@@ -47,6 +47,18 @@ CHANGES: dict[str, dict[str, Any]] = {
 }
 """Every experiment that is the baseline with one thing changed, and that thing."""
 
+NORM = {"n": 5, "k": 2.0, "alpha": 1e-4, "beta": 0.75, "divide_alpha_by_n": False}
+WITHIN_MAP = {"size": 3, "scale": 5e-5, "beta": 0.75}
+CIFAR: dict[str, tuple[str, dict[str, Any]]] = {
+    "cifar_18": ("cifar_18", {}),
+    "cifar_13": ("cifar_13", {}),
+    "cifar_13_response_norm": ("cifar_13", {"response_norm": NORM}),
+    "cifar_13_within_map_norm": ("cifar_13", {"within_map_norm": WITHIN_MAP}),
+    "relu_speed": ("relu_speed", {}),
+    "relu_speed_tanh": ("relu_speed", {"activation": "tanh"}),
+}
+"""The experiments on CIFAR-10: each with the one that it varies, and what of the model."""
+
 SOURCE2012: dict[str, Any] = {
     "model.response_norm.divide_alpha_by_n": True,
     "model.norm_before_relu_in_conv1": True,
@@ -103,7 +115,7 @@ def baseline() -> dict[str, Any]:
 
 def test_every_experiment_file_is_listed_here() -> None:
     files = {path.stem for path in (CONF / "experiment").glob("*.yaml")}
-    assert files == CHANGES.keys() | {"alexnet_source2012", "demo", "finetune"}
+    assert files == CHANGES.keys() | CIFAR.keys() | {"alexnet_source2012", "demo", "finetune"}
 
 
 @pytest.mark.parametrize("experiment", CHANGES)
@@ -114,6 +126,39 @@ def test_an_experiment_changes_exactly_one_thing(experiment: str, baseline: dict
         expected |= {f"model.response_norm.{key}": ABSENT for key in norm}
     expected |= {"run_name": experiment} if experiment != "alexnet" else {}
     assert difference(baseline, composed(f"experiment={experiment}")) == expected
+
+
+@pytest.mark.parametrize("experiment", CIFAR)
+def test_a_variant_on_cifar10_changes_one_thing_of_its_network(experiment: str) -> None:
+    base, change = CIFAR[experiment]
+    one, other = (composed(f"experiment={name}") for name in (base, experiment))
+    assert other["model"] == one["model"] | change
+    # Of Fig. 1: "The learning rates for each network were chosen independently".
+    allowed = {"run_name", "optimizer.lr", "schedule.epochs", "trainer.max_epochs"}
+    changed = difference(one, other)
+    assert {k for k in changed if not k.startswith("model.")} <= allowed
+
+
+def test_the_13_percent_network_follows_the_notes_of_the_program() -> None:
+    values = composed("experiment=cifar_13")
+    assert (values["data"]["crop_size"], values["data"]["input_size"]) == (24, 24)
+    assert values["augment"]["random_crop"]
+    assert values["augment"]["reflection"]
+    assert values["augment"]["colour_pca"] == 0
+    optimizer = values["optimizer"]
+    assert optimizer["weight_decay"] == {"conv1": 0, "conv2": 0, "others": 0.004}
+    assert (optimizer["lr"], optimizer["bias_lr"]) == (0.001, 0.002)
+    assert not optimizer["bias_weight_decay"]
+
+
+def test_the_network_of_figure_1_is_not_regularized() -> None:
+    for experiment in ("relu_speed", "relu_speed_tanh"):
+        values = composed(f"experiment={experiment}")
+        assert values["optimizer"]["weight_decay"] == 0
+        assert not values["augment"]["random_crop"]
+        assert not values["augment"]["reflection"]
+        assert values["model"]["within_map_norm"] is values["model"]["response_norm"] is None
+        assert values["schedule"]["changes"] == []
 
 
 @pytest.mark.parametrize("choice", ["recipe=source2012", "experiment=alexnet_source2012"])
@@ -180,7 +225,21 @@ def test_every_choice_of_every_group_is_valid(group: str) -> None:
     for choice in choices:
         place = {"folder": "source.root", "prepared": "directory"}.get(choice)
         place = "source.root" if choice.startswith(("imagenet_", "huggingface")) else place
-        composed(f"{group}={choice}", *([f"data.{place}=here"] if place else []))
+        recipe = ["recipe=cifar"] if choice.startswith("cifar_") else []
+        composed(f"{group}={choice}", *([f"data.{place}=here"] if place else []), *recipe)
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        (["model=cifar_18"], "model: this network takes recipe=cifar, as experiment=cifar_18"),
+        (["recipe=cifar"], "model: this network takes recipe=paper or source2012"),
+    ],
+)
+def test_a_recipe_for_another_network_is_told(choices: list[str], message: str) -> None:
+    with pytest.raises(UsageError) as told:
+        composed(*choices)
+    assert message in str(told.value)
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from alexnet_repro.network.alexnet import AlexNet
+    from alexnet_repro.network.cifar import Cifar13Net, Cifar18Net
     from alexnet_repro.network.response_norm import ResponseNorm
 
-__all__ = ["AlexNet", "ResponseNorm"]
+__all__ = ["AlexNet", "Cifar13Net", "Cifar18Net", "ResponseNorm"]
 
-_HOMES = {"AlexNet": "network.alexnet", "ResponseNorm": "network.response_norm"}
+_HOMES = {
+    "AlexNet": "network.alexnet",
+    "Cifar13Net": "network.cifar",
+    "Cifar18Net": "network.cifar",
+    "ResponseNorm": "network.response_norm",
+}
 
 
 def __getattr__(name: str) -> Any:

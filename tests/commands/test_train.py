@@ -11,8 +11,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+
+from alexnet_repro.errors import UsageError
+from alexnet_repro.learning.checkpoint import load_trained
+from alexnet_repro.seeing.features import features
 
 Train = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -293,3 +299,60 @@ def test_the_demo_learns_far_below_chance(train: Train, tmp_path: Path) -> None:
     assert result["images"] == 400
     assert result["errors"]["centre"]["top1"] < 60
     assert result["errors"]["ten"]["top1"] < 60
+
+
+@pytest.fixture
+def small_images(tmp_path: Path) -> Path:
+    """Like CIFAR-10, but two classes: 32×32 pixels, 12 to train with and 4 to test with of each."""
+    random = np.random.default_rng(0)
+    for split, count in (("train", 12), ("val", 4)):
+        for name in ("cat", "dog"):
+            directory = tmp_path / "small" / split / name
+            directory.mkdir(parents=True)
+            for i in range(count):
+                pixels = random.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(directory / f"{i}.png")
+    return tmp_path / "small"
+
+
+def test_a_network_for_cifar10_trains_and_comes_back_from_its_checkpoint(
+    train: Train, small_images: Path, tmp_path: Path
+) -> None:
+    done = train(
+        "experiment=cifar_13_response_norm",
+        "data=folder",
+        f"data.source.root={small_images}",
+        "data.name=small",
+        "data.batch_size=8",
+        "schedule.epochs=1",
+        "trainer=cpu",
+    )
+    assert done.returncode == 0, done.stderr
+    run = the_run(tmp_path, "cifar_13_response_norm")
+    record = json.loads((run / "result.json").read_text())
+    assert record["arrangement"]["columns_per_process"] == 1
+    trained = load_trained(run / "checkpoints" / "last.ckpt")
+    wrong = 0
+    for path in sorted((small_images / "val").glob("*/*.png")):
+        pixels = torch.from_numpy(np.array(Image.open(path))[None])
+        with torch.no_grad():
+            probability = torch.stack(
+                [trained.network(v).softmax(1) for v in trained.views.test_views(pixels, "ten")]
+            ).mean(0)
+        wrong += trained.classes[int(probability.argmax())] != path.parent.name
+    assert record["errors"]["ten"]["top1"] == pytest.approx(100 * wrong / 8)
+    with pytest.raises(UsageError, match="no fc6 and fc7"):
+        features(trained, pixels)
+
+
+def test_a_network_for_cifar10_has_no_columns_for_two_devices(train: Train) -> None:
+    done = train("experiment=cifar_13", "trainer=two_cpu")
+    assert done.returncode == 2
+    assert "this network has no columns" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_papers_network_reads_no_other_size_than_its_own(train: Train) -> None:
+    done = train("data.input_size=100")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: data.input_size=100: the network reads 224×224 pixels")

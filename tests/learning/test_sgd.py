@@ -269,6 +269,15 @@ def test_in_the_2012_program_biases_have_their_own_rate_and_no_decay(network: nn
             assert not group["scheduled"]
 
 
+def test_weight_decay_can_differ_by_layer(network: nn.Module) -> None:
+    by_layer = {"conv1": 0.0, "fc8": 1.0, "others": 0.004}
+    options = SOURCE2012 | {"weight_decay": by_layer}
+    decay = {g["name"]: g["weight_decay"] for g in paper_sgd(network, **options).param_groups}
+    assert (decay["conv1.weight"], decay["fc8.weight"]) == (0.0, 1.0)
+    assert decay["conv2.weight"] == decay["fc7.weight"] == 0.004
+    assert not any(value for name, value in decay.items() if name.endswith("bias"))
+
+
 def test_a_bias_rate_of_zero_is_not_taken_for_none(network: nn.Module) -> None:
     for group in paper_sgd(network, **(PAPER | {"bias_lr": 0.0})).param_groups:
         assert group["lr"] == (0.01 if group["name"].endswith("weight") else 0.0)

@@ -17,7 +17,7 @@ VALUES = {
         {"epoch": 1, "train/top1_error": 60.0, "val/top1_error": 50.0},
         {"epoch": 2, "train/top1_error": 25.0, "val/top1_error": 30.0},
         {"epoch": 3, "train/top1_error": None, "val/top1_error": 29.0},
-        {"epoch": 4, "train/top1_error": 10.0, "val/top1_error": 31.0},
+        {"epoch": 4, "train/top1_error": 10.0, "val/top1_error": 31.0, "seconds": 80.5},
     ],
     "ways": [
         {"name": "fc7", "bits": None, "map": 40.0},
@@ -43,6 +43,7 @@ VALUES = {
         ("ways[name=fc7].map - ways[name=autoencoder,bits=128].map", 8.0),
         ("first_epoch(train/top1_error <= 25)", 2.0),
         ("first_epoch(train/top1_error <= 5)", None),
+        ("first_seconds(train/top1_error <= 10)", 80.5),
         ("epoch_of_lowest(val/top1_error)", 3.0),
         ("errors.five.top1", None),
         ("errors.ten.top1 - errors.five.top1", None),

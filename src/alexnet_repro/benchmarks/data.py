@@ -24,6 +24,7 @@ from alexnet_repro.data.preprocess import shorter_side_and_centre
 from alexnet_repro.data.sources import Source, Split, folder, miniature
 from alexnet_repro.data.store import Store, StoredAs, open_store
 from alexnet_repro.learning.sgd import PaperSGD
+from alexnet_repro.memory import keep_freed_memory
 
 SIZE, CROP = 256, 224
 JPEG = StoredAs(SIZE, "jpeg", 95)
@@ -49,6 +50,7 @@ def data(
         rounds: of reading and augmenting.
         slow_rounds: of preparing and of training steps.
     """
+    keep_freed_memory()  # as training does
     # Stores come and go here: what is said of each would bury the tables.
     logging.getLogger("alexnet_repro.data").setLevel(logging.WARNING)
     with tempfile.TemporaryDirectory(prefix="alexnet-benchmark-") as temporary:

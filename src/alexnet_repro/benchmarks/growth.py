@@ -25,6 +25,9 @@ from alexnet_repro.memory import keep_freed_memory
 SMALL = 8
 """Pixels a side of generated images: what is told apart here is their number, not their size."""
 
+READS = 20_000
+"""In a round: so many that opening each shard the first time is told apart from reading."""
+
 
 def growth(
     batches: Sequence[int],
@@ -96,12 +99,12 @@ def _store(directory: Path, count: int, rounds: int) -> dict[str, Any]:
 
     def read() -> None:
         stored = store.splits["train"]
-        for index in random.integers(len(stored), size=1000):
+        for index in random.integers(len(stored), size=READS):
             stored.image(index)
 
     (opening,) = interleaved([Contender("open", lambda: open_store(directory))], rounds)
     store = open_store(directory)
-    (reading,) = interleaved([Contender("read", read, 1000)], rounds)
+    (reading,) = interleaved([Contender("read", read, READS)], rounds)
     return {
         "images": count,
         f"prepared/s, {os.cpu_count()} cores": round(count / prepared),

@@ -17,10 +17,15 @@ from alexnet_repro.data.augment import Augmentation
 from alexnet_repro.data.statistics import Statistics
 from alexnet_repro.errors import UsageError
 from alexnet_repro.network.alexnet import AlexNet
-from alexnet_repro.schema.train import AugmentSchema, ModelSchema
+from alexnet_repro.network.cifar import Cifar13Net, Cifar18Net
+from alexnet_repro.schema.train import AlexNetSchema, AugmentSchema, CifarNetSchema
 
-NETWORKS = {"alexnet_repro.AlexNet": AlexNet}
-"""What a checkpoint may name as its network."""
+NETWORKS: dict[str, tuple[type[nn.Module], type[BaseModel]]] = {
+    "alexnet_repro.AlexNet": (AlexNet, AlexNetSchema),
+    "alexnet_repro.Cifar13Net": (Cifar13Net, CifarNetSchema),
+    "alexnet_repro.Cifar18Net": (Cifar18Net, CifarNetSchema),
+}
+"""What a checkpoint may name as its network, with the schema of its arguments."""
 
 DATA, NETWORK = "ImageDataModule", "network."
 READING_ERRORS = (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError)
@@ -115,13 +120,14 @@ def load_trained(path: Path, device: torch.device | str = "cpu") -> Trained:
 
 
 def _network(path: Path, model: dict[str, Any], classes: int) -> nn.Module:
-    _check(path, ModelSchema, model)
     if (target := model.get("_target_")) not in NETWORKS:
         raise UsageError(
             f"{path}: its network is {target}; this version builds {', '.join(NETWORKS)}"
         )
+    network, schema = NETWORKS[target]
+    _check(path, schema, model)
     options = {key: value for key, value in model.items() if not key.startswith("_")}
-    return NETWORKS[target](**options | {"num_classes": classes})
+    return network(**options | {"num_classes": classes})
 
 
 def _views(path: Path, augment: dict[str, Any], data: dict[str, Any]) -> Augmentation:

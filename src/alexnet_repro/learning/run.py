@@ -260,7 +260,7 @@ def arrangement(values: dict[str, Any]) -> dict[str, int]:
     split = has_columns(values)
     return {
         "processes": processes,
-        "columns_per_process": values["model"]["columns"] // (2 if split else 1),
+        "columns_per_process": values["model"].get("columns", 1) // (2 if split else 1),
         "replicas": processes // 2 if split else 1,
         "micro_batches": values["strategy"]["micro_batches"] if split else 1,
     }

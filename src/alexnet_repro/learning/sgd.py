@@ -1,7 +1,7 @@
 """The paper's update rule (§6) and the layers' own learning rates."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -69,7 +69,7 @@ def paper_sgd(
     network: nn.Module,
     lr: float,
     momentum: float,
-    weight_decay: float,
+    weight_decay: float | Mapping[str, float],
     bias_lr: float | None,
     bias_weight_decay: bool,
 ) -> PaperSGD:
@@ -81,22 +81,26 @@ def paper_sgd(
     Args:
         network: its named parameters are trained.
         lr: ε of the weights.
-        momentum, weight_decay: the constants of the update rule.
+        momentum, weight_decay: the constants of the update rule; weight decay by layer if it is a
+            mapping, in which ``others`` names all layers not named.
         bias_lr: ε of the biases, which then stays as it is when that of the weights is divided (the
             2012 program); None for the ε of the weights at all times (the paper).
         bias_weight_decay: whether biases decay too (the paper), or weights only (the program).
     """
     groups = []
+    by_layer = weight_decay if isinstance(weight_decay, Mapping) else {"others": weight_decay}
     for name, parameter in network.named_parameters():
         is_bias = name.endswith("bias")
+        layer = name.rpartition(".")[0]
+        decay = by_layer.get(layer, by_layer.get("others", 0.0))
         own_lr = is_bias and bias_lr is not None
         groups.append(
             {
                 "params": [parameter],
                 "name": name,
                 "lr": bias_lr if own_lr else lr,
-                "weight_decay": weight_decay if bias_weight_decay or not is_bias else 0.0,
+                "weight_decay": decay if bias_weight_decay or not is_bias else 0.0,
                 "scheduled": not own_lr,
             }
         )
-    return PaperSGD(groups, lr=lr, momentum=momentum, weight_decay=weight_decay)
+    return PaperSGD(groups, lr=lr, momentum=momentum)

@@ -80,6 +80,8 @@ class AlexNet(nn.Sequential):
         ValueError: naming the argument that has no meaning.
     """
 
+    input_size = INPUT_SIZE
+
     def __init__(
         self,
         num_classes: int = 1000,

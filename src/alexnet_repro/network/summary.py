@@ -12,7 +12,8 @@ from torch import nn
 
 from alexnet_repro.columns.exchange import bytes_per_step, exchanges, reads
 from alexnet_repro.console import console
-from alexnet_repro.network.alexnet import INPUT_SIZE, AlexNet
+from alexnet_repro.network.alexnet import AlexNet
+from alexnet_repro.network.cifar import CifarNet, LocallyConnected
 
 
 @dataclass(frozen=True)
@@ -41,33 +42,38 @@ class Layer:
         return prod(self.output)
 
 
-def layers(network: AlexNet) -> list[Layer]:
-    """The convolutions and fully connected layers of ``network``, in order."""
+def layers(network: AlexNet | CifarNet) -> list[Layer]:
+    """The convolutions, locally and fully connected layers of ``network``, in order."""
     outputs: dict[str, tuple[int, ...]] = {}
     with torch.no_grad():
-        x = torch.zeros(1, 3, INPUT_SIZE, INPUT_SIZE)
+        x = torch.zeros(1, 3, network.input_size, network.input_size)
         for name, module in network.named_children():
             x = module(x)
             outputs[name] = tuple(x.shape[1:])
     described = []
     for name, module in network.named_children():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            weights = tuple(module.weight.shape)
-            positions = prod(outputs[name][1:])
+        if isinstance(module, nn.Conv2d | nn.Linear | LocallyConnected):
+            kernel = _kernel(module)
             described.append(
                 Layer(
                     name=name,
-                    kernel=weights,
+                    kernel=kernel,
                     output=outputs[name],
                     parameters=sum(p.numel() for p in module.parameters()),
-                    multiply_adds=prod(weights) * positions,
+                    multiply_adds=prod(kernel) * prod(outputs[name][1:]),
                     reads=reads(name, module, network.columns),
                 )
             )
     return described
 
 
-def summary_table(network: AlexNet) -> Table:
+def _kernel(module: nn.Conv2d | nn.Linear | LocallyConnected) -> tuple[int, ...]:
+    if isinstance(module, LocallyConnected):
+        return module.kernels, module.maps, module.size, module.size
+    return tuple(module.weight.shape)
+
+
+def summary_table(network: AlexNet | CifarNet) -> Table:
     """The layers as a table of 80 columns, with totals."""
     rows = layers(network)
     parameters = sum(layer.parameters for layer in rows)

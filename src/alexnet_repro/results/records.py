@@ -81,7 +81,7 @@ def read_records(directory: Path) -> list[Record]:
 
 
 OPERATIONS = {" - ": operator.sub, " / ": operator.truediv}
-CURVE = re.compile(r"(first_epoch|epoch_of_lowest)\(([\w/]+)(?: <= ([\d.]+))?\)")
+CURVE = re.compile(r"(first_epoch|first_seconds|epoch_of_lowest)\(([\w/]+)(?: <= ([\d.]+))?\)")
 
 
 def quantity(values: Mapping[str, Any], expression: str) -> float | None:
@@ -91,8 +91,8 @@ def quantity(values: Mapping[str, Any], expression: str) -> float | None:
         expression: a path, such as ``errors.ten.top1``, ``curve[-1].train/top1_error`` or
             ``ways[name=fc7].mean_average_precision`` (the mean over all that match); the
             difference ``A - B`` or ratio ``A / B`` of two paths;
-            ``first_epoch(train/top1_error <= 25)`` or ``epoch_of_lowest(val/top1_error)`` of the
-            learning curve.
+            ``first_epoch(train/top1_error <= 25)``, the same with ``first_seconds`` (of training),
+            or ``epoch_of_lowest(val/top1_error)`` of the learning curve.
     """
     if curve := CURVE.fullmatch(expression):
         return _epoch(values.get("curve") or [], *curve.groups())
@@ -110,7 +110,8 @@ def _epoch(rows: list[Any], function: str, column: str, threshold: str | None) -
     known = [row for row in rows if row.get(column) is not None]
     if function == "epoch_of_lowest":
         return float(min(known, key=lambda row: row[column])["epoch"]) if known else None
-    reached = (row["epoch"] for row in known if row[column] <= float(threshold or 0))
+    what = function.removeprefix("first_")
+    reached = (row[what] for row in known if row[column] <= float(threshold or 0))
     return next(map(float, reached), None)
 
 

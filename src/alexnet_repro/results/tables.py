@@ -109,7 +109,7 @@ def _claim_row(finding: Finding, legend: Legend) -> tuple[str, ...]:
     claim = finding.claim
     head = (f"{claim.text} ({claim.section})", claim.paper)
     if finding.group is None:
-        commands = "\n".join(claim.commands) or "not measurable by this version yet"
+        commands = "\n".join(claim.commands)
         return (*head, NOTHING, NOTHING, claim.dataset, commands, NOT_MEASURED)
     runs = dict.fromkeys(record.name for m in finding.measured for record in m.records)
     return (

@@ -52,9 +52,9 @@ class ClaimSchema(Schema):
     minus: SelectorSchema | None = None
     over: SelectorSchema | None = None
     same: list[str] = Field(default_factory=list)
-    figures: list[FigureSchema]
+    figures: Annotated[list[FigureSchema], Field(min_length=1)]
     note: str | None = None
-    commands: list[str]
+    commands: Annotated[list[str], Field(min_length=1)]
 
     @model_validator(mode="after")
     def figures_know_their_records(self) -> "ClaimSchema":

@@ -26,8 +26,22 @@ class ResponseNormSchema(Schema):
     divide_alpha_by_n: bool
 
 
-class ModelSchema(Schema):
-    num_classes: Annotated[int, Field(ge=2)] | None
+RECIPE = "norm_before_relu_in_conv1"
+"""A key that the recipes of the paper's network set, and the one of the CIFAR-10 networks not."""
+
+
+class WithinMapNormSchema(Schema):
+    size: Count
+    scale: NonNegative
+    beta: NonNegative
+
+
+Classes = Annotated[int, Field(ge=2)] | None
+
+
+class AlexNetSchema(Schema):
+    target: Literal["alexnet_repro.AlexNet"] = Field(alias="_target_")
+    num_classes: Classes
     columns: Literal[1, 2]
     activation: Literal["relu", "tanh"]
     response_norm: ResponseNormSchema | None
@@ -41,6 +55,13 @@ class ModelSchema(Schema):
     weight_std: dict[str, NonNegative]
     bias: dict[str, float]
 
+    @model_validator(mode="before")
+    @classmethod
+    def recipe_is_its_own(cls, values: Any) -> Any:
+        if isinstance(values, dict) and RECIPE not in values:
+            raise ValueError("this network takes recipe=paper or source2012")
+        return values
+
     @field_validator("removed_conv", mode="before")
     @classmethod
     def conv1_stays(cls, value: Any) -> Any:
@@ -50,6 +71,28 @@ class ModelSchema(Schema):
 
             raise ValueError(CONV1_STAYS)
         return value
+
+
+class CifarNetSchema(Schema):
+    target: Literal["alexnet_repro.Cifar18Net", "alexnet_repro.Cifar13Net"] = Field(
+        alias="_target_"
+    )
+    num_classes: Classes
+    activation: Literal["relu", "tanh"]
+    response_norm: ResponseNormSchema | None
+    within_map_norm: WithinMapNormSchema | None
+    input_size: Annotated[int, Field(ge=8)]
+    weight_std: dict[str, NonNegative]
+
+    @model_validator(mode="before")
+    @classmethod
+    def recipe_is_its_own(cls, values: Any) -> Any:
+        if isinstance(values, dict) and RECIPE in values:
+            raise ValueError("this network takes recipe=cifar, as experiment=cifar_18 has it")
+        return values
+
+
+ModelSchema = Annotated[AlexNetSchema | CifarNetSchema, Field(discriminator="target")]
 
 
 class AugmentSchema(Schema):
@@ -65,7 +108,7 @@ class AugmentSchema(Schema):
 class OptimizerSchema(Schema):
     lr: NonNegative
     momentum: Fraction
-    weight_decay: NonNegative
+    weight_decay: NonNegative | dict[str, NonNegative]
     bias_lr: NonNegative | None
     bias_weight_decay: bool
 
@@ -175,6 +218,15 @@ class TrainSchema(Schema):
         return self
 
     @model_validator(mode="after")
+    def crops_are_what_the_network_reads(self) -> "TrainSchema":
+        if isinstance(self.model, AlexNetSchema) and self.data.input_size != 224:
+            raise ValueError(
+                f"data.input_size={self.data.input_size}: the network reads 224×224 pixels (§4.5); "
+                "crops of data.crop_size are enlarged to that"
+            )
+        return self
+
+    @model_validator(mode="after")
     def columns_fit_the_devices(self) -> "TrainSchema":
         devices, nodes = self.trainer.devices, self.trainer.num_nodes
         if isinstance(self.strategy, OneDeviceSchema):
@@ -190,6 +242,11 @@ class TrainSchema(Schema):
                     "device; trainer=two_gpu, two_cpu and columns_ddp take more"
                 )
             return self
+        if not isinstance(self.model, AlexNetSchema):
+            raise ValueError(
+                f"model._target_={self.model.target}: this network has no columns; train it with "
+                "trainer=auto, cpu or gpu"
+            )
         if self.model.columns == 1:
             raise ValueError(
                 "model.columns=1: the one-GPU net has no second column for a second device; "

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from alexnet_repro.console import counting
 from alexnet_repro.data.datamodule import ImageDataModule
 from alexnet_repro.data.store import Store, StoredSplit
+from alexnet_repro.errors import UsageError
 from alexnet_repro.learning.checkpoint import Trained
 from alexnet_repro.results.record import checksum
 
@@ -50,7 +51,12 @@ def features(trained: Trained, images: Tensor) -> dict[str, Tensor]:
 
     Images stored in another size than the network's own, such as those of CIFAR-10, are enlarged or
     reduced to it (bilinear).
+
+    Raises:
+        UsageError: if the network has no fc6 and fc7.
     """
+    if not set(LAYERS.values()) <= dict(trained.network.named_children()).keys():
+        raise UsageError(f"{trained.path}: its network has no fc6 and fc7 to compare images by")
     images = images.to(next(trained.network.parameters()).device)
     if images.shape[1] != trained.image_size:
         size = (trained.image_size, trained.image_size)
