@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+import alexnet_repro.data.statistics
 from alexnet_repro.data.statistics import MEAN_IMAGE, RunningSums, Statistics, Sums
 
 
@@ -147,4 +148,17 @@ def test_sums_of_millions_of_images_are_exact() -> None:
 def test_odd_numbers_of_pixels_are_summed_too(size: tuple[int, int]) -> None:
     images = np.random.default_rng(3).integers(256, size=(3, *size, 3), dtype=np.uint8)
     flat = images.reshape(-1, 3).astype(int)
+    assert counted(images).products.tolist() == (flat.T @ flat).tolist()
+
+
+@pytest.mark.parametrize("with_bytes", [False, True])
+@pytest.mark.parametrize("value", [0, 1, 255, None])
+def test_sums_are_exact_whichever_product_a_processor_does_faster(
+    with_bytes: bool, value: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alexnet_repro.data.statistics, "WITH_BYTES", with_bytes)
+    images = np.random.default_rng(4).integers(256, size=(2, 256, 256, 3), dtype=np.uint8)
+    if value is not None:
+        images[:] = value
+    flat = images.reshape(-1, 3).astype(np.int64)
     assert counted(images).products.tolist() == (flat.T @ flat).tolist()

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
+import torch
+
 from alexnet_repro.errors import UsageError
 from alexnet_repro.memory import keep_freed_memory
 
@@ -58,6 +60,8 @@ def _in_processes(work: Work[Result], workers: int) -> Iterator[Result]:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         keep_freed_memory()
+        # The processes have all cores already; and threads of torch do not survive a fork.
+        torch.set_num_threads(1)
         try:
             for result in work(claim):
                 if os.getppid() != parent:

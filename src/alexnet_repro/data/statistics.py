@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.uint64]
@@ -14,6 +15,10 @@ Centred = npt.NDArray[np.int64]
 
 MIDDLE = 128
 """Subtracted from pixels while they are summed, so that the products are small numbers."""
+
+WITH_BYTES = hasattr(torch, "_int_mm") and torch.backends.cpu.get_cpu_capability() == "AVX512"
+"""Whether a product of matrices of bytes is faster than one of 32-bit floats: three times as fast,
+with the instructions for it."""
 
 MEAN_IMAGE = "mean_image.npy"
 
@@ -96,16 +101,33 @@ class RunningSums:
 
 def _centred_products(image: npt.NDArray[np.uint8]) -> Centred:
     """(3, 3), sum over the pixels of the products of two of R, G and B, each minus ``MIDDLE``."""
-    pixels = image.size // 3
-    together = 4 if pixels % 4096 == 0 else 1
-    rows = (image ^ np.uint8(MIDDLE)).view(np.int8).astype(np.float32)
-    # 32-bit floats hold the sum of 1024 products exactly. Four pixels to a row: a product of 12
-    # columns takes a third of the time of one of 3; the blocks on its diagonal are what is sought.
-    rows = rows.reshape(-1, 1024 if together == 4 else 1, 3 * together)
-    blocks = (rows.transpose(0, 2, 1) @ rows).sum(axis=0, dtype=np.float64)
-    products = np.einsum("iaib->ab", blocks.reshape(together, 3, together, 3))
-    centred: Centred = products.astype(np.int64)
+    rows = (image ^ np.uint8(MIDDLE)).view(np.int8).reshape(-1, 3)
+    # 32-bit integers hold the sum of fewer than 2¹⁷ products of two bytes.
+    fit = len(rows) % 16 == 0 and len(rows) // 16 < 2**17
+    multiply = _products_of_bytes if WITH_BYTES and fit else _products_of_floats
+    # Several pixels to a row: a product of 12 or 48 columns takes a third of the time of one of 3;
+    # the blocks on its diagonal are what is sought.
+    blocks = multiply(rows)
+    together = len(blocks) // 3
+    products = np.einsum("iaib->ab", blocks.reshape(together, 3, together, 3).astype(np.int64))
+    centred: Centred = products
     return centred
+
+
+def _products_of_bytes(rows: npt.NDArray[np.int8]) -> npt.NDArray[Any]:
+    side_by_side = torch.from_numpy(rows.reshape(-1, 48))
+    products: npt.NDArray[np.int32] = torch._int_mm(side_by_side.T, side_by_side).numpy()
+    return products
+
+
+def _products_of_floats(rows: npt.NDArray[np.int8]) -> npt.NDArray[Any]:
+    # 32-bit floats hold the sum of 1024 products exactly.
+    pixels, summed = (4, 1024) if len(rows) % 4096 == 0 else (1, 1)
+    floats = rows.astype(np.float32).reshape(-1, summed, 3 * pixels)
+    products: npt.NDArray[np.float64] = (floats.transpose(0, 2, 1) @ floats).sum(
+        axis=0, dtype=np.float64
+    )
+    return products
 
 
 @dataclass(frozen=True)
