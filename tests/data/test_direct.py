@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import xxhash
 
-from alexnet_repro.data.direct import BUFFER, DirectFile
+from alexnet_repro.data.direct import BUFFER, BUFFERS, DirectFile
 
 
 @pytest.mark.parametrize("direct", [True, False])
-@pytest.mark.parametrize("size", [0, 1, 4096, BUFFER, 2 * BUFFER + 5000])
+@pytest.mark.parametrize("size", [0, 1, 4096, BUFFER, 2 * BUFFER + 5000, (BUFFERS + 2) * BUFFER])
 def test_a_file_holds_what_was_written_in_pieces(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, direct: bool, size: int
 ) -> None:

@@ -2,12 +2,15 @@
 
 import mmap
 import os
+from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import xxhash
 
 BUFFER = 4 << 20
+BUFFERS = 8
+"""So many are filled and written in turn, that a disk may pause while images are decoded."""
 BLOCK = 4096
 
 
@@ -30,9 +33,10 @@ class DirectFile:
         except OSError:
             self._file = os.open(path, flags, 0o644)
         # Memory of its own pages: direct writes must be aligned.
-        self._buffer, self._spare = mmap.mmap(-1, BUFFER), mmap.mmap(-1, BUFFER)
+        self._buffer = mmap.mmap(-1, BUFFER)
+        self._spare: list[mmap.mmap] = []
         self._writer = ThreadPoolExecutor(1)
-        self._writing: Future[None] | None = None
+        self._writing: deque[tuple[Future[None], mmap.mmap]] = deque()
         self._filled, self._written = 0, 0
         self._digest = xxhash.xxh3_128()
         self.closed = False
@@ -66,30 +70,35 @@ class DirectFile:
         try:
             length = self.tell()
             self._put(-(-self._filled // BLOCK) * BLOCK)
-            self._wait()
+            while self._writing:
+                self._wait()
             os.ftruncate(self._file, length)
             os.fsync(self._file)
         finally:
             self._writer.shutdown()
             os.close(self._file)
-            self._buffer.close()
-            self._spare.close()
+            for buffer in (self._buffer, *self._spare, *(b for _, b in self._writing)):
+                buffer.close()
 
     def tell(self) -> int:
         return self._written + self._filled
 
     def _put(self, count: int) -> None:
-        """Have ``count`` bytes of the buffer written, and go on with the other one."""
-        self._wait()
-        self._writing = self._writer.submit(self._write_all, self._buffer, count)
-        self._buffer, self._spare = self._spare, self._buffer
+        """Have ``count`` bytes of the buffer written, and go on with another one."""
+        self._writing.append(
+            (self._writer.submit(self._write_all, self._buffer, count), self._buffer)
+        )
         self._written += self._filled
         self._filled = 0
+        if len(self._writing) == BUFFERS:
+            self._wait()
+        self._buffer = self._spare.pop() if self._spare else mmap.mmap(-1, BUFFER)
 
     def _wait(self) -> None:
-        if self._writing is not None:
-            self._writing.result()
-            self._writing = None
+        """For the oldest buffer to be written."""
+        written, buffer = self._writing.popleft()
+        self._spare.append(buffer)
+        written.result()
 
     def _write_all(self, buffer: mmap.mmap, count: int) -> None:
         written = 0
