@@ -156,6 +156,19 @@ def test_fine_tuning_is_shown_as_recorded() -> None:
     assert result_line(records["pretrain"]) in text
 
 
+def test_the_page_on_performance_shows_how_cost_grows() -> None:
+    text = (ROOT / "docs" / "performance.md").read_text()
+    record = json.loads((ROOT / "results" / "benchmarks" / "growth.json").read_text())
+    *steps, stores = (table["rows"] for table in record["tables"])
+    for row in (row for rows in steps for row in rows):
+        times = (f"{row[name]:,.0f}" for name in ("milliseconds", "fastest", "slowest"))
+        shown = [f"{row['million parameters']:,}", *times, f"{row['per_second']:,.1f}"]
+        assert f" | {' | '.join(shown)} |" in text
+    for row in stores:
+        prepared = row["prepared/s, 2 cores"]
+        assert f"| {prepared:,} | {row['milliseconds to open']} | {row['read/s']:,} |" in text
+
+
 def test_the_page_on_performance_shows_its_records() -> None:
     text = (ROOT / "docs" / "performance.md").read_text()
     records = {
