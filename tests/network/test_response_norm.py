@@ -10,11 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from alexnet_repro import AlexNet
 from alexnet_repro.network.response_norm import (
     CACHED,
     NormalizeFused,
     ResponseNorm,
     WithinMapNorm,
+    compile_norms,
     normalize,
     normalize_backward,
 )
@@ -338,3 +340,23 @@ def test_within_map_norm_defaults_are_those_of_the_2012_program() -> None:
 def test_within_map_norm_has_the_right_derivative(random: torch.Generator) -> None:
     a = torch.randn(1, 2, 4, 4, dtype=torch.float64, generator=random).requires_grad_()
     assert torch.autograd.gradcheck(WithinMapNorm(3, 0.4, 0.75), (a,))
+
+
+@pytest.mark.parametrize(("batches", "compiled"), [(1, False), (499, False), (500, True)])
+def test_norms_are_compiled_for_long_runs_only(batches: int, compiled: bool) -> None:
+    network = AlexNet(num_classes=2, width=0.1)
+    compile_norms(network, batches)
+    assert {m.compiled for m in network.modules() if isinstance(m, ResponseNorm)} == {compiled}
+
+
+def test_what_is_not_compiled_is_the_same_function_with_its_derivative(
+    random: torch.Generator,
+) -> None:
+    a = (5 * torch.randn(2, 8, 3, 2, dtype=torch.float64, generator=random)).requires_grad_()
+    other = a.detach().clone().requires_grad_()
+    b = NormalizeFused.apply(a, 5, 2.0, 1e-2, 0.75, 2, False)
+    norm = ResponseNorm(8, alpha=1e-2, columns=2).double()
+    torch.testing.assert_close(b, norm(other))
+    b.square().sum().backward()
+    norm(other).square().sum().backward()
+    torch.testing.assert_close(a.grad, other.grad)

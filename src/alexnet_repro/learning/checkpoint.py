@@ -18,6 +18,7 @@ from alexnet_repro.data.statistics import Statistics
 from alexnet_repro.errors import UsageError
 from alexnet_repro.network.alexnet import AlexNet
 from alexnet_repro.network.cifar import Cifar13Net, Cifar18Net
+from alexnet_repro.network.response_norm import compile_norms
 from alexnet_repro.schema.train import AlexNetSchema, AugmentSchema, CifarNetSchema
 
 NETWORKS: dict[str, tuple[type[nn.Module], type[BaseModel]]] = {
@@ -100,6 +101,7 @@ def load_trained(path: Path, device: torch.device | str = "cpu") -> Trained:
         classes = tuple(data["classes"])
         network = _network(path, config["model"], len(classes))
         network.load_state_dict(network_weights(checkpoint))
+        compile_norms(network, batches=1)  # who shows it many says so
         views = _views(path, config["augment"], data)
         words = data.get("words")
         return Trained(

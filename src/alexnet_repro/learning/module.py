@@ -13,6 +13,8 @@ from torch.optim import Optimizer
 from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
+from alexnet_repro.network.response_norm import compile_norms
+
 STAGES = ("train", "val", "test", "ten_crop")
 
 
@@ -83,6 +85,9 @@ class ImageClassifier(L.LightningModule):
 
     def configure_optimizers(self) -> Optimizer:
         return self._optimizer(self.network)
+
+    def on_train_start(self) -> None:
+        compile_norms(self.network, self.trainer.estimated_stepping_batches)
 
     def on_train_batch_start(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         # A CPU generator reads only the low 32 bits of a seed: mix all three into them.

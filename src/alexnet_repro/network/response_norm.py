@@ -13,6 +13,10 @@ CACHED = 2**22
 """Bytes of one tensor that stay in a CPU's cache from one pass over them to the next."""
 
 
+WORTH_COMPILING = 500
+"""Batches from which the time that a compiled norm saves is more than that of compiling it."""
+
+
 def power_minus_beta(scale: Tensor, beta: float) -> Tensor:
     """``scale`` to the power of −β."""
     if beta == 0.75:
@@ -106,22 +110,35 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class NormalizeFused(torch.autograd.Function):
-    """The same in one compiled kernel for each way: what a GPU, limited by its memory, needs."""
+    """The same in one compiled kernel for each way: what a GPU, limited by its memory, needs.
+
+    Not ``compiled``, it is the same arithmetic in torch's own kernels.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, a: Tensor, n: int, k: float, alpha: float, beta: float, columns: int
+        ctx: Any,
+        a: Tensor,
+        n: int,
+        k: float,
+        alpha: float,
+        beta: float,
+        columns: int,
+        compiled: bool,
     ) -> Tensor:
-        b, scale = _compiled(normalize)(a, n, k, alpha, beta, columns)
+        function = _compiled(normalize) if compiled else normalize
+        b, scale = function(a, n, k, alpha, beta, columns)
         ctx.save_for_backward(a, scale)
         ctx.constants = n, alpha, beta, columns
-        return b  # type: ignore[no-any-return]
+        ctx.compiled = compiled
+        return b
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        grad_a = _compiled(normalize_backward)(grad, *ctx.saved_tensors, *ctx.constants)
-        return grad_a, None, None, None, None, None
+        function = _compiled(normalize_backward) if ctx.compiled else normalize_backward
+        grad_a = function(grad, *ctx.saved_tensors, *ctx.constants)
+        return grad_a, None, None, None, None, None, None
 
 
 class ResponseNorm(nn.Module):
@@ -133,7 +150,8 @@ class ResponseNorm(nn.Module):
     since a GPU of the paper only held its own maps.
 
     On a CPU the windowed sum is a matrix product over the squares, on a GPU all of it is one
-    compiled kernel; ``torch.nn.LocalResponseNorm`` pools over a fifth dimension instead.
+    compiled kernel (unless :func:`compile_norms` says that it does not pay);
+    ``torch.nn.LocalResponseNorm`` pools over a fifth dimension instead.
 
     Args:
         maps: number of kernel maps of the input, all columns together.
@@ -150,6 +168,7 @@ class ResponseNorm(nn.Module):
     """
 
     window: Tensor
+    compiled = True
 
     def __init__(
         self,
@@ -178,7 +197,7 @@ class ResponseNorm(nn.Module):
             a = a.to(torch.get_autocast_dtype(a.device.type))
         if a.device.type == "cuda":
             return NormalizeFused.apply(  # type: ignore[no-any-return]
-                a, self.n, self.k, self.alpha, self.beta, self.columns
+                a, self.n, self.k, self.alpha, self.beta, self.columns, self.compiled
             )
         window = self.window.to(a.dtype)
         return NormalizeInCache.apply(a, window, self.k, self.beta, self.columns)  # type: ignore[no-any-return]
@@ -188,6 +207,16 @@ class ResponseNorm(nn.Module):
             f"{self.maps}, n={self.n}, k={self.k}, alpha={self.alpha}, beta={self.beta}, "
             f"columns={self.columns}"
         )
+
+
+def compile_norms(network: nn.Module, batches: float) -> None:
+    """Have the norms of a network compiled for a GPU if it is to see so many batches that it pays.
+
+    Compiling takes seconds the first time on a machine, which then keeps what was compiled.
+    """
+    for module in network.modules():
+        if isinstance(module, ResponseNorm):
+            module.compiled = batches >= WORTH_COMPILING
 
 
 class WithinMapNorm(nn.Module):

@@ -19,6 +19,8 @@ from alexnet_repro.errors import UsageError
 from alexnet_repro.learning.checkpoint import Trained, load_trained
 from alexnet_repro.learning.device import chosen_device
 from alexnet_repro.learning.module import log_mean, log_probabilities
+from alexnet_repro.memory import keep_freed_memory
+from alexnet_repro.network.response_norm import compile_norms
 from alexnet_repro.results.record import chance_error, checksum, error_figures, provenance
 
 FORMAT = 1
@@ -71,6 +73,8 @@ def evaluate(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, A
         UsageError: for what the user can put right.
     """
     device = chosen_device(values["device"])
+    if device.type == "cpu":
+        keep_freed_memory()
     given = values["checkpoint"]
     paths = [Path(path).expanduser() for path in ([given] if isinstance(given, str) else given)]
     members = [load_trained(path, device) for path in paths]
@@ -140,6 +144,8 @@ def tallies(
     own = [{kind: Tally(len(data.classes)) for kind in kinds} for _ in members]
     together = {kind: Tally(len(data.classes)) for kind in kinds}
     loader = data.whole_images(split, on_cpu=device.type == "cpu")
+    for member in members:
+        compile_norms(member.network, len(loader) * (1 if crops == "centre" else 10))
     autocast = AUTOCAST.get(values["trainer"]["precision"])
     with (
         torch.inference_mode(),
