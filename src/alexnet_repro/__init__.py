@@ -4,16 +4,35 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from alexnet_repro.network.alexnet import AlexNet
+    from alexnet_repro.learning.checkpoint import Trained, load_trained
+    from alexnet_repro.learning.sgd import PaperSGD
+    from alexnet_repro.network.alexnet import AlexNet, Dropout
     from alexnet_repro.network.response_norm import ResponseNorm
+    from alexnet_repro.network.torchvision_alexnet import TorchvisionAlexNet
 
-__all__ = ["AlexNet", "ResponseNorm"]
+__all__ = [
+    "AlexNet",
+    "Dropout",
+    "PaperSGD",
+    "ResponseNorm",
+    "TorchvisionAlexNet",
+    "Trained",
+    "load_trained",
+]
 
-_HOMES = {"AlexNet": "network.alexnet", "ResponseNorm": "network.response_norm"}
+_HOMES = {
+    "AlexNet": "network.alexnet",
+    "Dropout": "network.alexnet",
+    "PaperSGD": "learning.sgd",
+    "ResponseNorm": "network.response_norm",
+    "TorchvisionAlexNet": "network.torchvision_alexnet",
+    "Trained": "learning.checkpoint",
+    "load_trained": "learning.checkpoint",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Import a class of the network when asked for: torch takes seconds, ``--help`` needs none."""
+    """Import what the package offers when asked for: torch takes seconds, ``--help`` needs none."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

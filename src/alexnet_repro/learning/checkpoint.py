@@ -13,14 +13,18 @@ import torch
 from pydantic import BaseModel, ValidationError
 from torch import nn
 
+import alexnet_repro
 from alexnet_repro.data.augment import Augmentation
 from alexnet_repro.data.statistics import Statistics
 from alexnet_repro.errors import UsageError
 from alexnet_repro.network.alexnet import AlexNet
-from alexnet_repro.schema.train import AugmentSchema, ModelSchema
+from alexnet_repro.schema.train import AugmentSchema, ModelSchema, TorchvisionModelSchema
 
-NETWORKS = {"alexnet_repro.AlexNet": AlexNet}
-"""What a checkpoint may name as its network."""
+NETWORKS: dict[str, type[BaseModel]] = {
+    "alexnet_repro.AlexNet": ModelSchema,
+    "alexnet_repro.TorchvisionAlexNet": TorchvisionModelSchema,
+}
+"""What a checkpoint may name as its network, with the options of each."""
 
 DATA, NETWORK = "ImageDataModule", "network."
 READING_ERRORS = (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError)
@@ -115,13 +119,30 @@ def load_trained(path: Path, device: torch.device | str = "cpu") -> Trained:
 
 
 def _network(path: Path, model: dict[str, Any], classes: int) -> nn.Module:
-    _check(path, ModelSchema, model)
     if (target := model.get("_target_")) not in NETWORKS:
         raise UsageError(
             f"{path}: its network is {target}; this version builds {', '.join(NETWORKS)}"
         )
+    _check(path, NETWORKS[target], model)
     options = {key: value for key, value in model.items() if not key.startswith("_")}
-    return NETWORKS[target](**options | {"num_classes": classes})
+    network: nn.Module = getattr(alexnet_repro, target.rpartition(".")[2])(
+        **options | {"num_classes": classes}
+    )
+    return network
+
+
+def paper_network(trained: Trained) -> AlexNet:
+    """The network, if it has the layers of the paper.
+
+    Raises:
+        UsageError: if it is another one, kept for comparison.
+    """
+    if isinstance(trained.network, AlexNet):
+        return trained.network
+    raise UsageError(
+        f"{trained.path}: its network is {type(trained.network).__name__}, which has not the "
+        "layers of the paper; evaluate, predict and export take it"
+    )
 
 
 def _views(path: Path, augment: dict[str, Any], data: dict[str, Any]) -> Augmentation:

@@ -31,6 +31,6 @@ class DataSchema(Schema):
     exif_orientation: Literal["ignore", "apply"]
     image_size: Annotated[int, Field(ge=8)]
     crop_size: Annotated[int, Field(ge=8)]
-    input_size: Literal[224]
+    input_size: Literal[224, 227]
     batch_size: Count
     num_workers: Natural | None

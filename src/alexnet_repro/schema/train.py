@@ -24,9 +24,11 @@ class ResponseNormSchema(Schema):
     alpha: NonNegative
     beta: NonNegative
     divide_alpha_by_n: bool
+    columns: Literal[1, 2] = 2  # of Caffe's networks; others normalize their own columns
 
 
 class ModelSchema(Schema):
+    target: Literal["alexnet_repro.AlexNet"] = Field(alias="_target_")
     num_classes: Annotated[int, Field(ge=2)] | None
     columns: Literal[1, 2]
     activation: Literal["relu", "tanh"]
@@ -38,6 +40,7 @@ class ModelSchema(Schema):
     width: Annotated[float, Field(gt=0, le=16)]
     norm_before_relu_in_conv1: bool
     within_map_norm_in_conv2: bool
+    norm_after_pool: bool = False  # of CaffeNet; others have no such key
     weight_std: dict[str, NonNegative]
     bias: dict[str, float]
 
@@ -50,6 +53,35 @@ class ModelSchema(Schema):
 
             raise ValueError(CONV1_STAYS)
         return value
+
+    @model_validator(mode="after")
+    def norm_has_one_place(self) -> "ModelSchema":
+        if self.norm_after_pool and self.norm_before_relu_in_conv1:
+            raise ValueError(
+                "norm_after_pool and norm_before_relu_in_conv1 exclude each other: model=caffenet "
+                "goes with recipe=caffe"
+            )
+        return self
+
+
+class TorchvisionModelSchema(Schema):
+    target: Literal["alexnet_repro.TorchvisionAlexNet"] = Field(alias="_target_")
+    num_classes: Annotated[int, Field(ge=2)] | None
+    columns: Literal[1]
+    dropout: Fraction
+
+    @model_validator(mode="before")
+    @classmethod
+    def has_a_recipe_of_its_own(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "weight_std" in values:
+            raise ValueError(
+                "torchvision_alexnet goes with recipe=torchvision; "
+                "experiment=torchvision_alexnet chooses both"
+            )
+        return values
+
+
+AnyModelSchema = Annotated[ModelSchema | TorchvisionModelSchema, Field(discriminator="target")]
 
 
 class AugmentSchema(Schema):
@@ -132,10 +164,14 @@ StrategySchema = Annotated[
 ]
 
 
+def _normalizes_across_columns(model: ModelSchema) -> bool:
+    return model.response_norm is not None and model.response_norm.columns < model.columns
+
+
 class TrainSchema(Schema):
     """Every key of ``conf/train.yaml``."""
 
-    model: ModelSchema
+    model: AnyModelSchema
     data: DataSchema
     augment: AugmentSchema
     optimizer: OptimizerSchema
@@ -194,6 +230,11 @@ class TrainSchema(Schema):
             raise ValueError(
                 "model.columns=1: the one-GPU net has no second column for a second device; "
                 "train it with trainer=auto, cpu or gpu"
+            )
+        if isinstance(self.model, ModelSchema) and _normalizes_across_columns(self.model):
+            raise ValueError(
+                "model.response_norm.columns=1: Caffe's windows cross from one column to the "
+                "other, which two devices cannot; train it with trainer=auto, cpu or gpu"
             )
         if devices % 2:
             raise ValueError(

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from alexnet_repro.console import counting
 from alexnet_repro.data.datamodule import ImageDataModule
 from alexnet_repro.data.store import Store, StoredSplit
-from alexnet_repro.learning.checkpoint import Trained
+from alexnet_repro.learning.checkpoint import Trained, paper_network
 from alexnet_repro.results.record import checksum
 
 Vectors = npt.NDArray[np.float32]
@@ -60,7 +60,7 @@ def features(trained: Trained, images: Tensor) -> dict[str, Tensor]:
         images = resized.permute(0, 2, 3, 1)
     (x,) = trained.views.test_views(images, "centre")
     found: dict[str, Tensor] = {}
-    for name, module in trained.network.named_children():
+    for name, module in paper_network(trained).named_children():
         x = module(x)
         for layer, output in LAYERS.items():
             if name == output:
