@@ -103,7 +103,12 @@ def baseline() -> dict[str, Any]:
 
 def test_every_experiment_file_is_listed_here() -> None:
     files = {path.stem for path in (CONF / "experiment").glob("*.yaml")}
-    assert files == CHANGES.keys() | {"alexnet_source2012", "demo", "finetune"}
+    assert files == CHANGES.keys() | {
+        "alexnet_source2012",
+        "demo",
+        "finetune",
+        "torchvision_alexnet",
+    }
 
 
 @pytest.mark.parametrize("experiment", CHANGES)
@@ -143,6 +148,37 @@ def test_cnn_star_is_the_six_conv_net_from_given_weights_on_a_schedule_of_its_ow
     }
     with pytest.raises(UsageError, match="needs weights to start from; add init_from=PATH"):
         composed("experiment=finetune")
+
+
+def test_torchvision_alexnet_is_another_network_and_nothing_else(
+    baseline: dict[str, Any],
+) -> None:
+    changed = difference(baseline, composed("experiment=torchvision_alexnet"))
+    changed = {key: value for key, value in changed.items() if value is not ABSENT}
+    assert changed == {
+        "run_name": "torchvision_alexnet",
+        "model._target_": "alexnet_repro.TorchvisionAlexNet",
+        "model.columns": 1,
+    }
+    with pytest.raises(UsageError, match="experiment=torchvision_alexnet chooses both"):
+        composed("model=torchvision_alexnet")
+
+
+def test_caffe_is_a_network_and_a_recipe(baseline: dict[str, Any]) -> None:
+    bvlc = composed("model=bvlc_alexnet", "recipe=caffe")
+    changed = difference(baseline, bvlc)
+    assert {key: value for key, value in changed.items() if "response_norm" in key} == {
+        "model.response_norm.k": 1.0,
+        "model.response_norm.columns": 1,
+        "model.response_norm.divide_alpha_by_n": True,
+    }
+    assert changed["augment.colour_pca"] == 0
+    caffenet = composed("model=caffenet", "recipe=caffe")
+    assert difference(bvlc, caffenet) == {"model.norm_after_pool": True}
+    with pytest.raises(UsageError, match=r"model=caffenet goes with recipe=caffe"):
+        composed("model=caffenet", "recipe=source2012")
+    with pytest.raises(UsageError, match=r"model\.response_norm\.columns=1: .* two devices cannot"):
+        composed("model=bvlc_alexnet", "recipe=caffe", "trainer=two_cpu")
 
 
 def test_the_schedule_of_a_recipe_can_be_chosen_apart_from_it(baseline: dict[str, Any]) -> None:
