@@ -216,7 +216,9 @@ def test_every_choice_of_every_group_is_valid(group: str) -> None:
     for choice in choices:
         place = {"folder": "source.root", "prepared": "directory"}.get(choice)
         place = "source.root" if choice.startswith(("imagenet_", "huggingface")) else place
-        composed(f"{group}={choice}", *([f"data.{place}=here"] if place else []))
+        others = [f"data.{place}=here"] if place else []
+        others += ["recipe=torchvision"] if choice == "torchvision_alexnet" else []
+        composed(f"{group}={choice}", *others)
 
 
 @pytest.mark.parametrize(
