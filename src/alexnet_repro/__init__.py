@@ -4,6 +4,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from alexnet_repro.interchange.classifier import Classifier
+    from alexnet_repro.interchange.hub import HubClassifier
     from alexnet_repro.learning.checkpoint import Trained, load_trained
     from alexnet_repro.learning.sgd import PaperSGD
     from alexnet_repro.network.alexnet import AlexNet, Dropout
@@ -12,7 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AlexNet",
+    "Classifier",
     "Dropout",
+    "HubClassifier",
     "PaperSGD",
     "ResponseNorm",
     "TorchvisionAlexNet",
@@ -22,7 +26,9 @@ __all__ = [
 
 _HOMES = {
     "AlexNet": "network.alexnet",
+    "Classifier": "interchange.classifier",
     "Dropout": "network.alexnet",
+    "HubClassifier": "interchange.hub",
     "PaperSGD": "learning.sgd",
     "ResponseNorm": "network.response_norm",
     "TorchvisionAlexNet": "network.torchvision_alexnet",
