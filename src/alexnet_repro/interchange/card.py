@@ -68,11 +68,7 @@ def model_card(trained: Trained, given: str | None) -> str:
         "",
         "## Result",
         "",
-        *(
-            _result(record)
-            if record
-            else ["Not measured: evaluate it, and name the record with record=…"]
-        ),
+        *(_result(record) if record else ["Not measured."]),
         "",
         "## Licence",
         "",
