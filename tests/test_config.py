@@ -115,7 +115,8 @@ def baseline() -> dict[str, Any]:
 
 def test_every_experiment_file_is_listed_here() -> None:
     files = {path.stem for path in (CONF / "experiment").glob("*.yaml")}
-    assert files == CHANGES.keys() | CIFAR.keys() | {"alexnet_source2012", "demo", "finetune"}
+    others = {"alexnet_source2012", "demo", "finetune", "torchvision_alexnet"}
+    assert files == CHANGES.keys() | CIFAR.keys() | others
 
 
 @pytest.mark.parametrize("experiment", CHANGES)
@@ -190,6 +191,37 @@ def test_cnn_star_is_the_six_conv_net_from_given_weights_on_a_schedule_of_its_ow
         composed("experiment=finetune")
 
 
+def test_torchvision_alexnet_is_another_network_and_nothing_else(
+    baseline: dict[str, Any],
+) -> None:
+    changed = difference(baseline, composed("experiment=torchvision_alexnet"))
+    changed = {key: value for key, value in changed.items() if value is not ABSENT}
+    assert changed == {
+        "run_name": "torchvision_alexnet",
+        "model._target_": "alexnet_repro.TorchvisionAlexNet",
+        "model.columns": 1,
+    }
+    with pytest.raises(UsageError, match="experiment=torchvision_alexnet chooses both"):
+        composed("model=torchvision_alexnet")
+
+
+def test_caffe_is_a_network_and_a_recipe(baseline: dict[str, Any]) -> None:
+    bvlc = composed("model=bvlc_alexnet", "recipe=caffe")
+    changed = difference(baseline, bvlc)
+    assert {key: value for key, value in changed.items() if "response_norm" in key} == {
+        "model.response_norm.k": 1.0,
+        "model.response_norm.columns": 1,
+        "model.response_norm.divide_alpha_by_n": True,
+    }
+    assert changed["augment.colour_pca"] == 0
+    caffenet = composed("model=caffenet", "recipe=caffe")
+    assert difference(bvlc, caffenet) == {"model.norm_after_pool": True}
+    with pytest.raises(UsageError, match=r"model=caffenet goes with recipe=caffe"):
+        composed("model=caffenet", "recipe=source2012")
+    with pytest.raises(UsageError, match=r"model\.response_norm\.columns=1: .* two devices cannot"):
+        composed("model=bvlc_alexnet", "recipe=caffe", "trainer=two_cpu")
+
+
 def test_the_schedule_of_a_recipe_can_be_chosen_apart_from_it(baseline: dict[str, Any]) -> None:
     changed = difference(baseline, composed("recipe=source2012", "schedule=plateau"))
     assert changed == SOURCE2012
@@ -225,8 +257,10 @@ def test_every_choice_of_every_group_is_valid(group: str) -> None:
     for choice in choices:
         place = {"folder": "source.root", "prepared": "directory"}.get(choice)
         place = "source.root" if choice.startswith(("imagenet_", "huggingface")) else place
-        recipe = ["recipe=cifar"] if choice.startswith("cifar_") else []
-        composed(f"{group}={choice}", *([f"data.{place}=here"] if place else []), *recipe)
+        others = [f"data.{place}=here"] if place else []
+        others += ["recipe=torchvision"] if choice == "torchvision_alexnet" else []
+        others += ["recipe=cifar"] if choice.startswith("cifar_") else []
+        composed(f"{group}={choice}", *others)
 
 
 @pytest.mark.parametrize(

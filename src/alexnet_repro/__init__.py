@@ -4,22 +4,46 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from alexnet_repro.network.alexnet import AlexNet
+    from alexnet_repro.interchange.classifier import Classifier
+    from alexnet_repro.interchange.hub import HubClassifier
+    from alexnet_repro.learning.checkpoint import Trained, load_trained
+    from alexnet_repro.learning.sgd import PaperSGD
+    from alexnet_repro.network.alexnet import AlexNet, Dropout
     from alexnet_repro.network.cifar import Cifar13Net, Cifar18Net
     from alexnet_repro.network.response_norm import ResponseNorm
+    from alexnet_repro.network.torchvision_alexnet import TorchvisionAlexNet
 
-__all__ = ["AlexNet", "Cifar13Net", "Cifar18Net", "ResponseNorm"]
+__all__ = [
+    "AlexNet",
+    "Cifar13Net",
+    "Cifar18Net",
+    "Classifier",
+    "Dropout",
+    "HubClassifier",
+    "PaperSGD",
+    "ResponseNorm",
+    "TorchvisionAlexNet",
+    "Trained",
+    "load_trained",
+]
 
 _HOMES = {
     "AlexNet": "network.alexnet",
     "Cifar13Net": "network.cifar",
     "Cifar18Net": "network.cifar",
+    "Classifier": "interchange.classifier",
+    "Dropout": "network.alexnet",
+    "HubClassifier": "interchange.hub",
+    "PaperSGD": "learning.sgd",
     "ResponseNorm": "network.response_norm",
+    "TorchvisionAlexNet": "network.torchvision_alexnet",
+    "Trained": "learning.checkpoint",
+    "load_trained": "learning.checkpoint",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Import a class of the network when asked for: torch takes seconds, ``--help`` needs none."""
+    """Import what the package offers when asked for: torch takes seconds, ``--help`` needs none."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -341,7 +341,7 @@ def test_a_network_for_cifar10_trains_and_comes_back_from_its_checkpoint(
             ).mean(0)
         wrong += trained.classes[int(probability.argmax())] != path.parent.name
     assert record["errors"]["ten"]["top1"] == pytest.approx(100 * wrong / 8)
-    with pytest.raises(UsageError, match="no fc6 and fc7"):
+    with pytest.raises(UsageError, match="has not the layers of the paper"):
         features(trained, pixels)
 
 

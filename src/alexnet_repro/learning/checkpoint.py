@@ -13,20 +13,26 @@ import torch
 from pydantic import BaseModel, ValidationError
 from torch import nn
 
+import alexnet_repro
 from alexnet_repro.data.augment import Augmentation
 from alexnet_repro.data.statistics import Statistics
 from alexnet_repro.errors import UsageError
 from alexnet_repro.network.alexnet import AlexNet
-from alexnet_repro.network.cifar import Cifar13Net, Cifar18Net
 from alexnet_repro.network.response_norm import compile_norms
-from alexnet_repro.schema.train import AlexNetSchema, AugmentSchema, CifarNetSchema
+from alexnet_repro.schema.train import (
+    AlexNetSchema,
+    AugmentSchema,
+    CifarNetSchema,
+    TorchvisionAlexNetSchema,
+)
 
-NETWORKS: dict[str, tuple[type[nn.Module], type[BaseModel]]] = {
-    "alexnet_repro.AlexNet": (AlexNet, AlexNetSchema),
-    "alexnet_repro.Cifar13Net": (Cifar13Net, CifarNetSchema),
-    "alexnet_repro.Cifar18Net": (Cifar18Net, CifarNetSchema),
+NETWORKS: dict[str, type[BaseModel]] = {
+    "alexnet_repro.AlexNet": AlexNetSchema,
+    "alexnet_repro.Cifar13Net": CifarNetSchema,
+    "alexnet_repro.Cifar18Net": CifarNetSchema,
+    "alexnet_repro.TorchvisionAlexNet": TorchvisionAlexNetSchema,
 }
-"""What a checkpoint may name as its network, with the schema of its arguments."""
+"""What a checkpoint may name as its network, with the options of each."""
 
 DATA, NETWORK = "ImageDataModule", "network."
 READING_ERRORS = (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError)
@@ -126,10 +132,26 @@ def _network(path: Path, model: dict[str, Any], classes: int) -> nn.Module:
         raise UsageError(
             f"{path}: its network is {target}; this version builds {', '.join(NETWORKS)}"
         )
-    network, schema = NETWORKS[target]
-    _check(path, schema, model)
+    _check(path, NETWORKS[target], model)
     options = {key: value for key, value in model.items() if not key.startswith("_")}
-    return network(**options | {"num_classes": classes})
+    network: nn.Module = getattr(alexnet_repro, target.rpartition(".")[2])(
+        **options | {"num_classes": classes}
+    )
+    return network
+
+
+def paper_network(trained: Trained) -> AlexNet:
+    """The network, if it has the layers of the paper.
+
+    Raises:
+        UsageError: if it is another one, kept for comparison.
+    """
+    if isinstance(trained.network, AlexNet):
+        return trained.network
+    raise UsageError(
+        f"{trained.path}: its network is {type(trained.network).__name__}, which has not the "
+        "layers of the paper; evaluate, predict and export take it"
+    )
 
 
 def _views(path: Path, augment: dict[str, Any], data: dict[str, Any]) -> Augmentation:

@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,9 @@ from alexnet_repro.network.response_norm import ResponseNorm, WithinMapNorm
 
 INPUT_SIZE = 224
 """Height and width, in pixels, of the images that the network reads (§4.5)."""
+
+WINDOWS_SIZE = 227
+"""What the windows of conv1 cover of a side: 55 of them, 4 pixels apart, 11 wide."""
 
 KERNELS = {"conv1": 96, "conv2": 256, "conv3": 384, "conv4": 384, "conv5": 256, "conv6": 256}
 NEURONS = {"fc6": 4096, "fc7": 4096}
@@ -46,6 +49,23 @@ class Dropout(nn.Module):
         return f"p={self.p}"
 
 
+class PadTo(nn.Module):
+    """Zeros at the right and at the bottom of images, up to ``size`` pixels a side."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[2:]
+        if max(height, width) > self.size:
+            raise ValueError(f"images of {height}×{width} pixels: {self.size} a side at most")
+        return nn.functional.pad(x, (0, self.size - width, 0, self.size - height))
+
+    def extra_repr(self) -> str:
+        return f"size={self.size}"
+
+
 class AlexNet(nn.Sequential):
     """The paper's network. ``AlexNet()`` is Fig. 2: 60,965,224 parameters, 659,272 neurons.
 
@@ -59,7 +79,8 @@ class AlexNet(nn.Sequential):
         columns: 2, or 1 for the one-GPU net of §4.2 (conv1–4 with half the kernels).
         activation: ``relu`` or ``tanh`` (§4.1).
         response_norm: keyword arguments of :class:`ResponseNorm` for the norms after conv1 and
-            conv2 (§4.3), or None for a network without them.
+            conv2 (§4.3), or None for a network without them. ``columns`` among them says how
+            many columns are normalized separately, if not those of the network: 1 for Caffe's.
         pool: ``overlapping`` (z=3, s=2; §4.4) or ``nonoverlapping`` (z=2, s=2).
         dropout: probability with which a neuron of fc6 and fc7 is dropped (§5.2); 0 for none.
         removed_conv: 2, 3, 4 or 5: leave that convolution out, with its activation and its norm
@@ -69,12 +90,13 @@ class AlexNet(nn.Sequential):
         width: factor on the number of kernels and neurons of every layer but fc8.
         norm_before_relu_in_conv1: the 2012 program's layer 1: norm, pool, then the activation.
         within_map_norm_in_conv2: the 2012 program's second normalization in layer 2.
+        norm_after_pool: pool, then norm, in layers 1 and 2, as Caffe's CaffeNet does.
         weight_std: standard deviation of the zero-mean Gaussian initial weights (§6), by layer;
             layers not named get 0.01.
         bias: initial biases by layer; layers not named get the paper's.
 
     Shape: images (batch, 3, 224, 224), RGB 0–255 minus the training mean → logits
-    (batch, num_classes).
+    (batch, num_classes). Of images of 227×227, which Caffe crops, no edge is zeros.
 
     Raises:
         ValueError: naming the argument that has no meaning.
@@ -95,11 +117,14 @@ class AlexNet(nn.Sequential):
         width: float = 1.0,
         norm_before_relu_in_conv1: bool = False,
         within_map_norm_in_conv2: bool = False,
+        norm_after_pool: bool = False,
         weight_std: Mapping[str, float] = MappingProxyType({}),
         bias: Mapping[str, float] = BIASES,
     ) -> None:
         super().__init__()
         _check(columns, activation, pool, removed_conv, width)
+        if norm_after_pool and norm_before_relu_in_conv1:
+            raise ValueError("norm_after_pool and norm_before_relu_in_conv1 exclude each other")
         self.columns, self.width = columns, width
         self._activation, self._pool = activation, pool
         self._response_norm = None if response_norm is None else dict(response_norm)
@@ -107,7 +132,7 @@ class AlexNet(nn.Sequential):
 
         # Windows of conv1 start at every fourth pixel from the left and top edges; the last one
         # runs 3 pixels past the right and bottom edges, which read as zeros. So 224 gives 55.
-        self.conv1_pad = nn.ZeroPad2d((0, 3, 0, 3))
+        self.conv1_pad = PadTo(WINDOWS_SIZE)
         self._convolution("conv1", 11, stride=4, padding=0, reads_both_columns=True)
         if norm_before_relu_in_conv1:
             self._normalization("conv1")
@@ -115,16 +140,14 @@ class AlexNet(nn.Sequential):
             self._nonlinearity("conv1")
         else:
             self._nonlinearity("conv1")
-            self._normalization("conv1")
-            self._pooling("conv1")
+            self._normalized_and_pooled("conv1", norm_after_pool)
 
         if removed_conv != 2:
             self._convolution("conv2", 5)
             self._nonlinearity("conv2")
-            self._normalization("conv2")
-            if within_map_norm_in_conv2:
-                self.conv2_within_map_norm = WithinMapNorm()
-        self._pooling("conv2")
+            self._normalized_and_pooled("conv2", norm_after_pool, within_map_norm_in_conv2)
+        else:
+            self._pooling("conv2")
 
         if removed_conv != 3:
             self._convolution("conv3", 3, reads_both_columns=True)
@@ -191,8 +214,20 @@ class AlexNet(nn.Sequential):
 
     def _normalization(self, layer: str) -> None:
         if self._response_norm is not None:
-            norm = ResponseNorm(self._maps, columns=self.columns, **self._response_norm)  # type: ignore[arg-type]
+            options: dict[str, Any] = {"columns": self.columns, **self._response_norm}
+            norm = ResponseNorm(self._maps, **options)
             self.add_module(f"{layer}_norm", norm)
+
+    def _normalized_and_pooled(
+        self, layer: str, norm_after_pool: bool, within_map_norm: bool = False
+    ) -> None:
+        if norm_after_pool:
+            self._pooling(layer)
+        self._normalization(layer)
+        if within_map_norm:
+            self.add_module(f"{layer}_within_map_norm", WithinMapNorm())
+        if not norm_after_pool:
+            self._pooling(layer)
 
     def _pooling(self, layer: str) -> None:
         size = 3 if self._pool == "overlapping" else 2

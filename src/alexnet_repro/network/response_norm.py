@@ -193,6 +193,15 @@ class ResponseNorm(nn.Module):
         self.register_buffer("window", band, persistent=False)
 
     def forward(self, a: Tensor) -> Tensor:
+        if torch.compiler.is_exporting():
+            # A graph for other programs: no loop over parts of a batch of unknown size.
+            scale = functional.conv2d(
+                a.square(),
+                self.window,
+                self.window.new_full((self.maps,), self.k),
+                groups=self.columns,
+            )
+            return a * power_minus_beta(scale, self.beta)
         if torch.is_autocast_enabled(a.device.type):
             a = a.to(torch.get_autocast_dtype(a.device.type))
         if a.device.type == "cuda":

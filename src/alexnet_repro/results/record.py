@@ -10,7 +10,8 @@ import platform
 import shlex
 import subprocess
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -96,17 +97,24 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, An
 
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` so that ``path`` holds either what it held before or all of it."""
+    with all_of(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def all_of(path: Path) -> Iterator[Path]:
+    """The name of a file to write, which takes the place of ``path`` once all of it is written."""
     with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, prefix=f".{path.name}-", delete=False, encoding="utf-8"
+        dir=path.parent, prefix=f".{path.name}-", delete=False
     ) as file:
+        unfinished = Path(file.name)
         try:
-            file.write(text)
-            file.flush()
+            yield unfinished
             os.fsync(file.fileno())
-            os.chmod(file.name, 0o644)
-            os.replace(file.name, path)
+            unfinished.chmod(0o644)
+            unfinished.replace(path)
         except BaseException:
-            os.unlink(file.name)
+            unfinished.unlink(missing_ok=True)
             raise
 
 

@@ -24,6 +24,7 @@ class ResponseNormSchema(Schema):
     alpha: NonNegative
     beta: NonNegative
     divide_alpha_by_n: bool
+    columns: Literal[1, 2] = 2  # of Caffe's networks; others normalize their own columns
 
 
 RECIPE = "norm_before_relu_in_conv1"
@@ -52,6 +53,7 @@ class AlexNetSchema(Schema):
     width: Annotated[float, Field(gt=0, le=16)]
     norm_before_relu_in_conv1: bool
     within_map_norm_in_conv2: bool
+    norm_after_pool: bool = False  # of CaffeNet; others have no such key
     weight_std: dict[str, NonNegative]
     bias: dict[str, float]
 
@@ -71,6 +73,32 @@ class AlexNetSchema(Schema):
 
             raise ValueError(CONV1_STAYS)
         return value
+
+    @model_validator(mode="after")
+    def norm_has_one_place(self) -> "AlexNetSchema":
+        if self.norm_after_pool and self.norm_before_relu_in_conv1:
+            raise ValueError(
+                "norm_after_pool and norm_before_relu_in_conv1 exclude each other: model=caffenet "
+                "goes with recipe=caffe"
+            )
+        return self
+
+
+class TorchvisionAlexNetSchema(Schema):
+    target: Literal["alexnet_repro.TorchvisionAlexNet"] = Field(alias="_target_")
+    num_classes: Annotated[int, Field(ge=2)] | None
+    columns: Literal[1]
+    dropout: Fraction
+
+    @model_validator(mode="before")
+    @classmethod
+    def has_a_recipe_of_its_own(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "weight_std" in values:
+            raise ValueError(
+                "torchvision_alexnet goes with recipe=torchvision; "
+                "experiment=torchvision_alexnet chooses both"
+            )
+        return values
 
 
 class CifarNetSchema(Schema):
@@ -92,7 +120,9 @@ class CifarNetSchema(Schema):
         return values
 
 
-ModelSchema = Annotated[AlexNetSchema | CifarNetSchema, Field(discriminator="target")]
+ModelSchema = Annotated[
+    AlexNetSchema | CifarNetSchema | TorchvisionAlexNetSchema, Field(discriminator="target")
+]
 
 
 class AugmentSchema(Schema):
@@ -175,6 +205,10 @@ StrategySchema = Annotated[
 ]
 
 
+def _normalizes_across_columns(model: AlexNetSchema) -> bool:
+    return model.response_norm is not None and model.response_norm.columns < model.columns
+
+
 class TrainSchema(Schema):
     """Every key of ``conf/train.yaml``."""
 
@@ -219,9 +253,10 @@ class TrainSchema(Schema):
 
     @model_validator(mode="after")
     def crops_are_what_the_network_reads(self) -> "TrainSchema":
-        if isinstance(self.model, AlexNetSchema) and self.data.input_size != 224:
+        size = self.data.input_size
+        if not isinstance(self.model, CifarNetSchema) and size not in (224, 227):
             raise ValueError(
-                f"data.input_size={self.data.input_size}: the network reads 224×224 pixels (§4.5); "
+                f"data.input_size={size}: the network reads 224×224 pixels (§4.5), or Caffe's 227; "
                 "crops of data.crop_size are enlarged to that"
             )
         return self
@@ -251,6 +286,11 @@ class TrainSchema(Schema):
             raise ValueError(
                 "model.columns=1: the one-GPU net has no second column for a second device; "
                 "train it with trainer=auto, cpu or gpu"
+            )
+        if _normalizes_across_columns(self.model):
+            raise ValueError(
+                "model.response_norm.columns=1: Caffe's windows cross from one column to the "
+                "other, which two devices cannot; train it with trainer=auto, cpu or gpu"
             )
         if devices % 2:
             raise ValueError(

@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from matplotlib.figure import Figure
 
 from alexnet_repro.errors import UsageError
-from alexnet_repro.learning.checkpoint import load_trained
+from alexnet_repro.learning.checkpoint import load_trained, paper_network
 from alexnet_repro.network.alexnet import AlexNet
 from alexnet_repro.results.record import provenance, write_json
 from alexnet_repro.seeing import architecture_picture, examples, kernel_pictures, training_error
@@ -50,8 +50,7 @@ def figure_2(values: Mapping[str, Any], output: Path) -> Pictured:
     """The architecture: of the checkpoint's network, or of the paper's."""
     if values["checkpoint"] is None:
         return {"figure_2": architecture_picture.draw_architecture(AlexNet())}
-    network = load_trained(Path(values["checkpoint"])).network
-    assert isinstance(network, AlexNet)
+    network = paper_network(load_trained(Path(values["checkpoint"])))
     return {"figure_2": architecture_picture.draw_architecture(network)}
 
 

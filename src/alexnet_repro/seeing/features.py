@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from alexnet_repro.console import counting
 from alexnet_repro.data.datamodule import ImageDataModule
 from alexnet_repro.data.store import Store, StoredSplit
-from alexnet_repro.errors import UsageError
-from alexnet_repro.learning.checkpoint import Trained
+from alexnet_repro.learning.checkpoint import Trained, paper_network
 from alexnet_repro.results.record import checksum
 
 Vectors = npt.NDArray[np.float32]
@@ -53,10 +52,8 @@ def features(trained: Trained, images: Tensor) -> dict[str, Tensor]:
     reduced to it (bilinear).
 
     Raises:
-        UsageError: if the network has no fc6 and fc7.
+        UsageError: if the network is not the paper's.
     """
-    if not set(LAYERS.values()) <= dict(trained.network.named_children()).keys():
-        raise UsageError(f"{trained.path}: its network has no fc6 and fc7 to compare images by")
     images = images.to(next(trained.network.parameters()).device)
     if images.shape[1] != trained.image_size:
         size = (trained.image_size, trained.image_size)
@@ -66,7 +63,7 @@ def features(trained: Trained, images: Tensor) -> dict[str, Tensor]:
         images = resized.permute(0, 2, 3, 1)
     (x,) = trained.views.test_views(images, "centre")
     found: dict[str, Tensor] = {}
-    for name, module in trained.network.named_children():
+    for name, module in paper_network(trained).named_children():
         x = module(x)
         for layer, output in LAYERS.items():
             if name == output:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from scipy.stats import permutation_test
 
 from alexnet_repro.errors import UsageError
-from alexnet_repro.learning.checkpoint import Trained
+from alexnet_repro.learning.checkpoint import Trained, paper_network
 
 Array = npt.NDArray[np.float64]
 GREY = np.full(3, 3**-0.5)
@@ -37,7 +37,7 @@ class Difference:
 
 def conv1_kernels(trained: Trained) -> Array:
     """The kernels of conv1: (kernels, 3, 11, 11), the first column's first."""
-    weight = trained.network.get_parameter("conv1.weight")
+    weight = paper_network(trained).get_parameter("conv1.weight")
     kernels: Array = weight.detach().double().cpu().numpy()
     return kernels
 
@@ -115,7 +115,7 @@ def specialization(trained: Trained, permutations: int, seed: int) -> dict[str, 
     Raises:
         UsageError: if the network has one column only.
     """
-    if trained.network.columns != 2:
+    if paper_network(trained).columns != 2:
         raise UsageError(f"{trained.path}: a network of one column has no columns to compare")
     kernels = conv1_kernels(trained)
     half = len(kernels) // 2

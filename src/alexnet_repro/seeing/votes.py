@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from alexnet_repro.data.preprocess import Pixels
-from alexnet_repro.learning.checkpoint import Trained
-from alexnet_repro.network.alexnet import AlexNet
+from alexnet_repro.learning.checkpoint import Trained, paper_network
 
 PLACES = ("centre", "top left", "top right", "bottom left", "bottom right")
 """Of the first five of ``test_views``; the other five are their reflections."""
@@ -83,8 +82,7 @@ def answer(trained: Trained, image: Pixels, top: int) -> Answer:
 
 def _run(trained: Trained, views: Tensor) -> tuple[Tensor, dict[str, float | None]]:
     """Views (10, 3, input, input) → logits (10, classes), and the first column's shares."""
-    network = trained.network
-    assert isinstance(network, AlexNet)
+    network = paper_network(trained)
     shares: dict[str, float | None] = {}
     x = views
     for name, module in network.named_children():

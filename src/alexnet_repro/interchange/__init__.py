@@ -1,0 +1,1 @@
+"""Trained networks from other programs, and for them."""

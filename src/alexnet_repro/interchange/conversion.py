@@ -1,0 +1,140 @@
+"""From the file of another program to a checkpoint that every command takes."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from alexnet_repro.data.store import open_store
+from alexnet_repro.errors import UsageError
+from alexnet_repro.interchange.caffe import read_caffe
+from alexnet_repro.interchange.caffe_files import read_mean
+from alexnet_repro.interchange.torchvision_weights import imagenet_words, read_torchvision
+from alexnet_repro.learning.checkpoint import DATA, NETWORK, load_trained
+from alexnet_repro.results.record import all_of, checksum, provenance
+
+log = logging.getLogger(__name__)
+
+READERS = {"caffe": read_caffe, "torchvision": read_torchvision}
+IMAGENET_CLASSES = 1000
+
+
+def convert(values: Mapping[str, Any], overrides: list[str]) -> None:
+    """Write the checkpoint that ``values`` (a validated configuration) describes.
+
+    Raises:
+        UsageError: for what the user can put right.
+    """
+    source, output = (Path(values[key]).expanduser() for key in ("source", "output"))
+    origin = values["from"]
+    name, model, weights = READERS[origin["name"]](source, values["model"])
+    classes, words = class_names(values["classes"], model["num_classes"])
+    size = origin["image_size"]
+    mean_image = mean(values["mean"], origin["mean_colour"], size)
+    checkpoint = {
+        "epoch": -1,  # none of them here
+        "state_dict": {f"{NETWORK}{key}": tensor.clone() for key, tensor in weights.items()},
+        "config": {
+            "model": model | {"num_classes": None},
+            "augment": values["augment"],
+            "data": {"name": origin["dataset"], "exif_orientation": "ignore"},
+            "run_name": name,
+            "seed": None,
+            "converted": provenance("alexnet_repro.convert", overrides)
+            | {"source": source.name, "source_sha256": checksum(source)},
+        },
+        DATA: {
+            "classes": list(classes),
+            "words": None if words is None else list(words),
+            "image_size": size,
+            "crop_size": origin["crop_size"],
+            "input_size": origin["crop_size"],
+            "mean_image": mean_image,
+            # Unknown, and only for noise that is added in training.
+            "eigenvalues": torch.zeros(3, dtype=torch.float64),
+            "eigenvectors": torch.eye(3, dtype=torch.float64),
+        },
+    }
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with all_of(output) as unfinished:
+        torch.save(checkpoint, unfinished)
+        load_trained(unfinished)
+    parameters = sum(tensor.numel() for tensor in weights.values())
+    log.info("%s: %s, %s parameters, %d classes", source, name, f"{parameters:,}", len(classes))
+    for line in told(values, model):
+        log.info("%s", line)
+    log.info("written to %s", output)
+
+
+def class_names(given: str | None, count: int) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
+    """Names of the classes in the order of their labels, and words for them.
+
+    Args:
+        given: a file with a line ``NAME words`` for each, as Caffe's ``synset_words.txt``; or the
+            folder of a prepared store; None: numbers, and for 1000 classes ImageNet's words.
+
+    Raises:
+        UsageError: if it cannot be read, or names another number of classes.
+    """
+    if given is None:
+        numbers = tuple(f"{label:04d}" for label in range(count))
+        return numbers, imagenet_words() if count == IMAGENET_CLASSES else None
+    path = Path(given).expanduser()
+    names: tuple[str, ...]
+    words: tuple[str, ...] | None
+    if path.is_dir():
+        store = open_store(path)
+        names, words = store.classes, store.words
+    else:
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, ValueError) as error:
+            raise UsageError(f"classes={given}: cannot be read as text ({error})") from error
+        parted = [line.strip().partition(" ") for line in lines if line.strip()]
+        names = tuple(name for name, _, _ in parted)
+        words = tuple(said.split(",")[0] or name for name, _, said in parted)
+    if len(names) != count:
+        raise UsageError(f"classes={given}: names {len(names)} classes, the network has {count}")
+    return names, words
+
+
+def mean(given: str | None, colour: list[float], size: int) -> Tensor:
+    """What is subtracted from stored images: (size, size, 3), RGB 0–255.
+
+    Raises:
+        UsageError: if the file of a mean image cannot be read, or is of another size.
+    """
+    if given is None:
+        return torch.tensor(colour, dtype=torch.float32).expand(size, size, 3).clone()
+    image = torch.from_numpy(read_mean(Path(given).expanduser()).copy())
+    if image.shape != (size, size, 3):
+        raise UsageError(f"mean={given}: {tuple(image.shape[:2])} pixels, not {size}×{size}")
+    return image
+
+
+def told(values: Mapping[str, Any], model: Mapping[str, Any]) -> list[str]:
+    """What of the conversion is exact, and what is not."""
+    exact = values["from"]["crop_size"] == values["from"]["exact_crop_size"]
+    lines = [
+        "exact: the same logits for the same pixels"
+        if exact
+        else f"not exact: it was trained on {values['from']['exact_crop_size']} pixels a side"
+    ]
+    if values["from"]["name"] == "caffe":
+        order = "pools, then normalizes" if model.get("norm_after_pool") else "as in the paper"
+        lines.append(f"layers 1 and 2: {order}; α÷n and windows over both columns, as Caffe does")
+        lines.append(
+            "not exact: photographs are cut as in §3 here; Caffe squeezed all of one into a square"
+        )
+        if values["mean"] is None:
+            lines.append(
+                "not exact: one colour is the mean; add mean=imagenet_mean.binaryproto, of Caffe"
+            )
+    if values["classes"] is None:
+        lines.append(
+            "classes have numbers for names; to evaluate, add classes=synset_words.txt or a store"
+        )
+    return lines
