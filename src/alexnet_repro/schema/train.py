@@ -148,6 +148,7 @@ class TrainSchema(Schema):
     init_from: str | None
     init_layers: list[str] | None
     checkpoint_every_n_steps: Count | None
+    on_nonfinite: Literal["stop", "skip"]
     summary: bool
     skip_finished: bool
     run_name: str
