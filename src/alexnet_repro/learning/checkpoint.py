@@ -148,6 +148,9 @@ def _views(path: Path, augment: dict[str, Any], data: dict[str, Any]) -> Augment
 
 
 def _check(path: Path, schema: type[BaseModel], values: dict[str, Any]) -> None:
+    # Hydra makes an object of whatever has a _target_, in the arguments of another one too.
+    if schema is not ModelSchema and "_target_" in values:
+        raise UsageError(f"{path}: its configuration names a program ({values['_target_']})")
     try:
         schema.model_validate(values)
     except ValidationError as error:
