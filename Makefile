@@ -4,13 +4,17 @@ BIN := .venv/bin
 SOURCES := pyproject.toml $(shell find src conf -type f -not -name '*.pyc')
 TESTS := $(shell find tests -type f -not -name '*.pyc')
 
-.PHONY: demo test clean
+.PHONY: demo test soak clean
 
 demo: runs/demo/.done
 	@cat runs/demo/.done
 
 test: .venv/.tested
 	@echo "ruff, mypy and pytest passed for this state of the sources"
+
+# Kills a training forty times and compares what it ends with (docs/reliability.md): ten minutes.
+soak: .venv/.installed-dev
+	$(BIN)/python tests/soak/kill_anywhere.py
 
 runs/demo/.done: .venv/.installed $(SOURCES)
 	@mkdir -p runs/demo
