@@ -51,9 +51,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path("results/reliability/kills.json"))
     asked = parser.parse_args()
-    started = time.monotonic()
-    with tempfile.TemporaryDirectory() as top_, Starter(Path(top_, "cache")) as starter:
-        top = Path(top_)
+    started, begun = time.monotonic(), provenance("", [])
+    with tempfile.TemporaryDirectory() as folder, Starter(Path(folder, "cache")) as starter:
+        top = Path(folder)
         root = images(top / "images")
         arguments = [
             *TRAINING, f"data.source.root={root}", f"schedule.epochs={asked.epochs}",
@@ -65,9 +65,9 @@ def main() -> None:
         killed, kills = killed_run(starter, top / "killed", arguments, moments, asked.seed)
         different = compare(whole, killed)
     command = [os.path.relpath(sys.argv[0]), *sys.argv[1:]]
-    record = provenance("", []) | {
+    record = begun | {
         "command": " ".join(["python", *command]),
-        "training": arguments[:-2] + arguments[-1:],
+        "training": [*TRAINING, arguments[-1]],
         "wall_seconds": round(time.monotonic() - started),
         "kills": described(kills),
         "differences": different,
