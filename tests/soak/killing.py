@@ -65,15 +65,29 @@ class Starter:
         self._process.stdin.close()
         self._process.wait()
 
-    def start(self, directory: Path, arguments: list[str]) -> int:
+    def start(
+        self,
+        directory: Path,
+        arguments: Sequence[str],
+        largest_file: int | None = None,
+        **environment: str,
+    ) -> int:
         """The process id of a new command."""
-        self._process.stdin.write(json.dumps([str(directory), arguments]) + "\n")
+        asked = [str(directory), list(arguments), environment, largest_file]
+        self._process.stdin.write(json.dumps(asked) + "\n")
         self._process.stdin.flush()
         return int(self._process.stdout.readline())
 
     def wait(self) -> int:
         """How the command ended: its exit code, or the negative of a signal's number."""
         return int(self._process.stdout.readline())
+
+    def run(self, directory: Path, *arguments: str, **options: Any) -> tuple[int, str]:
+        """How a command ended, and what it printed."""
+        output = directory / "output.txt"
+        output.unlink(missing_ok=True)
+        self.start(directory, arguments, **options)
+        return self.wait(), output.read_text()
 
 
 def whole_run(starter: Starter, directory: Path, arguments: list[str]) -> Path:
