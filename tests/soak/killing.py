@@ -18,8 +18,9 @@ import torch
 
 from alexnet_repro.learning.checkpoint_file import BEFORE, LAST, damage
 
-UNLIKE = ("seconds", "images_per_second", "elapsed", "resume", "dirpath", "logger")
-"""What differs between two runs that compute the same: clocks, and where their files lie."""
+UNLIKE = ("seconds", "images_per_second", "elapsed", "resume", "dirpath", "logger", "current_score")
+"""What differs between two runs that compute the same: clocks, where their files lie, and a score
+that Lightning writes into checkpoints and never reads back: that of the last epoch of a process."""
 STARTER = Path(__file__).with_name("starter.py")
 
 
@@ -52,7 +53,8 @@ class Starter:
     def __init__(self, cache: Path) -> None:
         self._process = subprocess.Popen(
             [sys.executable, str(STARTER)],
-            env=os.environ | {"ALEXNET_REPRO_CACHE": str(cache)},
+            # Two threads on cores that others use too wait for each other most of the time.
+            env=os.environ | {"ALEXNET_REPRO_CACHE": str(cache), "OMP_NUM_THREADS": "1"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -114,7 +116,7 @@ def killed_run(
         last = next((p for p in (checkpoints / LAST, checkpoints / BEFORE) if p.exists()), None)
         resume = [] if last is None else [f"resume={last}"]
         pid = starter.start(directory, [*arguments, *resume, "hydra.run.dir=run"])
-        started = time.monotonic()
+        begun, started = time.time_ns(), time.monotonic()
         if moment is not None:
             if moment == "writing":
                 wait_for_partial(checkpoints, run / "result.json")
@@ -126,12 +128,14 @@ def killed_run(
         if code != -signal.SIGKILL:
             assert code == 0, (directory / "output.txt").read_text()[-2000:]
             break
-        found.append(after_kill(moment, seconds, checkpoints))
+        found.append(after_kill(moment, seconds, checkpoints, begun))
     return run, found
 
 
-def after_kill(moment: str, seconds: float, checkpoints: Path) -> Kill:
-    partial = next(iter(checkpoints.glob(".*.partial")), None)
+def after_kill(moment: str, seconds: float, checkpoints: Path, begun: int) -> Kill:
+    """What a process left that began at ``begun``, in nanoseconds since 1970."""
+    partials = checkpoints.glob(".*.partial")
+    partial = next((path for path in partials if path.stat().st_mtime_ns > begun), None)
     newest = checkpoints / LAST
     return Kill(
         moment,

@@ -75,7 +75,7 @@ class NonFinite(Callback):
         here = torch.stack([torch.full_like(loss, number), loss]).float()
         first = (self._first[0] < 0) & ~loss.isfinite()
         self._first = torch.where(first, here, self._first)
-        if loss.device.type == "cpu":
+        if known_at_once(loss):
             self._read()
 
     def on_before_optimizer_step(
@@ -143,6 +143,11 @@ class NonFinite(Callback):
         if self.last.exists():
             return f"the last good checkpoint is {self.last}: {advice}"
         return f"there was no checkpoint yet: {advice}"
+
+
+def known_at_once(loss: Tensor) -> bool:
+    """Whether reading it waits for nothing."""
+    return loss.device.type == "cpu"
 
 
 def _rate(optimizer: Optimizer) -> float:
