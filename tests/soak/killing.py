@@ -120,7 +120,7 @@ def killed_run(
         if moment is not None:
             if moment == "writing":
                 wait_for_partial(checkpoints, run / "result.json")
-            time.sleep(rng.uniform(0, 0.02) if moment == "writing" else rng.uniform(0.2, 4))
+            time.sleep(rng.uniform(0, 0.02) if moment == "writing" else rng.uniform(0.2, 3))
             seconds = time.monotonic() - started
             with suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)

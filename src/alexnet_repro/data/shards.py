@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import simplejpeg
-from PIL import Image
 
 from alexnet_repro.data.direct import DirectFile
 from alexnet_repro.data.parallel import on_all_cores
@@ -24,8 +23,6 @@ from alexnet_repro.results.record import write_json
 
 IMAGES_PER_SHARD = 1024
 IMAGES_PER_BATCH = 32
-READING_ERRORS = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
-
 
 Written = tuple[int, list[str]]
 """Of a batch: how many images were read, and a line for each that could not be."""
@@ -145,8 +142,9 @@ def _read(
         try:
             with split.open(index) as image:
                 pixels = shorter_side_and_centre(image, size, orientation)
-        except READING_ERRORS as error:
-            damaged.append(f"{split.names[index]} ({error})")
+        except Exception as error:  # a damaged file can make its decoder raise anything
+            reason = " ".join(str(error).split()) or type(error).__name__
+            damaged.append(f"{split.names[index]} ({reason})")
         else:
             images[len(kept)] = pixels
             kept.append(index)
