@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,8 +141,10 @@ def _read(
 
     for index in indices:
         try:
-            with split.open(index) as image:
+            with warnings.catch_warnings(action="ignore"), split.open(index) as image:
                 pixels = shorter_side_and_centre(image, size, orientation)
+        except MemoryError:  # that is the machine's, not the image's
+            raise
         except Exception as error:  # a damaged file can make its decoder raise anything
             reason = " ".join(str(error).split()) or type(error).__name__
             damaged.append(f"{split.names[index]} ({reason})")
