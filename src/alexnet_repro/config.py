@@ -49,32 +49,42 @@ def validated(config: DictConfig, schema: type[BaseModel] = TrainSchema) -> dict
     try:
         schema.model_validate(values)
     except ValidationError as error:
-        told = (_one_line(one, values) for one in error.errors())
-        raise UsageError("; ".join(told)) from error
+        # A value that is none of several types is told of once.
+        told: dict[str, str] = {}
+        for one in error.errors():
+            key, message = _key_and_message(one, values)
+            told[key] = f"{told[key]}, or {message}" if key in told else f"{key}{message}"
+        raise UsageError("; ".join(told.values())) from error
     return values  # type: ignore[return-value]
 
 
-def _one_line(error: Any, values: Any) -> str:
-    key = ".".join(str(part) for part in error["loc"] if not str(part).startswith("alexnet_repro"))
-    message: str = error["msg"].removeprefix("Value error, ")
+def _key_and_message(error: Any, values: Any) -> tuple[str, str]:
+    *above, last = error["loc"] or ("",)
+    level, parts = values, list[str]()
+    # Between the keys stand names of types, where there is a choice of several.
+    for part in above:
+        with contextlib.suppress(KeyError, IndexError, TypeError):
+            level, parts = level[part], [*parts, str(part)]
+    with_last = ".".join(filter(None, (*parts, str(last))))
     if error["type"] == "extra_forbidden":
-        beside = [other for other in _level(values, key) if other != key]
-        return f"{key}: there is no such key{did_you_mean(key, beside)}"
+        beside = [".".join((*parts, str(other))) for other in level if other != last]
+        return with_last, f": there is no such key{did_you_mean(with_last, beside)}"
     if error["type"] == "missing":
-        return f"{key} is missing"
+        return with_last, " is missing"
+    message: str = error["msg"].removeprefix("Value error, ")
+    is_key = isinstance(level, dict | list) and _has(level, last)
+    key = with_last if is_key else ".".join(parts)
     if not key:
-        return message
+        return key, message
     if isinstance(error["input"], dict):
-        return f"{key}: {message}"
-    return f"{key}={error['input']}: {message[0].lower()}{message[1:]}"
+        return key, f": {message}"
+    return key, f"={error['input']}: {message[0].lower()}{message[1:]}"
 
 
-def _level(values: Any, key: str) -> list[str]:
-    """The keys beside ``key``, from the top."""
-    *above, _ = key.split(".")
-    for name in above:
-        values = values[name]
-    return [".".join((*above, other)) for other in values]
+def _has(level: dict[str, Any] | list[Any], part: str | int) -> bool:
+    if isinstance(level, dict):
+        return part in level
+    return isinstance(part, int) and part < len(level)
 
 
 def run_directory(resume: str | None, run_name: str, now: str) -> str:

@@ -2,13 +2,12 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 from alexnet_repro.schema.base import (
     Count,
     DataSchema,
     Fraction,
-    Instantiated,
     Limit,
     Natural,
     NonNegative,
@@ -132,6 +131,18 @@ StrategySchema = Annotated[
 ]
 
 
+class LoggerSchema(Schema):
+    """What the loggers of ``conf/logger`` take; others may take more."""
+
+    model_config = ConfigDict(extra="allow")
+    save_dir: str
+    name: str | None = None
+    project: str | None = None
+    group: str | None = None
+    checkpoints: bool = False
+    mode: Literal["online", "offline"] | None = None
+
+
 class TrainSchema(Schema):
     """Every key of ``conf/train.yaml``."""
 
@@ -142,7 +153,7 @@ class TrainSchema(Schema):
     schedule: Annotated[PlateauSchema | EpochScheduleSchema, Field(discriminator="target")]
     trainer: TrainerSchema
     strategy: StrategySchema
-    logger: dict[str, Instantiated]
+    logger: dict[str, LoggerSchema]
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     resume: str | None
     init_from: str | None
