@@ -9,13 +9,17 @@ CIFAR := data=cifar10
 SEEDS := 1,2,3
 EPOCHS := 140
 
-.PHONY: demo test reproduce-cifar clean
+.PHONY: demo test soak reproduce-cifar clean
 
 demo: runs/demo/.done
 	@cat runs/demo/.done
 
 test: .venv/.tested
 	@echo "ruff, mypy and pytest passed for this state of the sources"
+
+# Kills a training forty times and compares what it ends with (docs/reliability.md): ten minutes.
+soak: .venv/.installed-dev
+	$(BIN)/python tests/soak/kill_anywhere.py
 
 runs/demo/.done: .venv/.installed $(SOURCES)
 	@mkdir -p runs/demo

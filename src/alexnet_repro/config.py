@@ -2,13 +2,15 @@
 
 import contextlib
 import functools
+import logging
 import os
 import re
+import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -19,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 
 from alexnet_repro.errors import UsageError
+from alexnet_repro.mistakes import composing, did_you_mean, writing
 from alexnet_repro.results.sweep import print_sweep
 from alexnet_repro.schema.train import TrainSchema
 
@@ -46,22 +49,42 @@ def validated(config: DictConfig, schema: type[BaseModel] = TrainSchema) -> dict
     try:
         schema.model_validate(values)
     except ValidationError as error:
-        raise UsageError("; ".join(map(_one_line, error.errors()))) from error
+        # A value that is none of several types is told of once.
+        told: dict[str, str] = {}
+        for one in error.errors():
+            key, message = _key_and_message(one, values)
+            told[key] = f"{told[key]}, or {message}" if key in told else f"{key}{message}"
+        raise UsageError("; ".join(told.values())) from error
     return values  # type: ignore[return-value]
 
 
-def _one_line(error: Any) -> str:
-    key = ".".join(str(part) for part in error["loc"] if not str(part).startswith("alexnet_repro"))
-    message: str = error["msg"].removeprefix("Value error, ")
+def _key_and_message(error: Any, values: Any) -> tuple[str, str]:
+    *above, last = error["loc"] or ("",)
+    level, parts = values, list[str]()
+    # Between the keys stand names of types, where there is a choice of several.
+    for part in above:
+        with contextlib.suppress(KeyError, IndexError, TypeError):
+            level, parts = level[part], [*parts, str(part)]
+    with_last = ".".join(filter(None, (*parts, str(last))))
     if error["type"] == "extra_forbidden":
-        return f"{key}: there is no such key"
+        beside = [".".join((*parts, str(other))) for other in level if other != last]
+        return with_last, f": there is no such key{did_you_mean(with_last, beside)}"
     if error["type"] == "missing":
-        return f"{key} is missing"
+        return with_last, " is missing"
+    message: str = error["msg"].removeprefix("Value error, ")
+    is_key = isinstance(level, dict | list) and _has(level, last)
+    key = with_last if is_key else ".".join(parts)
     if not key:
-        return message
+        return key, message
     if isinstance(error["input"], dict):
-        return f"{key}: {message}"
-    return f"{key}={error['input']}: {message[0].lower()}{message[1:]}"
+        return key, f": {message}"
+    return key, f"={error['input']}: {message[0].lower()}{message[1:]}"
+
+
+def _has(level: dict[str, Any] | list[Any], part: str | int) -> bool:
+    if isinstance(level, dict):
+        return part in level
+    return isinstance(part, int) and part < len(level)
 
 
 def run_directory(resume: str | None, run_name: str, now: str) -> str:
@@ -113,6 +136,8 @@ def sweep_name(mode: RunMode | None, directory: str) -> str | None:
     return sweep.name if mode == RunMode.MULTIRUN or (sweep / "multirun.yaml").is_file() else None
 
 
+FULL_ERROR = "HYDRA_FULL_ERROR"
+"""The environment variable that Hydra reads: 1 for a traceback of every mistake."""
 USAGE_EXIT_CODE = 2
 SILENT = ("hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=disabled")
 """Overrides for all processes of a run but the first: they write no files and no messages."""
@@ -137,6 +162,27 @@ OmegaConf.register_new_resolver("run_directory", run_directory, replace=True)
 OmegaConf.register_new_resolver("sweep_name", sweep_name, replace=True)
 
 
+@contextlib.contextmanager
+def _traceback(wanted: bool) -> Iterator[None]:
+    """Within it Hydra raises what goes wrong, or tells of it itself."""
+    before = os.environ.get(FULL_ERROR)
+    os.environ[FULL_ERROR] = "1" if wanted else "0"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[FULL_ERROR]
+        else:
+            os.environ[FULL_ERROR] = before
+
+
+def _fail(message: str) -> NoReturn:
+    # Of several processes the first one speaks.
+    if global_rank() == 0:
+        print(f"error: {message}", file=sys.stderr)
+    sys.exit(USAGE_EXIT_CODE)
+
+
 def command(
     config_name: str,
     lists: Sequence[str] = (),
@@ -159,17 +205,23 @@ def command(
     """
 
     def decorate(function: Callable[[DictConfig], float | None]) -> Callable[[], None]:
+        composed: list[DictConfig] = []
+        asked = os.environ.get(FULL_ERROR) == "1"
+
         @functools.wraps(function)
         def task(config: DictConfig) -> float | None:
+            composed.append(config)
             try:
-                return function(config)
+                with _traceback(asked):
+                    return function(config)
             except UsageError as error:
                 if HydraConfig.get().mode == RunMode.MULTIRUN:
                     raise CompactHydraException(str(error)) from error
-                # Of several processes the first one speaks.
-                if global_rank() == 0:
-                    print(f"error: {error}", file=sys.stderr)
-                sys.exit(USAGE_EXIT_CODE)
+                _fail(str(error))
+            except OSError as error:
+                if asked or HydraConfig.get().mode == RunMode.MULTIRUN:
+                    raise
+                _fail(writing(error))
 
         hydra_main = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(
             task
@@ -177,13 +229,26 @@ def command(
 
         @functools.wraps(function)
         def main() -> None:
+            # What cannot be logged, since the disk is full, is no reason to say so twice a line.
+            logging.raiseExceptions = False
             if global_rank() > 0:
                 sys.argv += SILENT
             sys.argv[1:] = [words.get(argument, argument) for argument in sys.argv[1:]]
             if not {"-m", "--multirun"}.intersection(sys.argv):
                 sys.argv = [with_list(argument, lists) for argument in sys.argv]
             try:
-                hydra_main()
+                # Hydra would print several lines, or a traceback, and exit with another code.
+                with _traceback(True):
+                    hydra_main()
+            except KeyboardInterrupt:
+                sys.exit(128 + signal.SIGINT)
+            except Exception as error:
+                of_hydra = isinstance(error, CompactHydraException)
+                if asked or (composed and not of_hydra):
+                    raise
+                if isinstance(error, OSError) and not of_hydra:
+                    _fail(writing(error))
+                _fail(composing(error, CONF, config_name, sys.argv[1:]))
             finally:
                 print_sweep()
 

@@ -523,12 +523,15 @@ def test_a_worker_that_the_system_ends_is_told_and_the_rest_goes_on_later(
     assert len(cached(source, StoredAs(SIZE), cache, "pets").splits["train"]) == 75
 
 
-def test_an_error_in_a_worker_is_that_of_the_command(root: Path, cache: Path) -> None:
-    def broken(split: Split, index: int) -> Image.Image:
+def test_an_error_in_a_worker_is_that_of_the_command(
+    root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*arguments: Any) -> Any:
         raise ZeroDivisionError("in a worker")
 
+    monkeypatch.setattr(shards, "_rows", broken)
     with pytest.raises(ZeroDivisionError, match="in a worker"):
-        cached(opening(folder(str(root)), broken), StoredAs(SIZE), cache, "pets")
+        cached(folder(str(root)), StoredAs(SIZE), cache, "pets")
 
 
 def test_processes_and_threads_write_the_same(

@@ -37,7 +37,7 @@ def test_a_store_as_it_was_written_passes(store: Store, caplog: pytest.LogCaptur
 def test_one_bit_is_noticed(store: Store, file: str) -> None:
     # Beyond the header, where no reader would stumble over it.
     _flip(
-        store.directory / file, {"train-00000.arrow": 3000, "val-labels.npy": 130}.get(file, 1000)
+        store.directory / file, {"train-00000.arrow": 3000, "val-labels.npy": 128}.get(file, 1000)
     )
     with pytest.raises(UsageError, match=rf"1 of 5 files differ from their checksum: {file};"):
         verify(store.directory)

@@ -1,5 +1,6 @@
 """One process for each device: started here, by torchrun, or by srun."""
 
+import ctypes
 import logging
 import os
 import signal
@@ -16,6 +17,8 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from alexnet_repro.config import USAGE_EXIT_CODE
 from alexnet_repro.errors import UsageError
+
+PR_SET_PDEATHSIG = 1
 
 
 def must_launch(trainer: dict[str, Any]) -> bool:
@@ -74,6 +77,12 @@ def launch(processes: int, overrides: Sequence[str], directory: Path) -> None:
     in_processes(processes, sys.executable, *arguments)
 
 
+def end_with_launcher() -> None:
+    """Have the system end this process when the one that launched it has been killed."""
+    if "TORCHELASTIC_RUN_ID" in os.environ and sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def in_processes(
     processes: int, program: str | Callable[..., Any], *arguments: Any
 ) -> dict[int, Any]:
@@ -126,6 +135,8 @@ def _environment(processes: int) -> Iterator[None]:
     added = {
         "OMP_NUM_THREADS": str(max(1, (cores or 1) // processes)),
         "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "10",
+        # All of them are passed on to the processes.
+        "TORCHELASTIC_SIGNALS_TO_HANDLE": "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1",
     }
     added = {name: value for name, value in added.items() if name not in os.environ}
     os.environ.update(added)
@@ -138,7 +149,7 @@ def _environment(processes: int) -> Iterator[None]:
 
 @contextmanager
 def _signals_restored() -> Iterator[None]:
-    signals = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+    signals = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1)
     handlers = {number: signal.getsignal(number) for number in signals}
     try:
         yield

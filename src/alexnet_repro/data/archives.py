@@ -1,4 +1,8 @@
-"""Images inside tar archives, found once and then read in place."""
+"""Images inside tar archives, found once and then read in place.
+
+Nothing is unpacked: what an archive calls its members, and where it would have links point to, is
+of no consequence. What it says of sizes and places is checked before it is believed.
+"""
 
 import hashlib
 import io
@@ -10,8 +14,11 @@ from typing import IO
 
 from PIL import Image
 
-from alexnet_repro.data.sources import Split
+from alexnet_repro.data.sources import Split, printable
 from alexnet_repro.errors import UsageError
+
+LARGEST_IMAGE = 2**28
+"""Bytes of a member that is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +31,9 @@ class Member:
     size: int
 
     def open(self) -> Image.Image:
+        # Python sets memory aside for all that is asked for, were it there or not.
+        if self.size > LARGEST_IMAGE:
+            raise ValueError(f"is {self.size} bytes large, by its header")
         with self.archive.open("rb") as file:
             file.seek(self.offset)
             return Image.open(io.BytesIO(file.read(self.size)))
@@ -48,11 +58,10 @@ def class_members(top: Path, whole: str, damaged: list[str]) -> Iterator[tuple[s
             if file is not None:
                 wnid = _only(Path(info.name).stem, seen, path)
                 for _, image in _headers(path, damaged, file, info.name):
-                    if image.isfile():
-                        place = info.offset_data + image.offset_data
-                        yield wnid, Member(image.name, path, place, image.size)
-            elif info.isfile():
-                damaged.append(f"{path.name}/{info.name} (lies in no tar of a class)")
+                    place = info.offset_data + image.offset_data
+                    yield wnid, Member(printable(image.name), path, place, image.size)
+            else:
+                damaged.append(f"{path.name}/{printable(info.name)} (lies in no tar of a class)")
         return
     separate = sorted([*top.glob("n[0-9]*.tar"), *top.glob("train/n[0-9]*.tar")])
     if not separate:
@@ -73,28 +82,40 @@ def _only(wnid: str, seen: set[str], path: Path) -> str:
 def members_of(path: Path, damaged: list[str]) -> Iterator[Member]:
     """The files of a tar; if it is damaged, it is added to ``damaged``."""
     for _, info in _headers(path, damaged):
-        if info.isfile():
-            yield Member(info.name, path, info.offset_data, info.size)
+        yield Member(printable(info.name), path, info.offset_data, info.size)
 
 
 def _headers(
     path: Path, damaged: list[str], file: IO[bytes] | None = None, name: str = ""
 ) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
-    """What is in an uncompressed tar, at ``path`` or inside it as ``file`` named ``name``.
+    """The files in an uncompressed tar, at ``path`` or inside it as ``file`` named ``name``.
 
-    One that breaks off is read as far as it goes, and added to ``damaged``.
+    One that breaks off is read as far as it goes, and added to ``damaged``; so is what is neither
+    a file nor a folder.
     """
-    told = f"{path.name}/{name}" if name else path.name
+    told = f"{path.name}/{printable(name)}" if name else path.name
     try:
         with tarfile.open(path if file is None else None, mode="r:", fileobj=file) as archive:
+            before = -1
             while (info := archive.next()) is not None:
                 # Otherwise tarfile keeps a kilobyte for every file.
                 archive.members.clear()  # type: ignore[attr-defined]
-                yield archive, info
+                # A negative size would have tarfile read the same headers for ever.
+                if info.size < 0 or archive.offset <= before:
+                    raise tarfile.ReadError("a member of a negative size")
+                before = archive.offset
+                if info.isfile():
+                    yield archive, info
+                elif not info.isdir():
+                    damaged.append(f"{told}/{printable(info.name)} (is a link or a device)")
             if not _is_whole(archive):
                 damaged.append(f"{told} (breaks off at byte {archive.offset})")
-    except (tarfile.TarError, EOFError) as error:
-        damaged.append(f"{told} (damaged or incomplete archive: {error})")
+    # Headers that are no headers can make tarfile raise anything, from within ``next``.
+    except UsageError:
+        raise
+    except Exception as error:
+        reason = printable(str(error)) or type(error).__name__
+        damaged.append(f"{told} (damaged or incomplete archive: {reason})")
 
 
 def _is_whole(archive: tarfile.TarFile) -> bool:

@@ -1,6 +1,7 @@
 """The Lightning data module: prepared images in, normalized batches on the device out."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -139,6 +140,17 @@ def batches_done(trainer: L.Trainer) -> int:
 
 def _as_read(batch: Any) -> Any:
     return batch
+
+
+def _heed_its_parent(worker: int) -> None:
+    """Leave a signal that is sent to all processes of a run to the first one, which ends the rest.
+
+    It saves before it ends, and needs its workers for that. A worker that it means to end gets
+    SIGTERM more than once.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
 
 
 def workers_for(training_on_cpu: bool) -> int:
@@ -296,6 +308,14 @@ class ImageDataModule(L.LightningDataModule):
             loader.batch_sampler.begin_at(order.epoch, batches_done(self.trainer))  # type: ignore[union-attr]
         return loader
 
+    def training_names(self, epoch: int, batch: int) -> list[str]:
+        """Of the images of a whole batch, as the source calls them; both counted from 0."""
+        split = self.store.splits["train"]
+        order = EpochOrder(len(split), self.seed)
+        order.set_epoch(epoch)
+        first = batch * self.batch_size
+        return [split.name(index) for _, _, index in islice(order, first, first + self.batch_size)]
+
     def val_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         return self.whole_images("val", self._trains_on_cpu)
 
@@ -341,6 +361,7 @@ class ImageDataModule(L.LightningDataModule):
             collate_fn=_as_read,
             pin_memory=not on_cpu,
             persistent_workers=workers > 0,
+            worker_init_fn=_heed_its_parent,
         )
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:

@@ -68,6 +68,8 @@ RELEASES = {
         images={"train": 1_281_167, "val": 50_000},
     ),
 }
+LARGEST_KIT = 2**30
+"""Bytes that a development kit may unpack to; those of the challenge are a hundredth of it."""
 PATCHES = "patch_images.tar"
 """Replacements for damaged images of ILSVRC-2010, under the names of those they replace."""
 
@@ -100,6 +102,11 @@ def imagenet(root: str, year: int) -> Source:
     damaged: list[str] = []
     splits = {"train": _training(release, top, label_of_wnid, damaged)}
     for split, numbers in truth.items():
+        if unknown := set(numbers) - label_of_number.keys():
+            raise UsageError(
+                f"{top / release.devkit}: {release.ground_truth[split]} names class "
+                f"{min(unknown)}, which meta.mat does not have"
+            )
         numbered = _numbered(_existing(top / release.archives[split]), numbers, damaged)
         splits[split] = [(member, label_of_number[number]) for member, number in numbered]
     if (top / PATCHES).is_file():
@@ -136,12 +143,16 @@ def _development_kit(release: Release, top: Path) -> tuple[list[Synset], dict[st
         with tarfile.open(path, "r:gz") as archive:
             for info in archive:
                 name = Path(info.name).name
+                if archive.offset > LARGEST_KIT:
+                    raise UsageError(f"{path}: unpacks to more than {LARGEST_KIT // 2**20} MB")
                 if info.isfile() and name in ("meta.mat", *release.ground_truth.values()):
                     file = archive.extractfile(info)
                     assert file is not None
                     contents[name] = file.read()
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise UsageError(f"{path}: damaged ({error})") from error
+    except UsageError:
+        raise
+    except Exception as error:  # headers that are no headers can make tarfile raise anything
+        raise UsageError(f"{path}: damaged ({error or type(error).__name__})") from error
     for name in release.ground_truth.values():
         if name not in contents and (top / name).is_file():
             contents[name] = (top / name).read_bytes()
@@ -152,8 +163,15 @@ def _development_kit(release: Release, top: Path) -> tuple[list[Synset], dict[st
         if split == "val" or (top / release.archives[split]).is_file():
             if name not in contents:
                 raise UsageError(f"{path}: holds no {name}; put that file beside it")
-            truth[split] = [int(line) for line in contents[name].split()]
+            truth[split] = _numbers(contents[name], path, name)
     return _synsets(contents["meta.mat"], release, path), truth
+
+
+def _numbers(content: bytes, path: Path, name: str) -> list[int]:
+    try:
+        return [int(line) for line in content.split()]
+    except ValueError as error:
+        raise UsageError(f"{path}: {name} holds something other than numbers ({error})") from error
 
 
 def _synsets(meta: bytes, release: Release, path: Path) -> list[Synset]:
@@ -169,8 +187,9 @@ def _synsets(meta: bytes, release: Release, path: Path) -> list[Synset]:
             for row in table
             if int(row["num_children"]) == 0
         ]
-    except (ValueError, KeyError, StopIteration, TypeError) as error:
-        raise UsageError(f"{path}: {release.meta} cannot be read ({error})") from error
+    except Exception as error:  # a damaged file can make its reader raise anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UsageError(f"{path}: {release.meta} cannot be read ({reason})") from error
     if key != f"ILSVRC{release.year}_ID":
         raise UsageError(f"{path}: its classes are numbered by {key}, not those of {release.year}")
     for wnid, count in Counter(synset.wnid for synset in synsets).items():

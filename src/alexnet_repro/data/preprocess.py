@@ -27,7 +27,12 @@ def shorter_side_and_centre(
 
     Returns:
         (size, size, 3), RGB, 0–255.
+
+    Raises:
+        ValueError: if the image is a program.
     """
+    if image.format == "EPS":
+        raise ValueError("PostScript is a program, which Pillow would have Ghostscript run")
     if exif_orientation == "apply":
         image = ImageOps.exif_transpose(image)
     image = _opaque(_eight_bit(image)).convert("RGB")

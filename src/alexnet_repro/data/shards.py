@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import simplejpeg
-from PIL import Image
 
 from alexnet_repro.data.direct import DirectFile
 from alexnet_repro.data.parallel import on_all_cores
@@ -24,8 +24,6 @@ from alexnet_repro.results.record import write_json
 
 IMAGES_PER_SHARD = 1024
 IMAGES_PER_BATCH = 32
-READING_ERRORS = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
-
 
 Written = tuple[int, list[str]]
 """Of a batch: how many images were read, and a line for each that could not be."""
@@ -143,10 +141,13 @@ def _read(
 
     for index in indices:
         try:
-            with split.open(index) as image:
+            with warnings.catch_warnings(action="ignore"), split.open(index) as image:
                 pixels = shorter_side_and_centre(image, size, orientation)
-        except READING_ERRORS as error:
-            damaged.append(f"{split.names[index]} ({error})")
+        except MemoryError:  # that is the machine's, not the image's
+            raise
+        except Exception as error:  # a damaged file can make its decoder raise anything
+            reason = " ".join(str(error).split()) or type(error).__name__
+            damaged.append(f"{split.names[index]} ({reason})")
         else:
             images[len(kept)] = pixels
             kept.append(index)

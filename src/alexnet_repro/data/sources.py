@@ -16,6 +16,11 @@ log = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
 
 
+def printable(name: str) -> str:
+    """A name that somebody else gave, without what would move a terminal or end a line."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
+
+
 @dataclass(frozen=True)
 class Split:
     """The images of one split: a name and a label each, and a function that opens image i."""
@@ -113,7 +118,7 @@ def _hidden(path: Path, top: Path) -> bool:
 
 def _files_split(top: Path, files: list[tuple[Path, int]]) -> Split:
     return Split(
-        names=[path.relative_to(top).as_posix() for path, _ in files],
+        names=[printable(path.relative_to(top).as_posix()) for path, _ in files],
         labels=[label for _, label in files],
         open=lambda i: Image.open(files[i][0]),
     )

@@ -11,11 +11,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import simplejpeg
 import xxhash
+from pydantic import ValidationError
 
 from alexnet_repro.data.preprocess import Orientation, Pixels
+from alexnet_repro.data.sources import printable
 from alexnet_repro.data.statistics import MEAN_IMAGE, Statistics
 from alexnet_repro.errors import UsageError
 from alexnet_repro.results.record import write_json
+from alexnet_repro.schema.store import ManifestSchema
 
 FORMAT = 4
 
@@ -260,11 +263,17 @@ def read_manifest(directory: Path) -> dict[str, Any]:
         OSError, ValueError, KeyError: if it is missing or damaged.
     """
     manifest: dict[str, Any] = json.loads((directory / "manifest.json").read_text())
-    if manifest["format"] != FORMAT:
+    if isinstance(manifest["format"], int) and manifest["format"] != FORMAT:
         raise UsageError(
             f"{directory}: format {manifest['format']}, this version reads {FORMAT}; "
             "delete the folder and it is prepared anew"
         )
+    try:
+        ManifestSchema.model_validate(manifest)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        key = ".".join(str(part) for part in wrong["loc"])
+        raise ValueError(printable(f"manifest.json: {key}: {wrong['msg']}")) from error
     return manifest
 
 
@@ -277,7 +286,16 @@ def checksums(directory: Path) -> dict[str, str]:
     return written
 
 
-DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError, pa.ArrowInvalid)
+DAMAGE = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    EOFError,
+    AttributeError,
+    RecursionError,
+    pa.ArrowInvalid,
+)
 """What reading a damaged store raises."""
 
 
@@ -298,6 +316,9 @@ def open_store(directory: Path) -> Store:
         if statistics.mean_image.shape[:2] != (stored_as.image_size,) * 2:
             raise ValueError("the mean image is not of the size of the images")
         classes = manifest["classes"]
+        for split, stored in splits.items():
+            if not 0 <= stored.labels.min() <= stored.labels.max() < len(classes):
+                raise ValueError(f"{labels_file(split)} has labels that are no class")
         words = [c["words"] for c in classes] if "words" in classes[0] else None
         return Store(
             directory=directory,

@@ -17,6 +17,7 @@ import alexnet_repro
 from alexnet_repro.data.augment import Augmentation
 from alexnet_repro.data.statistics import Statistics
 from alexnet_repro.errors import UsageError
+from alexnet_repro.learning.checkpoint_file import damage
 from alexnet_repro.network.alexnet import AlexNet
 from alexnet_repro.network.response_norm import compile_norms
 from alexnet_repro.schema.train import (
@@ -33,6 +34,9 @@ NETWORKS: dict[str, type[BaseModel]] = {
     "alexnet_repro.TorchvisionAlexNet": TorchvisionAlexNetSchema,
 }
 """What a checkpoint may name as its network, with the options of each."""
+
+FORMAT = 2
+"""Of the checkpoints that are written. Those of format 1 do not say so, and hold the same."""
 
 DATA, NETWORK = "ImageDataModule", "network."
 READING_ERRORS = (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError)
@@ -67,10 +71,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """The tensors and plain values of a checkpoint, which stay on disk until they are used.
 
     Raises:
-        UsageError: if it is missing, damaged, or not a checkpoint of this package.
+        UsageError: if it is missing, damaged, or not a checkpoint that this package reads.
     """
     if not path.is_file():
         raise UsageError(f"{path}: there is no such checkpoint")
+    if (reason := damage(path)) is not None:
+        raise UsageError(f"{path}: not a checkpoint, or a damaged one ({reason})")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except READING_ERRORS as error:
@@ -82,6 +88,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if missing:
         raise UsageError(
             f"{path}: not a checkpoint of alexnet_repro.train (it has no {min(missing)})"
+        )
+    if (written_as := checkpoint.get("format", 1)) not in range(1, FORMAT + 1):
+        raise UsageError(
+            f"{path}: a checkpoint of format {written_as}; this version reads up to {FORMAT}, "
+            "take a newer version of alexnet_repro"
         )
     return dict(checkpoint)
 
@@ -167,6 +178,9 @@ def _views(path: Path, augment: dict[str, Any], data: dict[str, Any]) -> Augment
 
 
 def _check(path: Path, schema: type[BaseModel], values: dict[str, Any]) -> None:
+    # Hydra makes an object of whatever has a _target_, in the arguments of another one too.
+    if schema not in NETWORKS.values() and "_target_" in values:
+        raise UsageError(f"{path}: its configuration names a program ({values['_target_']})")
     try:
         schema.model_validate(values)
     except ValidationError as error:

@@ -34,6 +34,19 @@ class TopKError(MulticlassAccuracy):
         return 100 * (1 - super().compute())
 
 
+class MeanLoss(MeanMetric):
+    """The mean over images of a loss that was measured batch by batch.
+
+    torchmetrics looks for NaN in every update, for which a GPU has to be waited for, and leaves
+    them out without a word.
+    """
+
+    def update(self, value: Tensor, weight: Tensor | float) -> None:  # type: ignore[override]
+        """Add the mean ``value`` of ``weight`` images."""
+        self.mean_value += value * weight
+        self.weight += weight
+
+
 def log_probabilities(network: nn.Module, views: Iterable[Tensor]) -> Tensor:
     """Logarithm of the softmax for every view (B, 3, input, input): (views, B, classes)."""
     return torch.stack([network(view).float().log_softmax(dim=1) for view in views])
@@ -75,7 +88,7 @@ class ImageClassifier(L.LightningModule):
         self._optimizer = optimizer
         self.metrics = nn.ModuleDict()
         for stage in STAGES:
-            self.metrics[f"{stage}/loss"] = MeanMetric()
+            self.metrics[f"{stage}/loss"] = MeanLoss()
             self.metrics[f"{stage}/top1_error"] = TopKError(num_classes, k=1)
             self.metrics[f"{stage}/top5_error"] = TopKError(num_classes, k=5)
 
@@ -97,7 +110,10 @@ class ImageClassifier(L.LightningModule):
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         logits = self(batch["image"]).float()
         loss = cross_entropy(logits, batch["label"])
-        self._count("train", logits.detach(), batch["label"], loss.detach())
+        # A batch that may be skipped is no part of the epoch's mean.
+        finite = loss.detach().isfinite()
+        mean = torch.where(finite, loss.detach(), 0.0)
+        self._count("train", logits.detach(), batch["label"], mean, finite * len(logits))
         self.log("train/step_loss", loss, on_step=True, on_epoch=False)
         return loss
 
@@ -124,8 +140,15 @@ class ImageClassifier(L.LightningModule):
             ten_crop = log_mean(views)
             self._count("ten_crop", ten_crop, label, nll_loss(ten_crop, label))
 
-    def _count(self, stage: str, scores: Tensor, label: Tensor, loss: Tensor) -> None:
-        self._metric(f"{stage}/loss").update(loss, weight=len(label))
+    def _count(
+        self,
+        stage: str,
+        scores: Tensor,
+        label: Tensor,
+        loss: Tensor,
+        images: Tensor | int | None = None,
+    ) -> None:
+        self._metric(f"{stage}/loss").update(loss, len(label) if images is None else images)
         self._metric(f"{stage}/top1_error").update(scores, label)
         self._metric(f"{stage}/top5_error").update(scores, label)
 

@@ -13,18 +13,21 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from omegaconf import OmegaConf
 
-from alexnet_repro.columns.launch import launch, must_launch
+from alexnet_repro.columns.launch import end_with_launcher, launch, must_launch
 from alexnet_repro.config import checkpoint_to_resume, global_rank
 from alexnet_repro.data.datamodule import ImageDataModule
 from alexnet_repro.errors import UsageError
+from alexnet_repro.learning.checkpoint_file import CheckpointFile, whole
 from alexnet_repro.learning.curve import Curve
+from alexnet_repro.learning.interruption import Interruption
 from alexnet_repro.learning.module import ImageClassifier
+from alexnet_repro.learning.nonfinite import NonFinite
 from alexnet_repro.learning.progress import TrainingProgress
-from alexnet_repro.learning.start import start_from
+from alexnet_repro.learning.run_folder import RunFolder, checkpoints
+from alexnet_repro.learning.start import check_resume, start_from
 from alexnet_repro.memory import keep_freed_memory
 from alexnet_repro.results.finished import best_validation_error, finished_run, interrupted_run
 from alexnet_repro.results.loggers import finish, wandb_pictures
@@ -40,44 +43,6 @@ from alexnet_repro.results.record import (
 from alexnet_repro.results.sweep import found
 
 log = logging.getLogger(__name__)
-
-
-class RunFolder(Callback):
-    """Keeps the configuration in every checkpoint and says how to go on after an interruption.
-
-    Between the ends of epochs, which `checkpoints` looks after, it saves ``last.ckpt`` every
-    ``checkpoint_every_n_steps`` steps.
-    """
-
-    def __init__(self, directory: Path, values: dict[str, Any]) -> None:
-        self.directory, self.values = directory, values
-        self.every_n_steps: int | None = values["checkpoint_every_n_steps"]
-
-    @property
-    def last(self) -> Path:
-        return self.directory / "checkpoints" / "last.ckpt"
-
-    def on_train_batch_end(self, trainer: L.Trainer, *arguments: Any) -> None:
-        # The end of an epoch is saved after its validation.
-        n = self.every_n_steps
-        if n and trainer.global_step % n == 0 and not trainer.is_last_batch:
-            trainer.save_checkpoint(self.last)
-
-    def on_save_checkpoint(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        checkpoint["config"] = self.values
-
-    def on_exception(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
-    ) -> None:
-        if self.last.exists():
-            log.info(
-                "interrupted; the same command goes on after its last checkpoint with resume=%s",
-                self.last,
-            )
-        else:
-            log.info("interrupted before the first checkpoint")
 
 
 def train(values: dict[str, Any]) -> float | None:
@@ -100,7 +65,7 @@ def train(values: dict[str, Any]) -> float | None:
             found[directory] = path
             return best_validation_error(path)
         resume = resume or interrupted_run(directory, values)
-    return train_and_test(values, directory, resume)
+    return train_and_test(values, directory, whole(resume) if resume else None)
 
 
 def train_and_test(values: dict[str, Any], directory: Path, resume: Path | None) -> float | None:
@@ -111,6 +76,7 @@ def train_and_test(values: dict[str, Any], directory: Path, resume: Path | None)
         resume: the checkpoint that it goes on with.
     """
     quieten_libraries()
+    end_with_launcher()
     check_accelerator(values["trainer"])
     if on_cpu(values["trainer"]):
         keep_freed_memory()
@@ -127,6 +93,8 @@ def train_and_test(values: dict[str, Any], directory: Path, resume: Path | None)
     processes = begin(directory, values) if global_rank() == 0 else []
     network = instantiate(values["model"] | {"num_classes": classes})
     started_from = None
+    if resume:
+        check_resume(resume, network, data.classes)
     if values["init_from"] is not None:
         started_from = Path(values["init_from"]).expanduser()
         if resume:
@@ -135,7 +103,7 @@ def train_and_test(values: dict[str, Any], directory: Path, resume: Path | None)
             start_from(started_from, network, data.classes, values["init_layers"])
     module = ImageClassifier(network, classes, instantiate(values["optimizer"]), values["seed"])
     curve = Curve(directory)
-    trainer = make_trainer(values, directory, curve)
+    trainer = make_trainer(values, directory, curve, data)
 
     images = len(data.store.splits["train"])
     log.info("%s on %s: %d training images", values["run_name"], data.dataset_name, images)
@@ -186,9 +154,12 @@ def begin(directory: Path, values: dict[str, Any]) -> list[dict[str, Any]]:
     return list(processes)
 
 
-def make_trainer(values: dict[str, Any], directory: Path, curve: Curve) -> L.Trainer:
+def make_trainer(
+    values: dict[str, Any], directory: Path, curve: Curve, data: ImageDataModule
+) -> L.Trainer:
     """The Trainer of ``values``, with the callbacks and loggers of a run."""
     loggers = values["logger"] if global_rank() == 0 else {}
+    folder = RunFolder(directory, values)
     trainer: L.Trainer = instantiate(
         values["trainer"],
         strategy=instantiate(values["strategy"]) if has_columns(values) else "auto",
@@ -196,11 +167,14 @@ def make_trainer(values: dict[str, Any], directory: Path, curve: Curve) -> L.Tra
             instantiate(values["schedule"]),
             curve,
             TrainingProgress(curve),
-            RunFolder(directory, values),
+            NonFinite(directory, folder.last, values["on_nonfinite"], data.training_names),
+            folder,
+            Interruption(folder.save, goes_on=values["skip_finished"]),
             *wandb_pictures(values, directory),
             *checkpoints(directory / "checkpoints"),
         ],
         logger=[instantiate(logger) for logger in loggers.values()],
+        plugins=[CheckpointFile()],
         default_root_dir=directory,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
@@ -210,20 +184,6 @@ def make_trainer(values: dict[str, Any], directory: Path, curve: Curve) -> L.Tra
         if not isinstance(logger, CSVLogger):
             logger.log_hyperparams(values)
     return trainer
-
-
-def checkpoints(directory: Path) -> list[Callback]:
-    """Keep ``best.ckpt`` by validation error, and ``last.ckpt`` of every epoch, better or not."""
-    return [
-        ModelCheckpoint(
-            directory,
-            filename=name,
-            monitor=monitor,
-            save_on_train_epoch_end=True,
-            enable_version_counter=False,
-        )
-        for name, monitor in (("best", "val/top1_error"), ("last", None))
-    ]
 
 
 def on_cpu(trainer: Mapping[str, Any]) -> bool:

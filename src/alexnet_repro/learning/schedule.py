@@ -43,6 +43,8 @@ class PlateauSchedule(Callback):
         self.divided = 0
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not trainer.is_last_batch:  # trainer.max_steps cut it short: nothing was validated
+            return
         error = float(trainer.callback_metrics[self.monitor])
         if error < self.best - self.threshold:
             self.best, self.epochs_without_improvement = error, 0

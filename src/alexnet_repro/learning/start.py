@@ -1,4 +1,7 @@
-"""Weights to start from: those of another checkpoint, where the layers fit (CNN*, §7)."""
+"""Weights to start from: those of another checkpoint, where the layers fit (CNN*, §7).
+
+A run that is resumed starts from a checkpoint of its own, and everything in it has to fit.
+"""
 
 import logging
 from collections.abc import Sequence
@@ -56,6 +59,33 @@ def start_from(
             parameter.copy_(_fitting(path, name, parameter, found))
     drawn = [layer for layer in names if layer not in taken]
     log.info("from %s: %s; drawn anew: %s", path, ", ".join(taken), ", ".join(drawn) or "none")
+
+
+def check_resume(path: Path, network: nn.Module, classes: Sequence[str]) -> None:
+    """Raises UsageError unless the training of ``network`` can go on from this checkpoint.
+
+    Args:
+        classes: of the data that the network is trained on.
+    """
+    checkpoint = read_checkpoint(path)
+    if missing := {"loops", "callbacks", "optimizer_states"} - checkpoint.keys():
+        raise UsageError(
+            f"resume={path}: it holds weights without the state of a training (no {min(missing)}); "
+            "start from them with init_from="
+        )
+    if (there := list(checkpoint[DATA].get("classes", ()))) != list(classes):
+        raise UsageError(
+            f"resume={path}: it tells {len(there)} other classes apart than the {len(classes)} of "
+            "the data; resume on the same data, or start from its weights with init_from="
+        )
+    found, own = network_weights(checkpoint), dict(network.state_dict())
+    for name in sorted(found.keys() | own.keys()):
+        one, other = (_size(w[name]) if name in w else "missing" for w in (found, own))
+        if one != other:
+            raise UsageError(
+                f"resume={path}: its {name} is {one}, that of this network {other}; the keys of "
+                "model must be those of the run"
+            )
 
 
 def _fitting(path: Path, name: str, parameter: nn.Parameter, found: dict[str, Any]) -> torch.Tensor:

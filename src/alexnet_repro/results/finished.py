@@ -6,9 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from alexnet_repro.learning.checkpoint import read_checkpoint
+from alexnet_repro.learning.checkpoint_file import LAST, whole
 
-UNMEASURED = ("logger", "resume", "skip_finished", "checkpoint_every_n_steps", "summary")
-"""Keys that do not change what a run measures."""
+UNMEASURED = (
+    "logger",
+    "resume",
+    "skip_finished",
+    "checkpoint_every_n_steps",
+    "on_nonfinite",
+    "summary",
+)
+"""Keys that do not change what a run measures, if it ends."""
 
 
 def same_configuration(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -33,10 +41,12 @@ def finished_run(directory: Path, values: Mapping[str, Any]) -> Path | None:
 
 def interrupted_run(directory: Path, values: Mapping[str, Any]) -> Path | None:
     """The last checkpoint in ``directory`` of a run with this configuration that has not ended."""
-    path = directory / "checkpoints" / "last.ckpt"
-    if path.is_file() and same_configuration(read_checkpoint(path).get("config", {}), values):
-        return path
-    return None
+    path = directory / "checkpoints" / LAST
+    if not path.is_file():
+        return None
+    path = whole(path)
+    same = same_configuration(read_checkpoint(path).get("config", {}), values)
+    return path if same else None
 
 
 def best_validation_error(path: Path) -> float:

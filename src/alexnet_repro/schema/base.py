@@ -1,6 +1,6 @@
 """What the schemas of all commands share: types of values, and the keys of data sets."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -11,7 +11,6 @@ Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Limit = Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, le=1)]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
-Instantiated = dict[str, Any]
 
 
 class Schema(BaseModel):
@@ -22,9 +21,22 @@ class Schema(BaseModel):
     partial: bool = Field(alias="_partial_", default=False)
 
 
+class SourceSchema(Schema):
+    """What the sources of data take; which of it one takes it says itself."""
+
+    root: str | None = None
+    seed: Natural = 0
+    size: str | None = None
+    year: Literal[2010, 2012] | None = None
+    whole: str | None = None
+    held_out: Fraction = 0
+    min_images: Count = 1
+    split_seed: Natural = 0
+
+
 class DataSchema(Schema):
     name: str
-    source: Instantiated | None
+    source: SourceSchema | None
     directory: str | None
     cache_dir: str
     max_damaged: Natural

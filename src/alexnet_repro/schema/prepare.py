@@ -35,7 +35,7 @@ class PrepareSchema(Schema):
     def there_is_something_to_prepare(self) -> "PrepareSchema":
         if self.prepare.verify:
             return self
-        if "_target_" not in (self.data.source or {}):
+        if self.data.source is None or not self.data.source.target:
             raise ValueError("data=prepared is prepared already; choose data=folder or another")
         if self.source is None:
             raise ValueError("source has no default: add source=… to the command")

@@ -2,13 +2,12 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 from alexnet_repro.schema.base import (
     Count,
     DataSchema,
     Fraction,
-    Instantiated,
     Limit,
     Natural,
     NonNegative,
@@ -125,6 +124,9 @@ ModelSchema = Annotated[
 ]
 
 
+Layer = Annotated[str, Field(pattern=r"^(conv|local|fc)\d+$|^others$")]
+
+
 class AugmentSchema(Schema):
     random_crop: bool
     reflection: bool
@@ -138,7 +140,7 @@ class AugmentSchema(Schema):
 class OptimizerSchema(Schema):
     lr: NonNegative
     momentum: Fraction
-    weight_decay: NonNegative | dict[str, NonNegative]
+    weight_decay: NonNegative | dict[Layer, NonNegative]
     bias_lr: NonNegative | None
     bias_weight_decay: bool
 
@@ -209,6 +211,18 @@ def _normalizes_across_columns(model: AlexNetSchema) -> bool:
     return model.response_norm is not None and model.response_norm.columns < model.columns
 
 
+class LoggerSchema(Schema):
+    """What the loggers of ``conf/logger`` take; others may take more."""
+
+    model_config = ConfigDict(extra="allow")
+    save_dir: str
+    name: str | None = None
+    project: str | None = None
+    group: str | None = None
+    checkpoints: bool = False
+    mode: Literal["online", "offline"] | None = None
+
+
 class TrainSchema(Schema):
     """Every key of ``conf/train.yaml``."""
 
@@ -219,12 +233,13 @@ class TrainSchema(Schema):
     schedule: Annotated[PlateauSchema | EpochScheduleSchema, Field(discriminator="target")]
     trainer: TrainerSchema
     strategy: StrategySchema
-    logger: dict[str, Instantiated]
+    logger: dict[str, LoggerSchema]
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     resume: str | None
     init_from: str | None
     init_layers: list[str] | None
     checkpoint_every_n_steps: Count | None
+    on_nonfinite: Literal["stop", "skip"]
     summary: bool
     skip_finished: bool
     run_name: str

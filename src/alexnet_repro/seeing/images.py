@@ -102,7 +102,7 @@ def read_upload(
 def _opened(
     file: Path | io.BytesIO, formats: tuple[str, ...] | None = None
 ) -> Iterator[Image.Image]:
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(action="ignore"):
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         with Image.open(file, formats=formats) as image:
             yield image

@@ -1,0 +1,85 @@
+"""The soak: ``make soak`` kills a training at least 30 times and writes what it found.
+
+python tests/soak/kill_anywhere.py --kills 40 --seed 0 --output results/reliability/kills.json
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from killing import Starter, compare, described, killed_run, whole_run
+from PIL import Image
+
+from alexnet_repro.results.record import provenance, write_json
+
+TRAINING = [
+    "model=alexnet_small",
+    "model.width=0.1",
+    "data=folder",
+    "data.batch_size=8",
+    "trainer=cpu",
+    # The learning rate is divided now and then, and training goes on.
+    "schedule.patience=3",
+    "schedule.threshold=100",
+    "schedule.divisions=1000",
+    "checkpoint_every_n_steps=3",
+]
+
+
+def images(root: Path) -> Path:
+    """Three classes of noise in as many hues: 64 train, 6 val and 6 test images each."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 64), ("val", 6), ("test", 6)):
+        for label, name in enumerate(("apple", "banana", "cherry")):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for i in range(count):
+                pixels = rng.integers(0, 100, (40, 60, 3), dtype=np.uint8)
+                pixels[..., label] += 150
+                Image.fromarray(pixels).save(folder / f"{i}.png")
+    return root
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=40)
+    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", type=Path, default=Path("results/reliability/kills.json"))
+    asked = parser.parse_args()
+    started, begun = time.monotonic(), provenance("", [])
+    with tempfile.TemporaryDirectory() as folder, Starter(Path(folder, "cache")) as starter:
+        top = Path(folder)
+        root = images(top / "images")
+        arguments = [
+            *TRAINING, f"data.source.root={root}", f"schedule.epochs={asked.epochs}",
+        ]  # fmt: skip
+        for name in ("whole", "killed"):
+            (top / name).mkdir()
+        whole = whole_run(starter, top / "whole", arguments)
+        moments = ["any", "writing"] * (asked.kills // 2)
+        killed, kills = killed_run(starter, top / "killed", arguments, moments, asked.seed)
+        different = compare(whole, killed)
+    command = [os.path.relpath(sys.argv[0]), *sys.argv[1:]]
+    record = begun | {
+        "command": " ".join(["python", *command]),
+        "training": [*TRAINING, arguments[-1]],
+        "wall_seconds": round(time.monotonic() - started),
+        "kills": described(kills),
+        "differences": different,
+    }
+    asked.output.parent.mkdir(parents=True, exist_ok=True)
+    write_json(asked.output, record)
+    writing = sum(kill.partial_bytes is not None for kill in kills)
+    print(f"{len(kills)} kills, {writing} within a checkpoint; {len(different)} differences")
+    for line in different:
+        print(f"  {line}")
+    sys.exit(bool(different) or len(kills) < asked.kills)
+
+
+if __name__ == "__main__":
+    main()
