@@ -32,7 +32,7 @@ def test_a_run_is_reported_and_the_wandb_report_is_a_file_offline(
     assert "result.json" in page
     assert "model.width=0.1" in page
     assert {path.name for path in (tmp_path / "here" / "report").iterdir()} == {
-        "index.html", "report.md", "report.tex", "wandb_report.json",
+        "index.html", "README.md", "report.tex", "short.md", "wandb_report.json",
         "claims.csv", "table1.csv", "table2.csv", "ablations.csv", "settings.csv", "records.csv",
     }  # fmt: skip
 

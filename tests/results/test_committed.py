@@ -24,7 +24,7 @@ def test_there_are_committed_records() -> None:
 @pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.parent.name)
 def test_the_readme_of_the_results_shows_the_record(path: Path) -> None:
     record = json.loads(path.read_text())
-    assert result_line(record) in (ROOT / "results" / "README.md").read_text()
+    assert result_line(record) in (ROOT / "results" / "measurements.md").read_text()
 
 
 @pytest.mark.parametrize("name", ["demo", "imagenette_alexnet"])
@@ -64,7 +64,7 @@ def test_a_benchmark_says_where_it_comes_from(path: Path) -> None:
     assert record["threads"]
 
 
-@pytest.mark.parametrize("page", ["docs/scaling.md", "results/README.md"])
+@pytest.mark.parametrize("page", ["docs/scaling.md", "results/measurements.md"])
 def test_the_data_benchmark_is_shown_as_recorded(page: str) -> None:
     text = (ROOT / page).read_text()
     record = json.loads((ROOT / "results" / "benchmarks" / "data.json").read_text())
@@ -73,7 +73,7 @@ def test_the_data_benchmark_is_shown_as_recorded(page: str) -> None:
         assert f"{round(row['per_second']):,}" in text, row["name"]
 
 
-@pytest.mark.parametrize("page", ["docs/columns.md", "results/README.md"])
+@pytest.mark.parametrize("page", ["docs/columns.md", "results/measurements.md"])
 def test_the_columns_benchmark_is_shown_as_recorded(page: str) -> None:
     text = (ROOT / page).read_text()
     record = json.loads((ROOT / "results" / "benchmarks" / "columns.json").read_text())
@@ -118,21 +118,26 @@ def test_the_readme_shows_the_steps_of_the_columns_as_recorded() -> None:
 def test_the_committed_report_is_what_the_command_makes_of_the_committed_records(
     tmp_path: Path,
 ) -> None:
-    """Otherwise: ``python -m alexnet_repro.report runs=results output=results/report``."""
+    """Otherwise: ``python -m alexnet_repro.report runs=results output=results``."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         claims = list(compose("report").claims)
     write_report(ROOT / "results", tmp_path, claims)
-    committed = ROOT / "results" / "report"
-    assert {path.name for path in committed.iterdir()} == {path.name for path in tmp_path.iterdir()}
-    for path in committed.iterdir():
-        assert path.read_text() == (tmp_path / path.name).read_text(), path.name
+    for path in tmp_path.iterdir():
+        assert path.read_text() == (ROOT / "results" / path.name).read_text(), path.name
+    others = {path.name for path in (ROOT / "results").iterdir() if path.is_file()}
+    assert others == {path.name for path in tmp_path.iterdir()} | {"measurements.md"}
+
+
+def test_the_readme_opens_with_the_short_form_of_the_report() -> None:
+    """Otherwise: paste ``results/short.md`` there."""
+    assert (ROOT / "results" / "short.md").read_text() in (ROOT / "README.md").read_text()
 
 
 CNN_STAR = ROOT / "results" / "cnn_star"
 
 
 def test_fine_tuning_is_shown_as_recorded() -> None:
-    text = (ROOT / "results" / "README.md").read_text()
+    text = (ROOT / "results" / "measurements.md").read_text()
     records = {
         path.parent.name: json.loads(path.read_text()) for path in CNN_STAR.glob("*/result.json")
     }

@@ -77,7 +77,7 @@ def test_every_format_holds_the_cells_of_every_table(report: Path, name: str) ->
     page = Page((report / "index.html").read_text())
     joined = [[cell.replace("\n", "") for cell in row] for row in rows]
     assert [[cell.replace("\n", "") for cell in row] for row in page.sections[name]] == joined
-    tex, text = (report / "report.tex").read_text(), (report / "report.md").read_text()
+    tex, text = (report / "report.tex").read_text(), (report / "README.md").read_text()
     for row in rows:
         for word in re.findall(r"[A-Za-z]{3,}|\d+\.\d+", " ".join(row)):
             assert word in tex, word
@@ -132,7 +132,7 @@ def test_names_of_data_are_text_everywhere(report: Path) -> None:
     assert "a&lt;b&gt; &amp; c_d" in (report / "index.html").read_text()
     assert "a<b>" not in (report / "index.html").read_text()
     assert r"a$<$b$>$ \& c\_d" in (report / "report.tex").read_text()
-    assert r"a&lt;b> & c\_d" in (report / "report.md").read_text()
+    assert r"a&lt;b> & c\_d" in (report / "README.md").read_text()
 
 
 def test_numbers_have_a_minus_and_never_a_negative_zero() -> None:

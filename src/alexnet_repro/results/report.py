@@ -18,6 +18,7 @@ from alexnet_repro.results.tables import (
     ablation_table,
     claims_table,
     records_table,
+    short_table,
     table_1,
     table_2,
 )
@@ -32,8 +33,8 @@ def write_report(
 ) -> tuple[list[Finding], dict[str, Table]]:
     """Read the records under ``runs`` and write the report into ``output``.
 
-    It is ``index.html``, ``report.md``, ``report.tex`` and a CSV file for each table. The same
-    records give the same files.
+    It is ``index.html``, ``README.md``, ``report.tex`` and a CSV file for each table; ``short.md``
+    holds of each measured claim one line. The same records give the same files.
 
     Returns:
         What was found of each claim, and the tables by name.
@@ -61,7 +62,8 @@ def write_report(
     output.mkdir(parents=True, exist_ok=True)
     write_text(output / "index.html", page(archive, tables, list(findings.values()), legend))
     head = f"# {TITLE}\n\nThe page `index.html` beside this file shows the curves too.\n\n"
-    write_text(output / "report.md", head + "\n".join(map(markdown, tables)))
+    write_text(output / "README.md", head + "\n".join(map(markdown, tables)))
+    write_text(output / "short.md", markdown(short_table(list(findings.values()), legend)))
     write_text(output / "report.tex", LATEX_HEAD + "\n".join(map(latex, tables)))
     for table in tables:
         write_text(output / f"{table.name}.csv", comma_separated(table))

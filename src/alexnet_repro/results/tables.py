@@ -105,6 +105,19 @@ def claims_table(findings: Sequence[Finding], legend: Legend) -> Table:
     )
 
 
+def short_table(findings: Sequence[Finding], legend: Legend) -> Table:
+    """A row for each claim that was measured, and how many were not."""
+    rows = [_claim_row(finding, legend) for finding in findings if finding.group is not None]
+    missing = len(findings) - len(rows)
+    return Table(
+        "short",
+        "What was measured",
+        ("Claim", "Paper", "Measured", "Difference (95 % interval)", "Dataset", "Verdict"),
+        tuple((*row[:5], row[6]) for row in rows),
+        (f"{missing} of the {len(findings)} claims are not measured yet.",) if missing else (),
+    )
+
+
 def _claim_row(finding: Finding, legend: Legend) -> tuple[str, ...]:
     claim = finding.claim
     head = (f"{claim.text} ({claim.section})", claim.paper)
