@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from alexnet_repro.schema.base import Count, Schema
 
@@ -12,18 +12,7 @@ class NetworkSchema(Schema):
 
     checkpoint: str | None
     words: str | None
-    device: str
-
-    @field_validator("device")
-    @classmethod
-    def is_there(cls, value: str) -> str:
-        import torch
-
-        try:
-            torch.zeros(1, device=value)
-        except (RuntimeError, AssertionError) as error:
-            raise ValueError("torch cannot use this device here; choose cpu") from error
-        return value
+    device: Literal["auto", "cpu", "gpu"]
 
 
 class TrainedSchema(NetworkSchema):

@@ -8,7 +8,7 @@ to short binary codes."
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import numpy as np
@@ -104,12 +104,13 @@ def autoencoder_codes(
     bits: int,
     seed: int,
     settings: Mapping[str, Any],
-    device: str,
+    device: Literal["auto", "cpu", "gpu"],
 ) -> tuple[Codes, Codes]:
     """The codes of a database, on which the autoencoder is trained, and of queries.
 
     Args:
         settings: ``hidden``, ``noise``, ``lr``, ``epochs`` and ``batch_size``.
+        device: as :func:`alexnet_repro.learning.device.chosen_device` takes it.
     """
     mean, scale = database.mean(axis=0), database.std()
     x, asked = (torch.from_numpy((vectors - mean) / scale) for vectors in (database, queries))
@@ -125,7 +126,7 @@ def autoencoder_codes(
         )
         trainer = L.Trainer(
             max_epochs=settings["epochs"],
-            accelerator="cpu" if device == "cpu" else "auto",
+            accelerator=device,
             devices=1,
             logger=False,
             enable_checkpointing=False,
@@ -142,7 +143,7 @@ def cached_autoencoder_codes(
     bits: int,
     seed: int,
     settings: Mapping[str, Any],
-    device: str,
+    device: Literal["auto", "cpu", "gpu"],
     cache_dir: Path,
 ) -> tuple[Codes, Codes]:
     """As :func:`autoencoder_codes`; computed once for the same vectors and settings."""

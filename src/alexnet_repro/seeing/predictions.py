@@ -13,6 +13,7 @@ from torch import Tensor
 from alexnet_repro.data.preprocess import Pixels
 from alexnet_repro.errors import UsageError
 from alexnet_repro.learning.checkpoint import Trained, load_trained
+from alexnet_repro.learning.device import chosen_device
 from alexnet_repro.results.record import checksum
 from alexnet_repro.seeing.images import Damaged, read_image
 
@@ -72,7 +73,7 @@ def most_probable(
 
 def trained_with_words(values: Mapping[str, Any]) -> Trained:
     """The network of ``checkpoint``, on ``device``, with the ``words`` of a configuration."""
-    trained = load_trained(Path(values["checkpoint"]).expanduser(), values["device"])
+    trained = load_trained(Path(values["checkpoint"]).expanduser(), chosen_device(values["device"]))
     words = values["words"]
     return with_words(trained, None if words is None else Path(words).expanduser())
 
