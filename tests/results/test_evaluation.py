@@ -210,7 +210,8 @@ def test_ten_crops_are_ten_passes_and_the_images_are_read_once(
 
     def watched(path: Path, device: torch.device) -> Trained:
         trained = load_trained(path, device)
-        trained.network.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
+        fc8 = trained.network.get_submodule("fc8")
+        fc8.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
         return trained
 
     image = StoredSplit.image

@@ -14,6 +14,7 @@ from alexnet_repro.data.augment import Augmentation
 from alexnet_repro.data.statistics import Statistics
 from alexnet_repro.learning.module import log_mean, log_probabilities
 from alexnet_repro.memory import keep_freed_memory
+from alexnet_repro.network.ten_crop import crop_logits
 
 SIZE, CROP = 256, 224
 
@@ -38,7 +39,7 @@ def evaluate(batch_size: int, rounds: int) -> Iterator[Measured]:
         @torch.inference_mode()
         def run() -> object:
             with torch.autocast(device.type, torch.bfloat16, enabled=fast):
-                return log_mean(log_probabilities(network, views.test_views(images, crops)))
+                return log_mean(log_probabilities(crop_logits(network, views, images, crops)))
 
         return run
 

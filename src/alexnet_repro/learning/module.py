@@ -47,9 +47,9 @@ class MeanLoss(MeanMetric):
         self.weight += weight
 
 
-def log_probabilities(network: nn.Module, views: Iterable[Tensor]) -> Tensor:
-    """Logarithm of the softmax for every view (B, 3, input, input): (views, B, classes)."""
-    return torch.stack([network(view).float().log_softmax(dim=1) for view in views])
+def log_probabilities(logits: Iterable[Tensor]) -> Tensor:
+    """Logarithm of the softmax of the logits (B, classes) of every view: (views, B, classes)."""
+    return torch.stack([one.float().log_softmax(dim=1) for one in logits])
 
 
 def log_mean(log_probabilities: Tensor) -> Tensor:
@@ -134,7 +134,7 @@ class ImageClassifier(L.LightningModule):
         self._log_epoch("ten_crop")
 
     def _evaluate(self, stage: str, batch: dict[str, Any]) -> None:
-        label, views = batch["label"], log_probabilities(self, batch["views"])
+        label, views = batch["label"], log_probabilities(map(self, batch["views"]))
         self._count(stage, views[0], label, nll_loss(views[0], label))
         if stage == "test":
             ten_crop = log_mean(views)

@@ -21,6 +21,7 @@ from alexnet_repro.learning.device import chosen_device
 from alexnet_repro.learning.module import log_mean, log_probabilities
 from alexnet_repro.memory import keep_freed_memory
 from alexnet_repro.network.response_norm import compile_norms
+from alexnet_repro.network.ten_crop import crop_logits
 from alexnet_repro.results.record import chance_error, checksum, error_figures, provenance
 
 FORMAT = 1
@@ -157,7 +158,7 @@ def tallies(
             label = batch["label"].to(device, non_blocking=True)
             said: dict[str, list[Tensor]] = {kind: [] for kind in kinds}
             for member, tally in zip(members, own, strict=True):
-                views = log_probabilities(member.network, member.views.test_views(images, crops))
+                views = log_probabilities(crop_logits(member.network, member.views, images, crops))
                 for kind in kinds:
                     log_probability = views[0] if kind == "centre" else log_mean(views)
                     tally[kind].count(log_probability, label)
