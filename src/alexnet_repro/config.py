@@ -18,7 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 
-from alexnet_repro.errors import UsageError
+from alexnet_repro.errors import UsageError, out_of_memory
+from alexnet_repro.extras import check_plugins
 from alexnet_repro.results.sweep import print_sweep
 from alexnet_repro.schema.train import TrainSchema
 
@@ -137,6 +138,19 @@ OmegaConf.register_new_resolver("run_directory", run_directory, replace=True)
 OmegaConf.register_new_resolver("sweep_name", sweep_name, replace=True)
 
 
+def _told(function: Callable[[DictConfig], float | None], config: DictConfig) -> float | None:
+    """``function(config)``; that memory was not enough is an error that the user can put right."""
+    try:
+        return function(config)
+    except UsageError:
+        raise
+    except Exception as error:  # Hydra wraps what the building of an object raises
+        batch_size = OmegaConf.select(config, "data.batch_size")
+        if told := out_of_memory(error, batch_size):
+            raise told from error
+        raise
+
+
 def command(
     config_name: str,
     lists: Sequence[str] = (),
@@ -162,7 +176,7 @@ def command(
         @functools.wraps(function)
         def task(config: DictConfig) -> float | None:
             try:
-                return function(config)
+                return _told(function, config)
             except UsageError as error:
                 if HydraConfig.get().mode == RunMode.MULTIRUN:
                     raise CompactHydraException(str(error)) from error
@@ -182,6 +196,11 @@ def command(
             sys.argv[1:] = [words.get(argument, argument) for argument in sys.argv[1:]]
             if not {"-m", "--multirun"}.intersection(sys.argv):
                 sys.argv = [with_list(argument, lists) for argument in sys.argv]
+            try:
+                check_plugins(sys.argv[1:])
+            except UsageError as error:
+                print(f"error: {error}", file=sys.stderr)
+                sys.exit(USAGE_EXIT_CODE)
             try:
                 hydra_main()
             finally:
