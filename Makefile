@@ -4,7 +4,7 @@ BIN := .venv/bin
 SOURCES := pyproject.toml $(shell find src conf -type f -not -name '*.pyc')
 TESTS := $(shell find tests -type f -not -name '*.pyc')
 
-.PHONY: demo test clean
+.PHONY: demo test docs clean
 
 demo: runs/demo/.done
 	@cat runs/demo/.done
@@ -34,5 +34,13 @@ runs/demo/.done: .venv/.installed $(SOURCES)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
+.venv/.installed-docs: .venv/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	@touch $@
+
+docs: .venv/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	@echo "the site is in site/index.html"
+
 clean:
-	rm -rf .venv runs
+	rm -rf .venv runs site

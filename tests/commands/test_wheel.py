@@ -85,30 +85,35 @@ def test_the_command_works_from_the_wheel_in_an_empty_directory(
     assert "conv6" in done.stdout
 
 
-def test_every_command_has_a_script(installed: Path, tmp_path: Path) -> None:
-    commands = {path.stem for path in (ROOT / "conf" / "hydra" / "help").glob("*.yaml")}
+def test_every_command_has_a_script_and_its_configuration(installed: Path, tmp_path: Path) -> None:
+    commands = sorted(path.stem for path in (ROOT / "conf" / "hydra" / "help").glob("*.yaml"))
     scripts = {path.name for path in (installed / "bin").iterdir()}
     assert scripts == {"alexnet"} | {f"alexnet-{name}" for name in commands}
-    environment = os.environ | {"PYTHONPATH": str(installed)}
-    listed = subprocess.run(
-        [sys.executable, installed / "bin" / "alexnet"],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    assert listed.returncode == 0, listed.stderr
-    for name in sorted(commands):
-        assert f"  {name} " in listed.stdout
-        helped = subprocess.run(
-            [sys.executable, installed / "bin" / f"alexnet-{name}", "--help"],
+
+    def python(*arguments: str | Path) -> str:
+        done = subprocess.run(
+            [sys.executable, *arguments],
             cwd=tmp_path,
-            env=environment,
+            env=os.environ | {"PYTHONPATH": str(installed)},
             capture_output=True,
             text=True,
         )
-        assert helped.returncode == 0, helped.stderr
-        assert f"python -m alexnet_repro.{name}" in helped.stdout
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    listed = python(installed / "bin" / "alexnet")
+    assert [name for name in commands if f"  {name} " not in listed] == []
+    script = """if True:
+        import sys
+        from importlib import import_module
+        from hydra import compose, initialize_config_dir
+        from alexnet_repro.config import CONF
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            for name in sys.argv[1:]:
+                print(import_module(f"alexnet_repro.{name}").main.__name__, len(compose(name)) > 0)
+    """
+    assert python("-c", script, *commands).splitlines() == ["main True"] * len(commands)
+    assert "alexnet_repro.convert" in python(installed / "bin" / "alexnet-convert", "--help")
 
 
 def test_it_is_typed(installed: Path) -> None:
