@@ -9,7 +9,7 @@ CIFAR := data=cifar10
 SEEDS := 1,2,3
 EPOCHS := 140
 
-.PHONY: demo test soak reproduce-cifar clean
+.PHONY: demo test docs soak reproduce-cifar clean
 
 demo: runs/demo/.done
 	@cat runs/demo/.done
@@ -44,6 +44,7 @@ reproduce-cifar: .venv/.installed
 	  'claims=[relu_speed,lrn_cifar]'
 
 .venv/.installed: pyproject.toml
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	@test -x $(BIN)/python || "$(PYTHON)" -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
@@ -52,5 +53,13 @@ reproduce-cifar: .venv/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
+.venv/.installed-docs: .venv/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	@touch $@
+
+docs: .venv/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	@echo "the site is in site/index.html"
+
 clean:
-	rm -rf .venv runs
+	rm -rf .venv runs site

@@ -1,5 +1,6 @@
 """AlexNet, as the paper describes it and as the 2012 program did it."""
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,13 @@ if TYPE_CHECKING:
     from alexnet_repro.network.cifar import Cifar13Net, Cifar18Net
     from alexnet_repro.network.response_norm import ResponseNorm
     from alexnet_repro.network.torchvision_alexnet import TorchvisionAlexNet
+
+if sys.version_info < (3, 11):  # noqa: UP036 - from a checkout, where pip does not look
+    major, minor = sys.version_info[:2]
+    raise SystemExit(
+        f"error: alexnet_repro needs Python 3.11 or newer, this is {major}.{minor}; "
+        "python3.11 -m venv .venv makes an environment with it"
+    )
 
 __all__ = [
     "AlexNet",

@@ -20,7 +20,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 
-from alexnet_repro.errors import UsageError
+from alexnet_repro.errors import UsageError, out_of_memory
+from alexnet_repro.extras import check_plugins
 from alexnet_repro.mistakes import composing, did_you_mean, writing
 from alexnet_repro.results.sweep import print_sweep
 from alexnet_repro.schema.train import TrainSchema
@@ -183,6 +184,19 @@ def _fail(message: str) -> NoReturn:
     sys.exit(USAGE_EXIT_CODE)
 
 
+def _told(function: Callable[[DictConfig], float | None], config: DictConfig) -> float | None:
+    """``function(config)``; that memory was not enough is an error that the user can put right."""
+    try:
+        return function(config)
+    except UsageError:
+        raise
+    except Exception as error:  # Hydra wraps what the building of an object raises
+        batch_size = OmegaConf.select(config, "data.batch_size")
+        if told := out_of_memory(error, batch_size):
+            raise told from error
+        raise
+
+
 def command(
     config_name: str,
     lists: Sequence[str] = (),
@@ -213,7 +227,7 @@ def command(
             composed.append(config)
             try:
                 with _traceback(asked):
-                    return function(config)
+                    return _told(function, config)
             except UsageError as error:
                 if HydraConfig.get().mode == RunMode.MULTIRUN:
                     raise CompactHydraException(str(error)) from error
@@ -237,9 +251,12 @@ def command(
             if not {"-m", "--multirun"}.intersection(sys.argv):
                 sys.argv = [with_list(argument, lists) for argument in sys.argv]
             try:
+                check_plugins(sys.argv[1:])
                 # Hydra would print several lines, or a traceback, and exit with another code.
                 with _traceback(True):
                     hydra_main()
+            except UsageError as error:
+                _fail(str(error))
             except KeyboardInterrupt:
                 sys.exit(128 + signal.SIGINT)
             except Exception as error:

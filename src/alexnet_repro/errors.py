@@ -7,3 +7,24 @@ class UsageError(Exception):
     The message is one line that names the key or the path and says what to do. Commands print it
     alone, without a traceback, and exit with a non-zero code.
     """
+
+
+OF_TORCH = ("CUDA out of memory", "can't allocate memory", "MPS backend out of memory")
+"""What torch says, on a GPU, a CPU and a Mac."""
+
+
+def out_of_memory(error: BaseException, batch_size: int | None) -> UsageError | None:
+    """What to say of an error that means that memory was not enough; None for any other.
+
+    Args:
+        batch_size: images at a time in what was being done, if it is known.
+    """
+    text = str(error)
+    # By name and text: torch, which takes seconds to import, is not imported for it.
+    of_torch = type(error).__name__ == "OutOfMemoryError" or any(m in text for m in OF_TORCH)
+    if not (of_torch or isinstance(error, MemoryError)):
+        return None
+    fewer = "a smaller data.batch_size"
+    if batch_size is not None and batch_size > 1:
+        fewer = f"data.batch_size={batch_size // 2} (it is {batch_size})"
+    return UsageError(f"out of memory: add {fewer}; or a narrower network, model.width=0.5")

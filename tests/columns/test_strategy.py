@@ -8,6 +8,7 @@ import torch
 from networks import EPOCH, fitted, network, trained
 from test_pipeline import assert_equal
 
+from alexnet_repro import AlexNet
 from alexnet_repro.columns.strategy import the_network
 from alexnet_repro.errors import UsageError
 
@@ -60,4 +61,11 @@ def test_a_compiled_network_is_refused(whole: bool) -> None:
         compiled.fc6.compile()
     with pytest.raises(UsageError, match=r"torch\.compile") as refused:
         the_network(torch.nn.Sequential(compiled))
+    assert "\n" not in str(refused.value)
+
+
+def test_windows_that_cross_the_columns_are_refused() -> None:
+    caffe = AlexNet(width=0.1, response_norm={"columns": 1})
+    with pytest.raises(UsageError, match=r"response_norm\.columns=1") as refused:
+        the_network(torch.nn.Sequential(caffe))
     assert "\n" not in str(refused.value)

@@ -15,6 +15,7 @@ from torch import Tensor
 from alexnet_repro.data.preprocess import shorter_side_and_centre
 from alexnet_repro.errors import UsageError
 from alexnet_repro.interchange.classifier import Classifier
+from alexnet_repro.interchange.export import program
 from alexnet_repro.learning.checkpoint import load_trained
 
 Run = Callable[..., None]
@@ -51,7 +52,7 @@ def test_onnx_runtime_computes_the_same_for_any_number_of_images(
     export("to=onnx", f"checkpoint={strong}", "output=net.onnx", "opset=19")
     session = ort.InferenceSession("net.onnx", providers=["CPUExecutionProvider"])
     (image,), (logits,) = session.get_inputs(), session.get_outputs()
-    assert (image.name, image.shape[1:], logits.name) == ("image", [3, 227, 227], "logits")
+    assert (image.name, image.shape, logits.name) == ("image", ["batch", 3, 227, 227], "logits")
     for count in (1, 2, 5):
         (found,) = session.run(None, {"image": centres[:count].numpy()})
         np.testing.assert_allclose(found, wanted[:count], rtol=1e-4, atol=1e-4)
@@ -178,6 +179,20 @@ def test_a_mistake_is_told(
     with pytest.raises(UsageError, match=told):
         export(f"checkpoint={strong}", "output=net", *arguments)
     assert not [path for path in tmp_path.iterdir() if path.is_file()]
+
+
+def test_a_network_that_takes_the_number_of_images_for_a_constant_is_refused(
+    strong: Path, centres: Tensor
+) -> None:
+    class Constant(torch.nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.reshape(len(x), -1)
+
+    made = Classifier.of(load_trained(strong))
+    made.network = Constant()
+    with pytest.raises(UsageError, match="Constant has no graph for any number of images") as told:
+        program(made)
+    assert "\n" not in str(told.value)
 
 
 def test_a_missing_extra_is_told_with_what_installs_it(

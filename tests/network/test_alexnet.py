@@ -120,6 +120,16 @@ def test_conv1_reads_zeros_past_the_right_and_bottom_edge_only(
     torch.testing.assert_close(out[:, row, column], by_hand)
 
 
+def test_images_of_227_pixels_have_no_zeros_at_their_edges(narrow: AlexNet) -> None:
+    generator = torch.Generator().manual_seed(3)
+    images = torch.randn(1, 3, 227, 227, generator=generator)
+    by_hand = functional.conv2d(images, narrow.conv1.weight, narrow.conv1.bias, stride=4)
+    torch.testing.assert_close(narrow.conv1(narrow.conv1_pad(images)), by_hand)
+    assert by_hand.shape[2:] == (55, 55)
+    with pytest.raises(ValueError, match="images of 256×256 pixels: 227 a side at most"):
+        narrow(torch.zeros(1, 3, 256, 256))
+
+
 # The columns
 
 
@@ -440,6 +450,25 @@ def test_2012_layer_1_normalizes_pools_and_then_rectifies() -> None:
     names = [name for name, _ in network.named_children()]
     assert names[1:6] == ["conv1", "conv1_norm", "conv1_pool", "conv1_relu", "conv2"]
     assert names[5:9] == ["conv2", "conv2_relu", "conv2_norm", "conv2_pool"]
+
+
+def test_caffenet_pools_before_it_normalizes() -> None:
+    names = [name for name, _ in AlexNet(width=0.1, norm_after_pool=True).named_children()]
+    assert names[2:5] == ["conv1_relu", "conv1_pool", "conv1_norm"]
+    assert names[6:9] == ["conv2_relu", "conv2_pool", "conv2_norm"]
+    with pytest.raises(ValueError, match="exclude each other"):
+        AlexNet(width=0.1, norm_after_pool=True, norm_before_relu_in_conv1=True)
+
+
+def test_windows_of_the_norm_can_cross_from_one_column_to_the_other() -> None:
+    within, across = (
+        AlexNet(width=0.1, response_norm=norm).conv2_norm for norm in ({}, {"columns": 1})
+    )
+    maps = torch.randn(1, 26, 3, 3, generator=torch.Generator().manual_seed(0)) * 100
+    reference = nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2)
+    torch.testing.assert_close(across(maps), reference(maps))
+    torch.testing.assert_close(within(maps)[:, :13], reference(maps[:, :13]))
+    assert not torch.allclose(within(maps), across(maps))
 
 
 def test_2012_layer_2_normalizes_a_second_time_within_maps() -> None:

@@ -18,6 +18,7 @@ from alexnet_repro.columns.exchange import lost
 from alexnet_repro.columns.pipeline import ColumnPipeline, own_half, split_parameters
 from alexnet_repro.errors import UsageError
 from alexnet_repro.network.alexnet import AlexNet
+from alexnet_repro.network.response_norm import ResponseNorm
 
 COLUMNS = 2
 
@@ -157,11 +158,17 @@ def the_network(module: nn.Module) -> AlexNet:
     """The AlexNet within a LightningModule.
 
     Raises:
-        UsageError: if there is none, or it has one column, or something of it is compiled.
+        UsageError: if there is none, or it has one column, or normalizes over both at once, or
+            something of it is compiled.
     """
     networks = [m for m in module.modules() if isinstance(m, AlexNet)]
     if len(networks) != 1 or networks[0].columns != COLUMNS:
         raise UsageError("ColumnPipelineStrategy trains one AlexNet with columns=2")
+    if any(m.columns != COLUMNS for m in networks[0].modules() if isinstance(m, ResponseNorm)):
+        raise UsageError(
+            "ColumnPipelineStrategy: the windows of this network's response normalization cross "
+            "from one column to the other (response_norm.columns=1, as Caffe's do)"
+        )
     if any(isinstance(m, OptimizedModule) or m._compiled_call_impl for m in module.modules()):
         # What is compiled would compute both columns in each process.
         raise UsageError(

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from hydra.utils import instantiate
+from torch._dynamo.exc import UserError
 
 from alexnet_repro.console import counting
 from alexnet_repro.data.datamodule import ImageDataModule
@@ -34,6 +35,9 @@ log = logging.getLogger(__name__)
 Array = npt.NDArray[np.float32]
 TOLERANCE = 1e-4
 """How far logits may be apart, by the largest of them where that is above 1."""
+
+BATCH = {"image": {0: torch.export.Dim("batch")}}
+"""The first dimension of what is read may have any size."""
 
 NEEDED = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "safetensors": ("safetensors",)}
 
@@ -66,9 +70,17 @@ def sample(made: Classifier, count: int) -> torch.Tensor:
 
 
 def program(made: Classifier) -> torch.export.ExportedProgram:
-    """The network as a graph for any number of images at once."""
-    batch = {"image": {0: torch.export.Dim("batch")}}
-    return torch.export.export(made, (sample(made, 2),), dynamic_shapes=batch)
+    """The network as a graph for any number of images at once.
+
+    Raises:
+        UsageError: if something in the network takes the number of images for a constant.
+    """
+    try:
+        return torch.export.export(made, (sample(made, 2),), dynamic_shapes=BATCH)
+    except UserError as error:
+        reason = " ".join(str(error).split()[:30])
+        name = type(made.network).__name__
+        raise UsageError(f"{name} has no graph for any number of images ({reason} …)") from error
 
 
 def check_logits(name: str, run: Callable[[torch.Tensor], torch.Tensor], made: Classifier) -> None:
@@ -147,11 +159,11 @@ def _save_onnx(made: Classifier, trained: Trained, path: Path, opset: int) -> No
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         exported = torch.onnx.export(
-            made,
+            program(made),
             (sample(made, 2),),
             input_names=["image"],
             output_names=["logits"],
-            dynamic_shapes={"image": {0: torch.export.Dim("batch")}},
+            dynamic_shapes=BATCH,
             opset_version=opset,
             dynamo=True,
             verbose=False,

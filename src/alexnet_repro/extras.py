@@ -1,0 +1,45 @@
+"""The extras of the package: what each brings, and which arguments of a command need one."""
+
+from collections.abc import Iterable
+from importlib.util import find_spec
+
+from alexnet_repro.errors import UsageError
+
+EXTRAS = {
+    "export": ("onnx", "onnxruntime", "onnxscript", "safetensors", "huggingface_hub"),
+    "optuna": ("hydra_plugins.hydra_optuna_sweeper",),
+    "reports": ("wandb_workspaces",),
+    "serve": ("gradio",),
+    "slurm": ("hydra_plugins.hydra_submitit_launcher",),
+    "tensorboard": ("tensorboard",),
+}
+"""The modules of each extra."""
+
+PLUGINS = {
+    "launcher=slurm": "slurm",
+    "hydra/launcher=submitit_": "slurm",
+    "sweep=": "optuna",
+    "hydra/sweeper=optuna": "optuna",
+}
+"""How arguments begin that Hydra takes only with a plugin, and the extra that it comes in."""
+
+
+def installed(extra: str) -> bool:
+    return all(map(_found, EXTRAS[extra]))
+
+
+def check_plugins(arguments: Iterable[str]) -> None:
+    """Raise a UsageError if an argument needs an extra that is not installed."""
+    for argument in arguments:
+        for beginning, extra in PLUGINS.items():
+            if argument.startswith(beginning) and not installed(extra):
+                raise UsageError(
+                    f"{argument}: its plugin is not installed; pip install 'alexnet-repro[{extra}]'"
+                )
+
+
+def _found(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except (ModuleNotFoundError, ValueError):
+        return False

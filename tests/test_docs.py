@@ -1,0 +1,84 @@
+"""The site builds without a warning, and what it says to type exists."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from alexnet_repro.config import CONF, with_list
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("mkdocs")
+    folder = tmp_path_factory.mktemp("site")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", folder],
+        cwd=ROOT,
+        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stderr
+    return folder
+
+
+def test_every_page_is_in_the_site(site: Path) -> None:
+    for page in PAGES:
+        name = page.relative_to(ROOT / "docs").with_suffix("")
+        place = name.parent if name.name == "index" else name
+        assert (site / place / "index.html").is_file(), page
+
+
+def test_docstrings_are_in_it_without_the_marks_of_another_language(site: Path) -> None:
+    text = (site / "api" / "networks" / "index.html").read_text()
+    assert "659,272 neurons" in text
+    assert "divide_alpha_by_n" in text
+    assert ":class:" not in text
+
+
+def test_no_link_leads_out_of_it(site: Path) -> None:
+    for page in site.rglob("*.html"):
+        assert not re.search(r'href="[^"]*\.\./(results|src|conf|tests)/', page.read_text()), page
+
+
+def _typed() -> list[str]:
+    """The commands of the pages, a line each."""
+    found = []
+    for page in PAGES:
+        for block in re.findall(r"^```\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE):
+            lines = block.replace("\\\n", " ").splitlines()
+            found += [line for line in lines if "python -m alexnet_repro" in line]
+    return found
+
+
+def test_the_pages_hold_commands() -> None:
+    assert len(_typed()) > 20
+
+
+@pytest.mark.parametrize("line", _typed())
+def test_a_command_of_the_pages_is_one_of_the_package(line: str) -> None:
+    """Its configuration composes: no key, choice or command is misspelt."""
+    if wrapped := re.search(r"--wrap '(.*)'", line):
+        line = wrapped[1]
+    # What a command does may stand beside it.
+    line = re.split(r"\s{3,}|\s+#", line[line.index("python -m alexnet_repro") :])[0]
+    _, _, module, *arguments = shlex.split(line)
+    name = module.partition(".")[2]
+    if not name:
+        if not arguments:
+            return
+        name, *arguments = arguments
+    sweeps = ("experiment=glob(", "seed=1,2")
+    overrides = [a for a in arguments if "=" in a and not a.startswith(sweeps)]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        assert compose(name, [with_list(a, ["checkpoint"]) for a in overrides])
