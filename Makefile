@@ -17,6 +17,7 @@ test: .venv/.tested
 soak: .venv/.installed-dev
 	$(BIN)/python tests/soak/kill_anywhere.py
 	$(BIN)/python tests/soak/leaking.py
+	$(BIN)/python tests/soak/last_bits.py
 
 runs/demo/.done: .venv/.installed $(SOURCES)
 	@mkdir -p runs/demo
