@@ -35,8 +35,12 @@ def weights(directory: Path, root: Path, arguments: list[str], threads: int) -> 
     """All weights of a network after its training, one after the other."""
     directory.mkdir()
     subprocess.run(
-        [sys.executable, "-m", "alexnet_repro.train", *TRAINING, *arguments]
-        + [f"data.source.root={root}", "hydra.run.dir=run"],
+        [
+            *(sys.executable, "-m", "alexnet_repro.train", "hydra.run.dir=run"),
+            *TRAINING,
+            *arguments,
+            f"data.source.root={root}",
+        ],
         cwd=directory,
         env=os.environ
         | {"OMP_NUM_THREADS": str(threads), "ALEXNET_REPRO_CACHE": str(root.parent / "cache")},
