@@ -4,7 +4,7 @@ BIN := .venv/bin
 SOURCES := pyproject.toml $(shell find src conf -type f -not -name '*.pyc')
 TESTS := $(shell find tests -type f -not -name '*.pyc')
 
-.PHONY: demo test soak clean
+.PHONY: demo test soak lock clean
 
 demo: runs/demo/.done
 	@cat runs/demo/.done
@@ -18,6 +18,10 @@ soak: .venv/.installed-dev
 	$(BIN)/python tests/soak/kill_anywhere.py
 	$(BIN)/python tests/soak/leaking.py
 	$(BIN)/python tests/soak/last_bits.py
+
+# Write down the versions that are installed, when the tests have passed with them.
+lock: .venv/.installed-dev
+	$(BIN)/python requirements/write_ci.py
 
 runs/demo/.done: .venv/.installed $(SOURCES)
 	@mkdir -p runs/demo

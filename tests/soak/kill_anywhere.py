@@ -10,7 +10,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from killing import Starter, compare, described, killed_run, noise_images, whole_run
+from images import noise_images
+from killing import Starter, compare, described, killed_run, whole_run
 
 from alexnet_repro.results.record import provenance, write_json
 

@@ -14,9 +14,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 
 from alexnet_repro.learning.checkpoint_file import BEFORE, LAST, damage
 
@@ -204,17 +202,3 @@ def compare(whole: Path, killed: Path) -> list[str]:
 def described(kills: list[Kill]) -> list[dict[str, Any]]:
     """For a record."""
     return [asdict(kill) for kill in kills]
-
-
-def noise_images(root: Path, train: int) -> Path:
-    """Three classes of noise in as many hues: so many to train, 6 val and 6 test images each."""
-    rng = np.random.default_rng(0)
-    for split, count in (("train", train), ("val", 6), ("test", 6)):
-        for label, name in enumerate(("apple", "banana", "cherry")):
-            folder = root / split / name
-            folder.mkdir(parents=True)
-            for i in range(count):
-                pixels = rng.integers(0, 100, (40, 60, 3), dtype=np.uint8)
-                pixels[..., label] += 150
-                Image.fromarray(pixels).save(folder / f"{i}.png")
-    return root

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import torch
-from killing import noise_images
+from images import noise_images
 
 from alexnet_repro.results.record import provenance, write_json
 

@@ -15,9 +15,11 @@ from pathlib import Path
 from alexnet_repro.results.record import provenance, write_json
 
 if __package__:
-    from .killing import Starter, noise_images
+    from .images import noise_images
+    from .killing import Starter
 else:
-    from killing import Starter, noise_images
+    from images import noise_images
+    from killing import Starter
 
 EPOCHS, STEPS, BATCH = 20, 100, 8
 TRAINING = [
