@@ -11,8 +11,8 @@ HERE = Path(__file__).parent
 EXTRAS = ("optuna", "slurm", "tensorboard", "reports", "dev")
 HEAD = """\
 # What CI was last run with, on Linux with Python 3.11: the newest versions that the bounds of
-# pyproject.toml admit and that are tested. To have exactly these: pip install -r requirements/ci.txt
-# and then pip install --no-deps -e .
+# pyproject.toml admit and that are tested. To have exactly these:
+# pip install -r requirements/ci.txt; pip install --no-deps -e .
 """
 
 
