@@ -9,7 +9,7 @@ CIFAR := data=cifar10
 SEEDS := 1,2,3
 EPOCHS := 140
 
-.PHONY: demo test docs soak reproduce-cifar clean
+.PHONY: demo test docs soak lock reproduce-cifar clean
 
 demo: runs/demo/.done
 	@cat runs/demo/.done
@@ -17,9 +17,16 @@ demo: runs/demo/.done
 test: .venv/.tested
 	@echo "ruff, mypy and pytest passed for this state of the sources"
 
-# Kills a training forty times and compares what it ends with (docs/reliability.md): ten minutes.
+# Kills a training forty times and compares what it ends with, and watches 2,000 steps for what they
+# hold (docs/reliability.md): ten minutes.
 soak: .venv/.installed-dev
 	$(BIN)/python tests/soak/kill_anywhere.py
+	$(BIN)/python tests/soak/leaking.py
+	$(BIN)/python tests/soak/last_bits.py
+
+# Write down the versions that are installed, when the tests have passed with them.
+lock: .venv/.installed-dev
+	$(BIN)/python requirements/write_ci.py
 
 runs/demo/.done: .venv/.installed $(SOURCES)
 	@mkdir -p runs/demo

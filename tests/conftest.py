@@ -8,25 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
+
+from .soak.images import noise_images
 
 
 @pytest.fixture(scope="session")
 def tiny_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three classes of noise images in as many hues: 8 train, 3 val and 3 test images each."""
-    root = tmp_path_factory.mktemp("tiny_images")
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 8), ("val", 3), ("test", 3)):
-        for label, name in enumerate(("apple", "banana", "cherry")):
-            folder = root / split / name
-            folder.mkdir(parents=True)
-            for i in range(count):
-                pixels = rng.integers(0, 100, (40, 60, 3), dtype=np.uint8)
-                pixels[..., label] += 150
-                Image.fromarray(pixels).save(folder / f"{i}.png")
-    return root
+    return noise_images(tmp_path_factory.mktemp("images") / "tiny", train=8, others=3)
 
 
 @pytest.fixture(scope="session")

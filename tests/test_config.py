@@ -351,6 +351,13 @@ def test_last_is_the_newest_checkpoint_of_that_experiment(
         path.touch()
         os.utime(path, (1e9 - age, 1e9 - age))
     assert checkpoint_to_resume("last", "alexnet").parts[-3] == "newest"
+    path.with_name("before_last.ckpt").touch()
+    newest = tmp_path / "runs" / "alexnet" / "newest" / "checkpoints"
+    (newest / "before_last.ckpt").hardlink_to(newest / "last.ckpt")
+    assert checkpoint_to_resume("last", "alexnet").name == "last.ckpt"
+    (newest / "last.ckpt").rename(newest / "gone")
+    assert checkpoint_to_resume("last", "alexnet").name == "before_last.ckpt"
+    (newest / "gone").rename(newest / "last.ckpt")
     assert run_directory("last", "alexnet", "now") == "runs/alexnet/newest"
     assert run_directory(None, "alexnet", "now") == "runs/alexnet/now"
     with pytest.raises(UsageError, match="no run of demo"):

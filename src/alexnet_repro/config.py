@@ -110,13 +110,14 @@ def checkpoint_to_resume(resume: str, run_name: str) -> Path:
         if not path.is_file():
             raise UsageError(f"resume={resume}: there is no such file; give a .ckpt file or 'last'")
         return path
-    found = list(Path("runs", run_name).glob("*/checkpoints/last.ckpt"))
+    # before_last.ckpt is alone where a kill came between two renames.
+    found = list(Path("runs", run_name).glob("*/checkpoints/*last.ckpt"))
     if not found:
         raise UsageError(
             f"resume=last: no run of {run_name} in {Path('runs', run_name)} has a checkpoint; "
             "start one without resume, or give the path of a .ckpt file"
         )
-    return max(found, key=lambda path: path.stat().st_mtime)
+    return max(found, key=lambda path: (path.stat().st_mtime, path.name == "last.ckpt"))
 
 
 def experiment_name(choice: str | None, overrides: list[str]) -> str:

@@ -1,6 +1,7 @@
 """A network comes back from its checkpoint as it was trained, and nothing in the file is run."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,10 @@ from PIL import Image
 
 from alexnet_repro.data.preprocess import shorter_side_and_centre
 from alexnet_repro.errors import UsageError
-from alexnet_repro.learning.checkpoint import load_trained
+from alexnet_repro.learning.checkpoint import FORMAT, load_trained
+
+HERE = Path(__file__).parent
+LOGITS_OF_FORMAT_1 = torch.tensor([[0.0093132, -0.0228068, 0.0893678]]).expand(2, 3)
 
 
 @pytest.fixture
@@ -80,9 +84,21 @@ def test_a_target_in_the_configuration_is_not_called(changed: Any) -> None:
         load_trained(changed(point_elsewhere))
 
 
+def test_a_target_among_the_arguments_of_another_is_not_called(changed: Any) -> None:
+    def plant(checkpoint: dict[str, Any]) -> None:
+        # Hydra would import it and call it with the rest of the mapping.
+        checkpoint["config"]["augment"]["_target_"] = "antigravity.geohash"
+
+    with pytest.raises(UsageError, match=r"its configuration names a program \(antigravity"):
+        load_trained(changed(plant))
+    assert "antigravity" not in sys.modules
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
+        (lambda c: c.update(format=3), "a checkpoint of format 3; this version reads up to 2"),
+        (lambda c: c["state_dict"].update({"network.fc9.bias": torch.ones(1)}), r"Unexpected.*fc9"),
         (lambda c: c.pop("config"), "it has no config"),
         (lambda c: c["config"]["model"].update(width=-1.0), r"width: .* greater than 0"),
         (lambda c: c["config"]["model"].update(width=0.2), "its weights are not those of its"),
@@ -100,6 +116,21 @@ def test_a_checkpoint_that_does_not_fit_together_is_told_in_one_line(
     with pytest.raises(UsageError, match=told) as error:
         load_trained(changed(change))
     assert "\n" not in str(error.value)
+
+
+def logits_of(path: Path) -> torch.Tensor:
+    with torch.no_grad():
+        return load_trained(path).network(torch.linspace(-100, 100, 301_056).view(2, 3, 224, 224))
+
+
+@pytest.mark.parametrize("number", range(1, FORMAT + 1))
+def test_every_format_version_still_loads(number: int) -> None:
+    """``checkpoints/`` holds one of each: a run of one epoch on three classes, width 0.02."""
+    trained = load_trained(HERE / "checkpoints" / f"format{number}.ckpt")
+    assert trained.classes == ("apple", "banana", "cherry")
+    assert trained.epoch == 1
+    # What the version that wrote format 1 computed with it.
+    torch.testing.assert_close(logits_of(trained.path), LOGITS_OF_FORMAT_1, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("kept", [0, 100, 20_000])

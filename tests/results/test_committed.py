@@ -3,6 +3,7 @@
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -192,3 +193,29 @@ def test_the_page_on_performance_shows_its_records() -> None:
         if name != "ratio to":
             assert str(value) in text, name
     assert f"{100 * share:.1f}" in text
+
+
+def reliability(name: str) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((ROOT / "results" / "reliability" / name).read_text())
+    assert len(record["commit"]) == 40
+    assert record["command"].startswith("python tests/soak/")
+    return record
+
+
+def test_the_page_on_reliability_says_what_its_records_say() -> None:
+    page = (ROOT / "docs" / "reliability.md").read_text()
+    record = reliability("kills.json")
+    kills, writing = record["kills"], [k for k in record["kills"] if k["partial_bytes"] is not None]
+    assert len(kills) >= 30
+    assert record["differences"] == []
+    assert f"{len(kills)} SIGKILLs, {len(writing)} of them while a checkpoint" in page
+    record = reliability("leaks.json")
+    grown = record["growth"]
+    assert f"{record['steps']:,} steps in {len(record['epochs'])} epochs" in page
+    assert f"{grown['bytes'] / 1e6:.1f} MB more in the last ones, nothing else" in page
+    assert {grown[name] for name in ("files", "threads", "processes")} == {0}
+    for name, row in reliability("last_bits.json")["variations"].items():
+        difference = "none" if row["equal"] else f"{row['largest_difference']:.0e}"
+        assert f"| {name} | " in page
+        (line,) = (line for line in page.splitlines() if line.startswith(f"| {name} |"))
+        assert line.endswith(f"| {difference} |")

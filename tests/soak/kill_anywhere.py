@@ -10,9 +10,8 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
+from images import noise_images
 from killing import Starter, compare, described, killed_run, whole_run
-from PIL import Image
 
 from alexnet_repro.results.record import provenance, write_json
 
@@ -30,20 +29,6 @@ TRAINING = [
 ]
 
 
-def images(root: Path) -> Path:
-    """Three classes of noise in as many hues: 64 train, 6 val and 6 test images each."""
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 64), ("val", 6), ("test", 6)):
-        for label, name in enumerate(("apple", "banana", "cherry")):
-            folder = root / split / name
-            folder.mkdir(parents=True)
-            for i in range(count):
-                pixels = rng.integers(0, 100, (40, 60, 3), dtype=np.uint8)
-                pixels[..., label] += 150
-                Image.fromarray(pixels).save(folder / f"{i}.png")
-    return root
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=40)
@@ -54,7 +39,7 @@ def main() -> None:
     started, begun = time.monotonic(), provenance("", [])
     with tempfile.TemporaryDirectory() as folder, Starter(Path(folder, "cache")) as starter:
         top = Path(folder)
-        root = images(top / "images")
+        root = noise_images(top / "images", train=64)
         arguments = [
             *TRAINING, f"data.source.root={root}", f"schedule.epochs={asked.epochs}",
         ]  # fmt: skip

@@ -53,6 +53,7 @@ class Interruption(Callback):
         self._received = 0
         self._training = False
         self._before: dict[int, Any] = {}
+        self._noted: list[int] = []
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         # Lightning sets handlers of its own after this, and takes them back in the end.
@@ -68,12 +69,12 @@ class Interruption(Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, *arguments: Any) -> None:
         on_cpu = trainer.strategy.root_device.type == "cpu"
-        agree = on_cpu or trainer.global_step % STEPS_ON_GPU == 0
-        if trainer.world_size > 1 and agree:
-            self._received = _of_any(self._received, trainer)
-        if self._received and not trainer.is_last_batch and (trainer.world_size == 1 or agree):
+        if trainer.world_size > 1 and not on_cpu and trainer.global_step % STEPS_ON_GPU:
+            return
+        number = self._agreed(trainer)
+        if number and not trainer.is_last_batch:
             self._save(trainer)
-            self._end()
+            self._end(number)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._end_if_received(trainer)
@@ -86,34 +87,44 @@ class Interruption(Callback):
             signal.signal(number, handler)
 
     def _listen(self) -> None:
-        for number, before in self._before.items():
-            # Those of others, such as submitit's, which queues its jobs again itself, stay.
-            if before in (signal.SIG_DFL, signal.default_int_handler):
-                signal.signal(number, self._note)
+        # Those of others, such as submitit's, which queues its jobs again itself, stay.
+        ours = (signal.SIG_DFL, signal.default_int_handler)
+        self._noted = [number for number, before in self._before.items() if before in ours]
+        for number in self._noted:
+            signal.signal(number, self._note)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if not self._training:
             raise Interrupted(number)
         self._received = number
-        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-        for again in (signal.SIGINT, signal.SIGTERM):
-            # Who started the columns passes on to them what they have heard themselves.
-            launched = "TORCHELASTIC_RUN_ID" in os.environ
-            signal.signal(again, signal.SIG_IGN if launched else signal.SIG_DFL)
+        # Who started the columns passes on to them what they have heard themselves.
+        launched = "TORCHELASTIC_RUN_ID" in os.environ
+        for again in self._noted:
+            ignored = launched or again == signal.SIGUSR1
+            signal.signal(again, signal.SIG_IGN if ignored else signal.SIG_DFL)
         if number == signal.SIGINT and global_rank() == 0:
             # print and logging may be what the signal broke into.
-            os.write(2, b"\nsaving after this step; Ctrl-C once more ends at once\n")
+            os.write(2, b"\nsaving; Ctrl-C once more ends at once\n")
 
     def _end_if_received(self, trainer: L.Trainer) -> None:
-        if trainer.world_size > 1:
-            self._received = _of_any(self._received, trainer)
-        if self._received:
-            self._end()
+        if number := self._agreed(trainer):
+            self._end(number)
 
-    def _end(self) -> None:
-        name = signal.Signals(self._received).name
+    def _agreed(self, trainer: L.Trainer) -> int:
+        """The signal that any process has received by now, the same in all of them; 0 for none.
+
+        What one of them receives a moment later counts the next time: all of them save, or none.
+        """
+        if trainer.world_size == 1:
+            return self._received
+        largest = torch.tensor(self._received, device=trainer.strategy.root_device)
+        torch.distributed.all_reduce(largest, torch.distributed.ReduceOp.MAX)
+        return int(largest)
+
+    def _end(self, number: int) -> None:
+        name = signal.Signals(number).name
         job = slurm_job()
-        if self._received == signal.SIGUSR1 and job is not None and global_rank() == 0:
+        if number == signal.SIGUSR1 and job is not None and global_rank() == 0:
             if self._goes_on:
                 requeue(job)
             else:
@@ -123,7 +134,7 @@ class Interruption(Callback):
                     job,
                 )
         log.info("%s: saved, ending", name)
-        raise Interrupted(self._received)
+        raise Interrupted(number)
 
 
 def slurm_job() -> str | None:
@@ -144,10 +155,3 @@ def requeue(job: str) -> None:
     except (OSError, subprocess.CalledProcessError) as error:
         reason = str(getattr(error, "stderr", None) or error).strip()
         log.warning("SLURM job %s could not be queued again (%s)", job, reason)
-
-
-def _of_any(received: int, trainer: L.Trainer) -> int:
-    """The largest number of a signal that any process received."""
-    largest = torch.tensor(received, device=trainer.strategy.root_device)
-    torch.distributed.all_reduce(largest, torch.distributed.ReduceOp.MAX)
-    return int(largest)

@@ -47,12 +47,8 @@ class NonFinite(Callback):
         then: Literal["stop", "skip"],
         names: Callable[[int, int], Sequence[str]],
     ) -> None:
-        self.path, self.last, self.skips, self.names = (
-            directory / "nonfinite.json",
-            last,
-            then == "skip",
-            names,
-        )
+        self.path, self.last, self.names = directory / "nonfinite.json", last, names
+        self.skips = then == "skip"
         self._first: Tensor | None = None
         self._unread: list[dict[str, Any]] = []
         self._in_a_row = 0

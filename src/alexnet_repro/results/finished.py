@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from alexnet_repro.learning.checkpoint import read_checkpoint
-from alexnet_repro.learning.checkpoint_file import LAST, whole
+from alexnet_repro.learning.checkpoint_file import BEFORE, LAST, whole
 
 UNMEASURED = (
     "logger",
@@ -41,10 +41,11 @@ def finished_run(directory: Path, values: Mapping[str, Any]) -> Path | None:
 
 def interrupted_run(directory: Path, values: Mapping[str, Any]) -> Path | None:
     """The last checkpoint in ``directory`` of a run with this configuration that has not ended."""
-    path = directory / "checkpoints" / LAST
-    if not path.is_file():
+    written = (directory / "checkpoints" / name for name in (LAST, BEFORE))
+    found = next(filter(Path.is_file, written), None)
+    if found is None:
         return None
-    path = whole(path)
+    path = whole(found)
     same = same_configuration(read_checkpoint(path).get("config", {}), values)
     return path if same else None
 

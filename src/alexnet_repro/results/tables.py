@@ -1,5 +1,6 @@
 """The tables of the claims report, as text: every format shows the same cells."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase
@@ -90,7 +91,9 @@ def _described(other: Settings) -> str:
 
 
 def _plain(value: Any) -> str:
-    return {None: "null", True: "true", False: "false"}.get(value, str(value))
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    return str(value)
 
 
 def claims_table(findings: Sequence[Finding], legend: Legend) -> Table:
