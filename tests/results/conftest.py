@@ -20,7 +20,9 @@ def config_of() -> Callable[[str], dict[str, Any]]:
         if experiment not in composed:
             with initialize_config_dir(str(CONF), version_base="1.3"):
                 config = compose("train", [f"experiment={experiment}"])
-            values: Any = OmegaConf.to_container(config, resolve=False)
+            # What only a run knows.
+            config.run_name, config.logger = experiment, {}
+            values: Any = OmegaConf.to_container(config, resolve=True)
             composed[experiment] = values
         return composed[experiment]
 

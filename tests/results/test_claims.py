@@ -190,6 +190,13 @@ def test_of_two_runs_of_one_seed_the_newest_counts(find: Find, config_of: Config
         "pretrain_fall2011",
         "finetune",
         "alexnet_source2012",
+        "torchvision_alexnet",
+        "relu_speed",
+        "relu_speed_tanh",
+        "cifar_18",
+        "cifar_13",
+        "cifar_13_response_norm",
+        "cifar_13_within_map_norm",
     ],
 )
 def test_an_experiment_is_known_by_its_configuration(
@@ -198,7 +205,9 @@ def test_an_experiment_is_known_by_its_configuration(
     assert experiments.role(config_of(experiment)) == experiment
 
 
-@pytest.mark.parametrize("experiment", ["finetune", "imagenet_fall2009", "alexnet_source2012"])
+@pytest.mark.parametrize(
+    "experiment", ["finetune", "imagenet_fall2009", "alexnet_source2012", "relu_speed"]
+)
 def test_an_experiment_as_long_as_its_file_says_is_the_papers(
     config_of: Config, experiments: Experiments, experiment: str
 ) -> None:
@@ -206,6 +215,28 @@ def test_an_experiment_as_long_as_its_file_says_is_the_papers(
     assert experiments.other_settings(experiments.conditions(config)) == {}
     longer = config | {"schedule": config["schedule"] | {"epochs": 100}}
     assert "schedule.epochs" in experiments.other_settings(experiments.conditions(longer))
+
+
+def test_relus_are_as_many_times_as_fast_as_tanh_takes_epochs(
+    find: Find, config_of: Config
+) -> None:
+    def run(experiment: str, seed: int, epochs: int) -> dict[str, Any]:
+        record = trained(config_of(experiment), 25, seed=seed, dataset="cifar10")
+        rows = range(1, epochs + 1)
+        curve = [
+            {"epoch": e, "seconds": 9.0 * e, "train/top1_error": 25 + epochs - e} for e in rows
+        ]
+        return record | {"curve": curve}
+
+    found = find(
+        "relu_speed",
+        *(run("relu_speed", seed, 7) for seed in (1, 2)),
+        *(run("relu_speed_tanh", seed, 42) for seed in (1, 2)),
+    )
+    epochs, seconds = found.measured
+    assert epochs.mean.value == pytest.approx(6)
+    assert seconds.mean.value == pytest.approx(6)
+    assert found.verdict == "agrees"
 
 
 def test_seven_networks_are_five_and_two_pre_trained_ones(find: Find) -> None:

@@ -62,6 +62,16 @@ def _length(own: Settings) -> Settings:
     return {key: own[key] for key in LENGTH if key in own}
 
 
+def _composed_settings(experiment: str) -> Settings:
+    config = compose("train", [f"experiment={experiment}"])
+    # Only these parts: the rest says where a run writes, which only a run knows.
+    parts = (*WHOLE, *PARTS)
+    resolved = {name: OmegaConf.to_container(config[name], resolve=True) for name in parts}
+    whole = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(whole, dict)
+    return settings({**whole, **resolved})  # type: ignore[dict-item]
+
+
 class Experiments:
     """The experiments of this version, by what they change in the baseline."""
 
@@ -77,12 +87,7 @@ class Experiments:
         # Within a command Hydra knows the folder already.
         known = GlobalHydra.instance().is_initialized()
         with nullcontext() if known else initialize_config_dir(str(CONF), version_base="1.3"):
-            composed = {
-                name: settings(
-                    OmegaConf.to_container(compose("train", [f"experiment={name}"]), resolve=False)  # type: ignore[arg-type]
-                )
-                for name in names
-            }
+            composed = {name: _composed_settings(name) for name in names}
         own = {name: values for name, values in composed.items() if name not in NOT_EXPERIMENTS}
         return cls(composed[BASELINE], own)
 
