@@ -16,6 +16,7 @@ from alexnet_repro.results.tables import number
 
 ROOT = Path(__file__).parents[2]
 RECORDS = sorted((ROOT / "results").glob("*/result.json"))
+ALL = sorted((ROOT / "results").glob("**/result.json"))
 
 
 def test_there_are_committed_records() -> None:
@@ -34,7 +35,7 @@ def test_the_readme_shows_the_records_of_its_commands(name: str) -> None:
     assert result_line(record) in (ROOT / "README.md").read_text()
 
 
-@pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.parent.name)
+@pytest.mark.parametrize("path", ALL, ids=lambda path: "-".join(path.parts[-3:-1]))
 def test_a_record_says_where_it_comes_from(path: Path) -> None:
     record = json.loads(path.read_text())
     assert record["command"].startswith("python -m alexnet_repro.train ")
@@ -44,13 +45,47 @@ def test_a_record_says_where_it_comes_from(path: Path) -> None:
     assert record["config"]["seed"] == record["seed"]
 
 
-@pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.parent.name)
+@pytest.mark.parametrize("path", ALL, ids=lambda path: "-".join(path.parts[-3:-1]))
 def test_the_curve_beside_a_record_is_the_one_inside(path: Path) -> None:
     record = json.loads(path.read_text())
     with (path.parent / "curve.csv").open() as file:
         rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
     assert rows == record["curve"]
     assert len(rows) == record["epochs"]
+
+
+RELU_SPEED = ROOT / "results" / "relu_speed"
+NAMES = {"relu": "ReLU", "tanh": "tanh"}
+
+
+def test_figure_1_is_shown_as_recorded() -> None:
+    text = (ROOT / "results" / "measurements.md").read_text()
+    reached: dict[str, list[int]] = {"relu": [], "tanh": []}
+    for path in RELU_SPEED.glob("*/result.json"):
+        record = json.loads(path.read_text())
+        activation = record["config"]["model"]["activation"]
+        row = next(row for row in record["curve"] if row["train/top1_error"] <= 25)
+        reached[activation].append(row["epoch"])
+        shown = f"{NAMES[activation]} | {record['seed']} | {row['epoch']} | {row['seconds']:,.0f}"
+        assert f"| {shown} |" in text
+    assert all(len(epochs) == 3 for epochs in reached.values())
+    ratio = sum(reached["tanh"]) / sum(reached["relu"])
+    assert f"{ratio:.1f} times as many epochs" in " ".join(text.split())
+
+
+def test_the_learning_rates_of_figure_1_are_those_that_were_tried() -> None:
+    text = (ROOT / "results" / "measurements.md").read_text()
+    tried = json.loads((RELU_SPEED / "learning_rates.json").read_text())["runs"]
+    least: dict[str, tuple[float, float]] = {}
+    for run in tried:
+        activation, rate, last = run["activation"], run["lr"], run["curve"][-1]
+        error = last["train/top1_error"]
+        assert f"| {NAMES[activation]} | {rate:g} | {last['epoch']} | {error:.1f} |" in text
+        least[activation] = min(least.get(activation, (100.0, 0.0)), (error, rate))
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        for activation, experiment in (("relu", "relu_speed"), ("tanh", "relu_speed_tanh")):
+            chosen = compose("train", [f"experiment={experiment}"]).optimizer.lr
+            assert chosen == least[activation][1]
 
 
 BENCHMARKS = sorted((ROOT / "results" / "benchmarks").glob("*.json"))
