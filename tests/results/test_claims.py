@@ -190,7 +190,6 @@ def test_of_two_runs_of_one_seed_the_newest_counts(find: Find, config_of: Config
         "pretrain_fall2011",
         "finetune",
         "alexnet_source2012",
-        "torchvision_alexnet",
     ],
 )
 def test_an_experiment_is_known_by_its_configuration(
