@@ -189,7 +189,7 @@ def _lines(found: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("extras", ", ".join(name for name, there in found["extras"].items() if there) or "none"),
     ]
     if missing := [name for name, there in found["extras"].items() if not there]:
-        lines.append(("", f"without {', '.join(missing)}: pip install 'alexnet-repro[NAME]'"))
+        lines.append(("", f"not {', '.join(missing)}; pip install 'alexnet-repro[NAME]'"))
     for store in found["stores"][:SHOWN]:
         name = Path(store["directory"]).name
         text = "damaged: delete the folder"

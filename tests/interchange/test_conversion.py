@@ -53,7 +53,9 @@ def test_what_is_typed_and_what_is_told(
     assert max(map(len, lines)) <= 100
     assert sorted(path.name for path in (tmp_path / "made").iterdir()) == ["net.ckpt"]
     data = ["data=folder", f"data.source.root={tiny_images}", "data.batch_size=8"]
-    assert "CaffeNet" in run("evaluate", "checkpoint=made/net.ckpt", "output=record.json", *data)
+    evaluated = run("evaluate", "checkpoint=made/net.ckpt", "output=record.json", *data)
+    rows = [line.split()[:2] for line in evaluated.splitlines() if "CaffeNet" in line]
+    assert rows == [["CaffeNet", "centre"], ["CaffeNet", "ten"]]
     assert json.loads((tmp_path / "record.json").read_text())["images"] == 9
 
 

@@ -203,7 +203,9 @@ def print_evaluation(record: Mapping[str, Any]) -> None:
     for column in ("crops", "top-1", "top-5", "NLL"):
         table.add_column(column, justify="right", no_wrap=True)
     members = [(c["experiment"], c["seed"], c["errors"]) for c in record["checkpoints"]]
-    rows = [(f"{name} seed {seed}", errors) for name, seed, errors in members]
+    rows = [
+        (name if seed is None else f"{name} seed {seed}", errors) for name, seed, errors in members
+    ]
     if len(rows) > 1:
         rows.append((f"ensemble: {record['experiment']}", record["errors"]))
     for name, errors in rows:
