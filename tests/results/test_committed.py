@@ -2,6 +2,7 @@
 
 import csv
 import json
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,16 @@ def test_the_curve_beside_a_record_is_the_one_inside(path: Path) -> None:
         rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
     assert rows == record["curve"]
     assert len(rows) == record["epochs"]
+
+
+def test_the_columns_of_the_kernels_differ_as_recorded() -> None:
+    text = (ROOT / "results" / "measurements.md").read_text()
+    record = json.loads((ROOT / "results" / "imagenette_alexnet" / "kernels.json").read_text())
+    for quantity, digits in (("colour_saturation", 4), ("orientation_energy", 3)):
+        measured = record[quantity]
+        for column in ("column_1", "column_2"):
+            assert f"{statistics.mean(measured[column]):.3f}" in text
+        assert f"{measured['p_value']:.{digits}f}" in text
 
 
 RELU_SPEED = ROOT / "results" / "relu_speed"
