@@ -41,7 +41,7 @@ class LocallyConnected(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         windows = functional.unfold(x, self.size, padding=self.size // 2)
         at_positions = torch.baddbmm(self.bias, windows.permute(2, 0, 1), self.weight)
-        return at_positions.permute(1, 2, 0).reshape(len(x), self.kernels, self.side, self.side)
+        return at_positions.permute(1, 2, 0).reshape(x.shape[0], self.kernels, self.side, self.side)
 
     def extra_repr(self) -> str:
         return f"{self.maps}, {self.kernels}, size={self.size}, side={self.side}"
