@@ -26,7 +26,8 @@ from alexnet_repro.errors import UsageError
 
 CORPUS = sorted((Path(__file__).parent / "corpus" / "archives").glob("*.tar"))
 EXAMPLES = int(os.environ.get("HYPOTHESIS_EXAMPLES", 150))
-SECONDS = 20
+SECONDS = 120
+"""After which something is taken to hang."""
 
 
 def picture(seed: int = 0) -> bytes:
