@@ -65,6 +65,20 @@ def test_the_columns_of_the_kernels_differ_as_recorded() -> None:
         assert f"{measured['p_value']:.{digits}f}" in text
 
 
+@pytest.mark.parametrize("name", ["retrieval_imagenette", "retrieval_cifar10"])
+def test_retrieval_is_shown_as_recorded(name: str) -> None:
+    text = (ROOT / "results" / "measurements.md").read_text()
+    record = json.loads((ROOT / "results" / name / "retrieval.json").read_text())
+    assert record["command"] in text
+    together: dict[tuple[str, int], list[dict[str, float]]] = {}
+    for way in record["ways"]:
+        together.setdefault((way["name"], way["bits"]), []).append(way)
+    measures = ("precision_at_1", "precision_at_10", "precision_at_100", "mean_average_precision")
+    for (way_name, bits), ways in together.items():
+        means = (f"{statistics.mean(way[m] for way in ways):.1f}" for m in measures)
+        assert f"| {way_name} | {bits:,} | {' | '.join(means)} |" in text
+
+
 RELU_SPEED = ROOT / "results" / "relu_speed"
 NAMES = {"relu": "ReLU", "tanh": "tanh"}
 

@@ -178,9 +178,9 @@ def comparison_tables(record: Mapping[str, Any]) -> Iterator[Table]:
     measures = [f"precision_at_{k}" for k in record["settings"]["k"]]
     measures.append("mean_average_precision")
     table = Table(box=None, header_style="bold", padding=(0, 1))
-    headers = ("way", "bits an image", *(f"P@{k}" for k in record["settings"]["k"]), "mAP")
+    headers = ("way", "bits", *(f"P@{k}" for k in record["settings"]["k"]), "mAP")
     for number, header in enumerate((*headers, "queries/s")):
-        table.add_column(header, justify="right" if number else "left")
+        table.add_column(header, justify="right" if number else "left", no_wrap=True)
     for group in groups(record):
         first = group[0]
         cells = [_mean_and_range([way[measure] for way in group]) for measure in measures]
@@ -225,4 +225,4 @@ def _class_table(record: Mapping[str, Any]) -> Table:
 
 def _mean_and_range(values: list[float]) -> str:
     mean = f"{np.mean(values):.1f}"
-    return mean if len(values) == 1 else f"{mean} ({min(values):.1f}–{max(values):.1f})"
+    return mean if len(values) == 1 else f"{mean}\n{min(values):.1f}–{max(values):.1f}"
