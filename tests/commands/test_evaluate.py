@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,6 +47,33 @@ def test_paths_with_a_comma_between_them_are_an_ensemble(
     assert [member["path"] for member in record["checkpoints"]][1] == "epoch=1 b.ckpt"
     row = record["errors"]["ten"]
     assert f"{row['top1']:.2f} (" in done.stdout
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs /proc")
+def test_killed_it_leaves_no_half_record_and_the_same_command_measures_all_of_it(
+    evaluate: Evaluate, tiny_run: Path, tmp_path: Path, cache: Path, tiny_images: Path
+) -> None:
+    data = ["data=folder", f"data.source.root={tiny_images}", "data.batch_size=1"]
+    arguments = [f"checkpoint={tiny_run}/checkpoints/last.ckpt", "output=record.json"]
+    killed = subprocess.Popen(
+        [sys.executable, "-m", "alexnet_repro.evaluate", *data, *arguments],
+        cwd=tmp_path,
+        env=os.environ | {"ALEXNET_REPRO_CACHE": str(cache)},
+        stdout=subprocess.DEVNULL,
+    )
+    mapped = Path(f"/proc/{killed.pid}/maps")
+    # The images are read from a shard that stays mapped until the last one is measured.
+    while killed.poll() is None and ".arrow" not in mapped.read_text():
+        time.sleep(0.002)
+    killed.kill()
+    assert killed.wait() == -signal.SIGKILL
+    assert list(tmp_path.rglob("*.json")) == []
+    done = evaluate(*arguments)
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "record.json").read_text())
+    trained = json.loads((tiny_run / "result.json").read_text())
+    for crops, figures in record["errors"].items():
+        assert figures["top1"] == pytest.approx(trained["errors"][crops]["top1"])
 
 
 @pytest.mark.parametrize(
