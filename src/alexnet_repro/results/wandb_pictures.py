@@ -11,6 +11,7 @@ import wandb
 from lightning.pytorch.callbacks import Callback
 
 from alexnet_repro.data.datamodule import ImageDataModule
+from alexnet_repro.learning.checkpoint_file import LAST
 from alexnet_repro.results.loggers import Wandb
 from alexnet_repro.seeing.kernel_pictures import kernel_tiles
 
@@ -40,9 +41,11 @@ class WandbPictures(Callback):
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if (logger := wandb_of(trainer)) and trainer.state.fn == "fit":
-            pixels = kernel_pixels(pl_module.get_parameter("network.conv1.weight"))
-            step = {"trainer/global_step": trainer.global_step}
-            logger.experiment.log({"kernels": wandb.Image(pixels)} | step)
+            # torchvision's network has no layer of that name.
+            weight = dict(pl_module.named_parameters()).get("network.conv1.weight")
+            if weight is not None:
+                step = {"trainer/global_step": trainer.global_step}
+                logger.experiment.log({"kernels": wandb.Image(kernel_pixels(weight))} | step)
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if logger := wandb_of(trainer):
@@ -50,8 +53,8 @@ class WandbPictures(Callback):
             logger.experiment.log({"predictions": table})
             if logger.checkpoints:
                 artifact = wandb.Artifact(f"{logger.experiment.id}-checkpoints", "model")
-                for path in sorted((self.directory / "checkpoints").glob("*.ckpt")):
-                    artifact.add_file(str(path))
+                for name in ("best.ckpt", LAST):
+                    artifact.add_file(str(self.directory / "checkpoints" / name))
                 logger.experiment.log_artifact(artifact)
 
 
