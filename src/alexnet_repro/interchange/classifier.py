@@ -8,10 +8,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-import alexnet_repro
 from alexnet_repro.data.preprocess import shorter_side_and_centre
 from alexnet_repro.errors import UsageError
-from alexnet_repro.learning.checkpoint import NETWORKS, Trained
+from alexnet_repro.learning.checkpoint import NETWORKS, Trained, built
 
 
 class Classifier(nn.Module):
@@ -45,10 +44,7 @@ class Classifier(nn.Module):
         super().__init__()
         if (target := model["_target_"]) not in NETWORKS:
             raise UsageError(f"{target}: no network of this package ({', '.join(NETWORKS)})")
-        options = {key: value for key, value in model.items() if not key.startswith("_")}
-        self.network: nn.Module = getattr(alexnet_repro, target.rpartition(".")[2])(
-            **options | {"num_classes": len(classes)}
-        )
+        self.network = built(model, len(classes))
         self.classes, self.words = tuple(classes), None if words is None else tuple(words)
         self.image_size, self.crop_size, self.input_size = image_size, crop_size, input_size
         self.register_buffer("mean", torch.zeros(3, crop_size, crop_size))

@@ -5,6 +5,7 @@ Its configuration is checked like that of a command, and only networks of this p
 """
 
 import pickle
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -144,8 +145,13 @@ def _network(path: Path, model: dict[str, Any], classes: int) -> nn.Module:
             f"{path}: its network is {target}; this version builds {', '.join(NETWORKS)}"
         )
     _check(path, NETWORKS[target], model)
+    return built(model, classes)
+
+
+def built(model: Mapping[str, Any], classes: int) -> nn.Module:
+    """The network of the ``model`` part of a configuration, whose target is in :data:`NETWORKS`."""
     options = {key: value for key, value in model.items() if not key.startswith("_")}
-    network: nn.Module = getattr(alexnet_repro, target.rpartition(".")[2])(
+    network: nn.Module = getattr(alexnet_repro, model["_target_"].rpartition(".")[2])(
         **options | {"num_classes": classes}
     )
     return network
