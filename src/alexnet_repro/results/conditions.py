@@ -16,8 +16,8 @@ from omegaconf import OmegaConf
 from alexnet_repro.config import CONF
 
 BASELINE = "alexnet"
-NOT_EXPERIMENTS = {BASELINE, "demo"}
-"""The baseline itself, and settings that suit a small set."""
+NOT_EXPERIMENTS = {BASELINE, "demo", "small"}
+"""The baseline itself, and settings that suit small sets."""
 
 Settings = dict[str, Any]
 
