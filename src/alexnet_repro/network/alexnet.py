@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from alexnet_repro.network.pooling import MaxPool
 from alexnet_repro.network.response_norm import ResponseNorm, WithinMapNorm
 
 INPUT_SIZE = 224
@@ -231,7 +232,7 @@ class AlexNet(nn.Sequential):
 
     def _pooling(self, layer: str) -> None:
         size = 3 if self._pool == "overlapping" else 2
-        self.add_module(f"{layer}_pool", nn.MaxPool2d(size, stride=2))
+        self.add_module(f"{layer}_pool", MaxPool(size, stride=2))
 
 
 def _scaled(count: int, width: float) -> int:
