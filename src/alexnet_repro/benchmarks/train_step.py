@@ -21,6 +21,7 @@ from alexnet_repro.benchmarks.step import fastest_device, train_once
 from alexnet_repro.benchmarks.timing import Contender, Timing, interleaved
 from alexnet_repro.learning.sgd import PaperSGD
 from alexnet_repro.memory import keep_freed_memory
+from alexnet_repro.network.pooling import MaxPool
 
 PLAIN, TORCHVISION = "plain", "torchvision"
 """The network with ``torch.nn.LocalResponseNorm``, and torchvision's; fp32 and torch's SGD."""
@@ -74,6 +75,8 @@ def _network(name: str, classes: int) -> nn.Module:
                 alpha = module.n * module.alpha
                 norm = nn.LocalResponseNorm(module.n, alpha, module.beta, module.k)
                 setattr(network, layer, norm)
+            elif isinstance(module, MaxPool):
+                setattr(network, layer, nn.MaxPool2d(module.kernel_size, module.stride))
     return network
 
 
