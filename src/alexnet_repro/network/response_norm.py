@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-CACHED = 2**22
+CACHED = 2**23
 """Bytes of one tensor that stay in a CPU's cache from one pass over them to the next."""
 
 
