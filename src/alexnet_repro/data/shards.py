@@ -5,6 +5,7 @@ import os
 import socket
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,41 +58,65 @@ def write_shards(split: Split, wanted: list[Piece], stored_as: StoredAs) -> Iter
     """
 
     def work(claim: Callable[[], int]) -> Iterator[Written]:
-        while (number := claim()) < len(wanted):
-            yield from _write(split, wanted[number], stored_as)
+        # The disk takes the end of a shard while the images of the next one are decoded.
+        with ThreadPoolExecutor(1) as finishing:
+            before: Future[None] | None = None
+            while (number := claim()) < len(wanted):
+                shard = _Shard(wanted[number].path, stored_as)
+                try:
+                    yield from shard.fill(split, wanted[number].indices)
+                    if before is not None:
+                        before.result()
+                except BaseException:
+                    shard.close()
+                    raise
+                before = finishing.submit(shard.finish)
+            if before is not None:
+                before.result()
 
     return on_all_cores(work, at_most=len(wanted))
 
 
-def _write(split: Split, piece: Piece, stored_as: StoredAs) -> Iterator[Written]:
-    # Another node may write the same shard at the same time.
-    partial = piece.path.with_suffix(f".{socket.gethostname()}-{os.getpid()}.partial")
-    sums = RunningSums(stored_as.image_size, stored_as.image_size)
-    damaged: list[str] = []
-    labels: list[npt.NDArray[np.int32]] = []
-    file = DirectFile(partial)
-    try:
-        with pa.ipc.new_file(pa.PythonFile(file, "w"), stored_as.schema) as writer:
-            for start in range(0, len(piece.indices), IMAGES_PER_BATCH):
-                indices = piece.indices[start : start + IMAGES_PER_BATCH]
-                rows, unread = _read(split, indices, stored_as, sums)
+class _Shard:
+    """A shard while it is written."""
+
+    def __init__(self, path: Path, stored_as: StoredAs) -> None:
+        self._path, self._stored_as = path, stored_as
+        # Another node may write the same shard at the same time.
+        self._partial = path.with_suffix(f".{socket.gethostname()}-{os.getpid()}.partial")
+        self._sums = RunningSums(stored_as.image_size, stored_as.image_size)
+        self._damaged: list[str] = []
+        self._labels: list[npt.NDArray[np.int32]] = []
+        self._file = DirectFile(self._partial)
+
+    def fill(self, split: Split, wanted: Sequence[int]) -> Iterator[Written]:
+        """Read these images and write them, yielding what became of every batch."""
+        with pa.ipc.new_file(pa.PythonFile(self._file, "w"), self._stored_as.schema) as writer:
+            for start in range(0, len(wanted), IMAGES_PER_BATCH):
+                indices = wanted[start : start + IMAGES_PER_BATCH]
+                rows, unread = _read(split, indices, self._stored_as, self._sums)
                 if len(rows):
                     writer.write_batch(rows)
-                    labels.append(rows.column("label").to_numpy())
-                damaged += unread
+                    self._labels.append(rows.column("label").to_numpy())
+                self._damaged += unread
                 yield len(rows), unread
-    finally:
-        file.close()
-    sums.sums().save(_sums_file(piece.path))
-    np.save(_labels_file(piece.path), np.concatenate([np.zeros(0, np.int32), *labels]))
-    facts = {
-        "images": sum(map(len, labels)),
-        "bytes": file.tell(),
-        "xxh3_128": file.checksum,
-        "damaged": damaged,
-    }
-    write_json(_facts_file(piece.path), facts)
-    partial.rename(piece.path)
+
+    def finish(self) -> None:
+        """Wait for the disk, and give the shard its name when all files beside it are there."""
+        self.close()
+        self._sums.sums().save(_sums_file(self._path))
+        np.save(_labels_file(self._path), np.concatenate([np.zeros(0, np.int32), *self._labels]))
+        facts = {
+            "images": sum(map(len, self._labels)),
+            "bytes": self._file.tell(),
+            "xxh3_128": self._file.checksum,
+            "damaged": self._damaged,
+        }
+        write_json(_facts_file(self._path), facts)
+        self._partial.rename(self._path)
+
+    def close(self) -> None:
+        self._file.close()
 
 
 def facts(path: Path) -> dict[str, Any]:
