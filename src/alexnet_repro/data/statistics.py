@@ -11,7 +11,6 @@ import torch
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.uint64]
-Centred = npt.NDArray[np.int64]
 
 MIDDLE = 128
 """Subtracted from pixels while they are summed, so that the products are small numbers."""
@@ -72,13 +71,23 @@ class RunningSums:
     def __init__(self, height: int, width: int) -> None:
         self._closed = Sums.zero(height, width)
         self._recent = np.zeros((height, width, 3), dtype=np.uint16)
-        self._centred = np.zeros((3, 3), dtype=np.int64)
         self._count = 0
+        self._centred = np.empty((height, width, 3), dtype=np.int8)
+        # Several pixels to a row: a product of 12 or 48 columns takes a third of the time of one of
+        # 3; the blocks on its diagonal are what is sought.
+        pixels = height * width
+        # 32-bit integers hold the sum of fewer than 2¹⁷ products of two bytes.
+        if WITH_BYTES and pixels % 16 == 0 and pixels // 16 < 2**17:
+            self._together, self._multiply = 16, _products_of_bytes
+        else:
+            self._together, self._multiply = (4 if pixels % 4096 == 0 else 1), _products_of_floats
+        self._products = np.zeros((3 * self._together,) * 2, dtype=np.int64)
 
     def add(self, image: npt.NDArray[np.uint8]) -> None:
         """Count an image (height, width, 3), RGB 0–255."""
         np.add(self._recent, image, out=self._recent)
-        self._centred += _centred_products(image)
+        np.bitwise_xor(image, np.uint8(MIDDLE), out=self._centred.view(np.uint8))
+        self._products += self._multiply(self._centred.reshape(-1, 3 * self._together))
         self._count += 1
         if self._count == self.most:
             self._close()
@@ -89,45 +98,31 @@ class RunningSums:
         return self._closed
 
     def _close(self) -> None:
+        blocks = self._products.reshape(self._together, 3, self._together, 3)
+        centred = np.einsum("iaib->ab", blocks)
         colour = self._recent.sum(axis=(0, 1), dtype=np.int64)
         pixels = self._count * self._recent.shape[0] * self._recent.shape[1]
         # Σ (x − m)(y − m) = Σ xy − m (Σx + Σy) + m² · pixels
-        products = self._centred + MIDDLE * (colour[:, None] + colour) - MIDDLE**2 * pixels
+        products = centred + MIDDLE * (colour[:, None] + colour) - MIDDLE**2 * pixels
         self._closed.merge(
             Sums(self._count, self._recent.astype(np.uint64), products.astype(np.uint64))
         )
-        self._recent[:], self._centred[:], self._count = 0, 0, 0
-
-
-def _centred_products(image: npt.NDArray[np.uint8]) -> Centred:
-    """(3, 3), sum over the pixels of the products of two of R, G and B, each minus ``MIDDLE``."""
-    rows = (image ^ np.uint8(MIDDLE)).view(np.int8).reshape(-1, 3)
-    # 32-bit integers hold the sum of fewer than 2¹⁷ products of two bytes.
-    fit = len(rows) % 16 == 0 and len(rows) // 16 < 2**17
-    multiply = _products_of_bytes if WITH_BYTES and fit else _products_of_floats
-    # Several pixels to a row: a product of 12 or 48 columns takes a third of the time of one of 3;
-    # the blocks on its diagonal are what is sought.
-    blocks = multiply(rows)
-    together = len(blocks) // 3
-    products = np.einsum("iaib->ab", blocks.reshape(together, 3, together, 3).astype(np.int64))
-    centred: Centred = products
-    return centred
+        self._recent[:], self._products[:], self._count = 0, 0, 0
 
 
 def _products_of_bytes(rows: npt.NDArray[np.int8]) -> npt.NDArray[Any]:
-    side_by_side = torch.from_numpy(rows.reshape(-1, 48))
-    products: npt.NDArray[np.int32] = torch._int_mm(side_by_side.T, side_by_side).numpy()
+    """Sum over rows of the products of two columns each."""
+    bytes_ = torch.from_numpy(rows)
+    products: npt.NDArray[Any] = torch._int_mm(bytes_.T, bytes_).numpy()
     return products
 
 
 def _products_of_floats(rows: npt.NDArray[np.int8]) -> npt.NDArray[Any]:
-    # 32-bit floats hold the sum of 1024 products exactly.
-    pixels, summed = (4, 1024) if len(rows) % 4096 == 0 else (1, 1)
-    floats = rows.astype(np.float32).reshape(-1, summed, 3 * pixels)
-    products: npt.NDArray[np.float64] = (floats.transpose(0, 2, 1) @ floats).sum(
-        axis=0, dtype=np.float64
-    )
-    return products
+    """The same; 32-bit floats hold the sum of 1024 products exactly."""
+    summed = 1024 if len(rows) % 1024 == 0 else 1
+    floats = rows.astype(np.float32).reshape(-1, summed, rows.shape[1])
+    products: npt.NDArray[Any] = (floats.transpose(0, 2, 1) @ floats).sum(axis=0, dtype=np.float64)
+    return products.astype(np.int64)
 
 
 @dataclass(frozen=True)
