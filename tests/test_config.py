@@ -115,7 +115,7 @@ def baseline() -> dict[str, Any]:
 
 def test_every_experiment_file_is_listed_here() -> None:
     files = {path.stem for path in (CONF / "experiment").glob("*.yaml")}
-    others = {"alexnet_source2012", "demo", "finetune", "torchvision_alexnet"}
+    others = {"alexnet_source2012", "demo", "finetune", "small", "torchvision_alexnet"}
     assert files == CHANGES.keys() | CIFAR.keys() | others
 
 
@@ -248,6 +248,33 @@ def test_experiments_combine() -> None:
     assert values["run_name"] == "demo+ablation_no_lrn"
     assert values["model"]["response_norm"] is None
     assert values["model"]["width"] == 0.25
+
+
+def test_the_small_settings_change_no_more_than_size_start_and_schedule(
+    baseline: dict[str, Any],
+) -> None:
+    changed = difference(baseline, composed("experiment=small"))
+    parts = {
+        key
+        for key in changed
+        if not key.startswith(("schedule.", "model.weight_std.", "model.bias."))
+    }
+    assert parts == {
+        "data.batch_size",
+        "model.width",
+        "optimizer.lr",
+        "run_name",
+        "trainer.max_epochs",
+    }
+
+
+@pytest.mark.parametrize("experiment", [name for name in CHANGES if "ablation" in name])
+def test_an_ablation_changes_the_same_in_the_small_settings(experiment: str) -> None:
+    small = composed("experiment=[small,alexnet]")
+    alone = difference(composed(), composed(f"experiment={experiment}"))
+    both = difference(small, composed(f"experiment=[small,{experiment}]"))
+    assert both.pop("run_name") == f"small+{alone.pop('run_name')}"
+    assert both == alone
 
 
 @pytest.mark.parametrize("group", ["data", "logger", "performance", "trainer", "model", "schedule"])
