@@ -6,13 +6,14 @@ import os
 import platform
 import shutil
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from alexnet_repro.config import CONF
 from alexnet_repro.console import console
+from alexnet_repro.cores import usable_cores
 from alexnet_repro.extras import EXTRAS, installed
+from alexnet_repro.results.record import version_of
 
 SHOWN = 4
 """Prepared stores that are named."""
@@ -25,14 +26,12 @@ def examine(values: Mapping[str, Any]) -> dict[str, Any]:
     """What is there, as plain values. Nothing is changed, and no server is asked."""
     cache = Path(values["cache_dir"]).expanduser()
     return {
-        "version": metadata.version("alexnet-repro") if _installed() else "not installed",
+        "version": version_of("alexnet-repro") or "not installed",
         "configurations": str(CONF),
         "python": platform.python_version(),
         "torch": _torch(),
         "compiler": _compiler(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "cores": usable_cores(),
         "memory_bytes": _memory(),
         "disk": {"here": _free(Path.cwd()), "cache": _free(cache)},
         "cache": str(cache),
@@ -40,19 +39,6 @@ def examine(values: Mapping[str, Any]) -> dict[str, Any]:
         "stores": _stores(cache),
         "extras": {name: installed(name) for name in EXTRAS},
     }
-
-
-def _cores() -> int:
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
-    return available or os.cpu_count() or 1
-
-
-def _installed() -> bool:
-    try:
-        metadata.version("alexnet-repro")
-    except metadata.PackageNotFoundError:
-        return False
-    return True
 
 
 def _torch() -> dict[str, Any] | None:

@@ -39,7 +39,7 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Share the work among threads of this process, whose lists the test can read."""
     monkeypatch.setattr(parallel, "FORK", False)
-    monkeypatch.setattr(parallel.os, "cpu_count", lambda: 3)
+    monkeypatch.setattr(parallel, "usable_cores", lambda: 3)
 
 
 def opening(source: Source, open_: Callable[[Split, int], Image.Image]) -> Source:

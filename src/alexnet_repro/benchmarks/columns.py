@@ -21,6 +21,7 @@ from alexnet_repro.benchmarks.timing import Contender, Timing, interleaved
 from alexnet_repro.columns.exchange import bytes_per_step, exchanges
 from alexnet_repro.columns.launch import in_processes
 from alexnet_repro.columns.pipeline import ColumnPipeline, split_parameters
+from alexnet_repro.cores import usable_cores
 from alexnet_repro.learning.sgd import PaperSGD
 from alexnet_repro.memory import keep_freed_memory
 
@@ -68,7 +69,7 @@ def columns(
         timings, overlaps = in_processes(
             2, _measure, width, batch_size, list(micro_batches), fast, rounds
         )[0]
-        one = next(t for t in timings if t.name == ONE_PROCESS.format(_cores()))
+        one = next(t for t in timings if t.name == ONE_PROCESS.format(usable_cores()))
         bytes_ = bytes_per_step(table, batch_size, 2 if fast else 4)
         yield Measured(
             f"A training step on {batch_size} images, performance={precision}",
@@ -111,12 +112,8 @@ def _two_against_one_gpu(timings: Sequence[Timing]) -> dict[str, float]:
     }
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _half() -> int:
-    return max(1, _cores() // 2)
+    return max(1, usable_cores() // 2)
 
 
 def _measure(
@@ -134,10 +131,10 @@ def _measure(
     contenders = [
         *(_together(COLUMNS.format(parts), step, batch_size) for parts, step in steps.items()),
         _together(DATA_PARALLEL, _data_parallel(width, batch, fast), batch_size),
-        _alone(ONE_PROCESS, _network(width, columns=2), _cores(), batch, fast),
+        _alone(ONE_PROCESS, _network(width, columns=2), usable_cores(), batch, fast),
         *(
             _alone(ONE_GPU_NET, _network(width, columns=1), threads, batch, fast)
-            for threads in sorted({_half(), _cores()})
+            for threads in sorted({_half(), usable_cores()})
         ),
     ]
     timings = interleaved(contenders, rounds)

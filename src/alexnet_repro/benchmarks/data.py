@@ -16,6 +16,7 @@ from alexnet_repro import AlexNet
 from alexnet_repro.benchmarks.report import Measured
 from alexnet_repro.benchmarks.step import fastest_device, train_once
 from alexnet_repro.benchmarks.timing import Contender, interleaved
+from alexnet_repro.cores import usable_cores
 from alexnet_repro.data.augment import Augmentation, draw
 from alexnet_repro.data.datamodule import Key, TrainingCrops
 from alexnet_repro.data.parallel import on_all_cores
@@ -92,7 +93,7 @@ def _repeated(source: Source, count: int) -> Source:
 
 
 def _preparing(source: Source, count: int, top: Path, rounds: int) -> Measured:
-    repeated, cores = _repeated(source, count), os.cpu_count() or 1
+    repeated, cores = _repeated(source, count), usable_cores()
     train = repeated.splits["train"]
     share = range(0, count, cores)
 

@@ -1,6 +1,5 @@
 """How cost grows with the batch, the classes, the width and the images of a set."""
 
-import os
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ from alexnet_repro.benchmarks.report import Measured
 from alexnet_repro.benchmarks.step import fastest_device
 from alexnet_repro.benchmarks.timing import Contender, Timing, interleaved
 from alexnet_repro.benchmarks.train_step import Step
+from alexnet_repro.cores import usable_cores
 from alexnet_repro.data.preparation import prepare
 from alexnet_repro.data.sources import Source, Split
 from alexnet_repro.data.store import StoredAs, open_store
@@ -107,7 +107,7 @@ def _store(directory: Path, count: int, rounds: int) -> dict[str, Any]:
     (reading,) = interleaved([Contender("read", read, READS)], rounds)
     return {
         "images": count,
-        f"prepared/s, {os.cpu_count()} cores": round(count / prepared),
+        f"prepared/s, {usable_cores()} cores": round(count / prepared),
         "milliseconds to open": round(1000 * opening.median, 1),
         "read/s": round(reading.rate),
     }

@@ -16,6 +16,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from alexnet_repro.config import USAGE_EXIT_CODE
+from alexnet_repro.cores import usable_cores
 from alexnet_repro.errors import UsageError
 
 PR_SET_PDEATHSIG = 1
@@ -131,9 +132,8 @@ def _what_failed(error: ChildFailedError) -> str:
 @contextmanager
 def _environment(processes: int) -> Iterator[None]:
     """Variables for the processes, which share the cores, and for their agent."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     added = {
-        "OMP_NUM_THREADS": str(max(1, (cores or 1) // processes)),
+        "OMP_NUM_THREADS": str(max(1, usable_cores() // processes)),
         "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "10",
         # All of them are passed on to the processes.
         "TORCHELASTIC_SIGNALS_TO_HANDLE": "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1",

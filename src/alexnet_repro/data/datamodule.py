@@ -1,6 +1,5 @@
 """The Lightning data module: prepared images in, normalized batches on the device out."""
 
-import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, SequentialSampler
 
+from alexnet_repro.cores import usable_cores
 from alexnet_repro.data.augment import Augmentation, draw
 from alexnet_repro.data.preparation import cached
 from alexnet_repro.data.preprocess import Orientation
@@ -159,8 +159,7 @@ def workers_for(training_on_cpu: bool) -> int:
     Reading crops from a memory map takes a worker a few milliseconds a batch. On a CPU that
     trains, every core is busy for seconds a batch: a worker would only take turns with it.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return 0 if training_on_cpu else min(8, max(1, (cores or 1) - 1))
+    return 0 if training_on_cpu else min(8, max(1, usable_cores() - 1))
 
 
 class ImageDataModule(L.LightningDataModule):

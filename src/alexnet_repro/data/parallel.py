@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from alexnet_repro.cores import usable_cores
 from alexnet_repro.errors import UsageError
 from alexnet_repro.memory import keep_freed_memory
 
@@ -39,7 +40,7 @@ def on_all_cores(work: Work[Result], at_most: int) -> Iterator[Result]:
         UsageError: if the system ended a process.
         Exception: the first that ``work`` raised.
     """
-    workers = min(os.cpu_count() or 1, at_most)
+    workers = min(usable_cores(), at_most)
     if workers == 0:
         return iter(())
     return _in_processes(work, workers) if FORK else _in_threads(work, workers)

@@ -1,11 +1,11 @@
 """Whether a store still holds what was written into it."""
 
 import logging
-import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from alexnet_repro.console import counting
+from alexnet_repro.cores import usable_cores
 from alexnet_repro.data.store import checksum, checksums, open_store
 from alexnet_repro.errors import UsageError
 
@@ -25,7 +25,7 @@ def verify(directory: Path) -> None:
     changed = []
     with (
         counting("verify", len(expected), "files") as advance,
-        ThreadPoolExecutor(os.cpu_count()) as pool,
+        ThreadPoolExecutor(usable_cores()) as pool,
     ):
         found = pool.map(checksum, (directory / file for file in expected))
         for (file, written), now in zip(expected.items(), found, strict=True):

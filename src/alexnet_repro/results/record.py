@@ -70,8 +70,8 @@ def provenance(command: str, overrides: Iterable[str]) -> dict[str, Any]:
         "command": f"python -m {command} {shlex.join(overrides)}".rstrip(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _commit(),
-        "version": _version("alexnet-repro"),
-        "packages": {package: _version(package) for package in PACKAGES},
+        "version": version_of("alexnet-repro"),
+        "packages": {package: version_of(package) for package in PACKAGES},
         "python": platform.python_version(),
         "machine": _machine(),
     }
@@ -146,7 +146,8 @@ def _commit() -> str | None:
         return None
 
 
-def _version(package: str) -> str | None:
+def version_of(package: str) -> str | None:
+    """The installed version of a package; None if it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
