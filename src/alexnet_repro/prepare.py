@@ -16,8 +16,8 @@ def main(config: DictConfig) -> None:
     values = validated(config, PrepareSchema)
     from hydra.utils import instantiate
 
+    from alexnet_repro.data.manifest import StoredAs
     from alexnet_repro.data.preparation import Part, prepare, prepare_part
-    from alexnet_repro.data.store import StoredAs
     from alexnet_repro.data.verification import verify
 
     data, output = values["data"], Path(values["output"]).expanduser()

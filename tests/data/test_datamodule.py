@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from alexnet_repro.data.augment import draw
-from alexnet_repro.data.datamodule import EpochOrder, ImageDataModule, SharedBatches, workers_for
+from alexnet_repro.data.datamodule import ImageDataModule, workers_for
+from alexnet_repro.data.reader import EpochOrder, SharedBatches
 from alexnet_repro.data.sources import folder
 from alexnet_repro.errors import UsageError
 
@@ -63,33 +64,6 @@ def epoch_of(loader: DataLoader[Any], epoch: int) -> list[dict[str, Tensor]]:
     assert isinstance(loader.batch_sampler.sampler, EpochOrder)
     loader.batch_sampler.sampler.set_epoch(epoch)
     return list(loader)
-
-
-# The order
-
-
-def order(seed: int, epoch: int, length: int = 500) -> list[tuple[int, int, int]]:
-    sampler = EpochOrder(length, seed)
-    sampler.set_epoch(epoch)
-    assert len(sampler) == length
-    return list(sampler)
-
-
-def test_an_epoch_visits_every_image_once() -> None:
-    keys = order(seed=0, epoch=4)
-    assert {epoch for epoch, _, _ in keys} == {4}
-    assert [position for _, position, _ in keys] == list(range(500))
-    assert sorted(index for _, _, index in keys) == list(range(500))
-
-
-def test_the_order_is_a_function_of_seed_and_epoch() -> None:
-    assert order(seed=1, epoch=2) == order(seed=1, epoch=2)
-    orders = [
-        tuple(index for _, _, index in order(seed, epoch))
-        for seed, epoch in [(0, 0), (0, 1), (1, 0), (1, 2), (2, 1)]
-    ]
-    assert len(set(orders)) == 5
-    assert tuple(range(500)) not in orders
 
 
 # Training batches

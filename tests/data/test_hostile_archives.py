@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from alexnet_repro.data.archives import LARGEST_IMAGE, class_members, members_of
+from alexnet_repro.data.manifest import StoredAs
 from alexnet_repro.data.preparation import prepare
 from alexnet_repro.data.releases import release
 from alexnet_repro.data.sources import Source
-from alexnet_repro.data.store import StoredAs
 from alexnet_repro.errors import UsageError
 
 CORPUS = sorted((Path(__file__).parent / "corpus" / "archives").glob("*.tar"))

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from alexnet_repro.data.manifest import StoredAs
 from alexnet_repro.data.preparation import prepare
 from alexnet_repro.data.sources import folder
-from alexnet_repro.data.store import StoredAs
 from alexnet_repro.errors import UsageError
 
 from .hostile_images import bombs, mutated

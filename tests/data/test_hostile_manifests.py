@@ -16,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from alexnet_repro.data.manifest import StoredAs, checksums
 from alexnet_repro.data.preparation import prepare
 from alexnet_repro.data.sources import folder
-from alexnet_repro.data.store import StoredAs, checksums, open_store
+from alexnet_repro.data.store import open_store
 from alexnet_repro.data.verification import verify
 from alexnet_repro.errors import UsageError
 

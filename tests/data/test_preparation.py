@@ -20,9 +20,10 @@ from filelock import FileLock
 from PIL import Image
 
 from alexnet_repro.data import parallel, preparation, shards
+from alexnet_repro.data.manifest import StoredAs
 from alexnet_repro.data.preparation import Part, cached, prepare, prepare_part
 from alexnet_repro.data.sources import Source, Split, folder
-from alexnet_repro.data.store import StoredAs, open_store
+from alexnet_repro.data.store import open_store
 from alexnet_repro.errors import UsageError
 
 MakeFolder = Callable[..., Path]
@@ -121,7 +122,7 @@ from pathlib import Path
 from PIL import Image
 from alexnet_repro.data.preparation import prepare
 from alexnet_repro.data.sources import Source, Split
-from alexnet_repro.data.store import StoredAs
+from alexnet_repro.data.manifest import StoredAs
 image = Image.new("RGB", (80, 64))
 def images(n):
     return Split([f"{i}.png" for i in range(n)], [i % 2 for i in range(n)], lambda i: image.copy())
@@ -285,7 +286,7 @@ import time
 from pathlib import Path
 from alexnet_repro.data import preparation, shards
 from alexnet_repro.data.sources import folder
-from alexnet_repro.data.store import StoredAs
+from alexnet_repro.data.manifest import StoredAs
 shards.IMAGES_PER_SHARD = 4
 read = shards._read
 

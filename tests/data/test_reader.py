@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from alexnet_repro.data.datamodule import EpochOrder, TrainingCrops
+from alexnet_repro.data.manifest import StoredAs
 from alexnet_repro.data.preparation import cached
+from alexnet_repro.data.reader import EpochOrder, TrainingCrops
 from alexnet_repro.data.sources import folder
-from alexnet_repro.data.store import StoredAs, StoredSplit
+from alexnet_repro.data.store import StoredSplit
 
 CHOICES = {"random_crop": True, "reflection": True, "crop_chunk": 1}
 
@@ -80,3 +81,27 @@ def test_memory_does_not_grow_over_epochs(train: StoredSplit) -> None:
         epoch(number)
     # An epoch reads 900 KB of pixels: keeping one batch of each would be 15 MB.
     assert _anonymous_kilobytes() - before < 2000
+
+
+def order(seed: int, epoch: int, length: int = 500) -> list[tuple[int, int, int]]:
+    sampler = EpochOrder(length, seed)
+    sampler.set_epoch(epoch)
+    assert len(sampler) == length
+    return list(sampler)
+
+
+def test_an_epoch_visits_every_image_once() -> None:
+    keys = order(seed=0, epoch=4)
+    assert {epoch for epoch, _, _ in keys} == {4}
+    assert [position for _, position, _ in keys] == list(range(500))
+    assert sorted(index for _, _, index in keys) == list(range(500))
+
+
+def test_the_order_is_a_function_of_seed_and_epoch() -> None:
+    assert order(seed=1, epoch=2) == order(seed=1, epoch=2)
+    orders = [
+        tuple(index for _, _, index in order(seed, epoch))
+        for seed, epoch in [(0, 0), (0, 1), (1, 0), (1, 2), (2, 1)]
+    ]
+    assert len(set(orders)) == 5
+    assert tuple(range(500)) not in orders

@@ -18,12 +18,13 @@ from alexnet_repro.benchmarks.step import fastest_device, train_once
 from alexnet_repro.benchmarks.timing import Contender, interleaved
 from alexnet_repro.cores import usable_cores
 from alexnet_repro.data.augment import Augmentation, draw
-from alexnet_repro.data.datamodule import Key, TrainingCrops
+from alexnet_repro.data.manifest import StoredAs
 from alexnet_repro.data.parallel import on_all_cores
 from alexnet_repro.data.preparation import prepare
 from alexnet_repro.data.preprocess import shorter_side_and_centre
+from alexnet_repro.data.reader import Key, TrainingCrops
 from alexnet_repro.data.sources import Source, Split, folder, miniature
-from alexnet_repro.data.store import Store, StoredAs, open_store
+from alexnet_repro.data.store import Store, open_store
 from alexnet_repro.learning.sgd import PaperSGD
 from alexnet_repro.memory import keep_freed_memory
 

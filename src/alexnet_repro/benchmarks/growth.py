@@ -16,9 +16,10 @@ from alexnet_repro.benchmarks.step import fastest_device
 from alexnet_repro.benchmarks.timing import Contender, Timing, interleaved
 from alexnet_repro.benchmarks.train_step import Step
 from alexnet_repro.cores import usable_cores
+from alexnet_repro.data.manifest import StoredAs
 from alexnet_repro.data.preparation import prepare
 from alexnet_repro.data.sources import Source, Split
-from alexnet_repro.data.store import StoredAs, open_store
+from alexnet_repro.data.store import open_store
 from alexnet_repro.learning.sgd import PaperSGD
 from alexnet_repro.memory import keep_freed_memory
 

@@ -1,133 +1,26 @@
 """The Lightning data module: prepared images in, normalized batches on the device out."""
 
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
-import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, SequentialSampler
+from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler
 
 from alexnet_repro.cores import usable_cores
-from alexnet_repro.data.augment import Augmentation, draw
+from alexnet_repro.data.augment import Augmentation
+from alexnet_repro.data.manifest import StoredAs
 from alexnet_repro.data.preparation import cached
 from alexnet_repro.data.preprocess import Orientation
+from alexnet_repro.data.reader import EpochOrder, SharedBatches, TrainingCrops, WholeImages
 from alexnet_repro.data.remote import local_copy
 from alexnet_repro.data.sources import Source
-from alexnet_repro.data.store import Store, StoredAs, StoredSplit, open_store
+from alexnet_repro.data.store import Store, open_store
 from alexnet_repro.errors import UsageError
-
-Key = tuple[int, int, int]
-"""(epoch, position in the epoch's order, index of the image): all that a crop depends on."""
-
-
-class EpochOrder(Sampler[Key]):
-    """A new order of the training images for every epoch, a function of (seed, epoch)."""
-
-    def __init__(self, length: int, seed: int) -> None:
-        self.length, self.seed, self.epoch = length, seed, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each epoch."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __iter__(self) -> Iterator[Key]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
-        return ((self.epoch, position, int(index)) for position, index in enumerate(order))
-
-
-class SharedBatches(Sampler[list[Any]]):
-    """Batches of a sampler's keys; with several replicas of the network, one replica's share.
-
-    A batch is that of one process whatever the number of replicas: share r is the r-th of as many
-    consecutive parts.
-
-    Args:
-        sampler: the keys, in order.
-        batch_size: keys of a whole batch.
-        drop_last: leave out a last batch that is not whole.
-        replica, replicas: which share of how many. Of a last batch with fewer keys than replicas
-            some get none.
-    """
-
-    def __init__(
-        self,
-        sampler: Sampler[Any],
-        batch_size: int,
-        drop_last: bool = False,
-        replica: int = 0,
-        replicas: int = 1,
-    ) -> None:
-        self.sampler, self.replica, self.replicas = sampler, replica, replicas
-        self.batches = BatchSampler(sampler, batch_size, drop_last)
-        self.first = (-1, 0)
-
-    def begin_at(self, epoch: int, batch: int) -> None:
-        """Leave out the batches before ``batch`` in that epoch, which were trained on before."""
-        self.first = (epoch, batch)
-
-    def __len__(self) -> int:
-        keys = len(self.sampler)  # type: ignore[arg-type]
-        last = 0 if self.batches.drop_last else keys % self.batches.batch_size
-        return keys // self.batches.batch_size + (self.replica < last)
-
-    def __iter__(self) -> Iterator[list[Any]]:
-        epoch, batch = self.first
-        begin = batch if epoch == getattr(self.sampler, "epoch", 0) else 0
-        for keys in islice(self.batches, begin, None):
-            if share := np.array_split(np.arange(len(keys)), self.replicas)[self.replica].tolist():
-                yield [keys[i] for i in share]
-
-
-class TrainingCrops(Dataset[dict[str, Tensor]]):
-    """Random crops, cut out while reading; a batch at a time."""
-
-    def __init__(
-        self, split: StoredSplit, crop_size: int, seed: int, choices: Mapping[str, Any]
-    ) -> None:
-        self.split, self.crop_size, self.seed, self.choices = split, crop_size, seed, choices
-
-    def __len__(self) -> int:
-        return len(self.split)
-
-    def __getitems__(self, keys: Sequence[Key]) -> dict[str, Tensor]:
-        epochs, positions, indices = np.array(keys, dtype=np.int64).T
-        margin, size = self.split.size - self.crop_size, self.crop_size
-        draws = draw(self.seed, int(epochs[0]), indices, positions, margin, **self.choices)
-        crops = np.empty((len(keys), size, size, 3), dtype=np.uint8)
-        for crop, index, (top, left) in zip(crops, indices, draws.offset, strict=True):
-            crop[:] = self.split.image(index)[top : top + size, left : left + size]
-        return {
-            "image": torch.from_numpy(crops),
-            "label": torch.from_numpy(self.split.labels[indices]),
-            "offset": torch.from_numpy(draws.offset),
-            "reflect": torch.from_numpy(draws.reflect),
-            "colour": torch.from_numpy(draws.colour),
-        }
-
-
-class WholeImages(Dataset[dict[str, Tensor]]):
-    """Stored images as they are, for evaluation; a batch at a time."""
-
-    def __init__(self, split: StoredSplit) -> None:
-        self.split = split
-
-    def __len__(self) -> int:
-        return len(self.split)
-
-    def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
-        images = np.stack([self.split.image(i) for i in indices])
-        return {
-            "image": torch.from_numpy(images),
-            "label": torch.from_numpy(self.split.labels[list(indices)]),
-        }
 
 
 def batches_done(trainer: L.Trainer) -> int:

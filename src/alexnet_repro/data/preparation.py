@@ -14,19 +14,18 @@ from filelock import FileLock, Timeout
 
 from alexnet_repro.console import counting
 from alexnet_repro.data import shards
-from alexnet_repro.data.shards import Piece
-from alexnet_repro.data.sources import Source
-from alexnet_repro.data.statistics import MEAN_IMAGE, Statistics, Sums
-from alexnet_repro.data.store import (
+from alexnet_repro.data.manifest import (
     FORMAT,
     Shard,
-    Store,
     StoredAs,
     checksum,
     labels_file,
-    open_store,
     write_manifest,
 )
+from alexnet_repro.data.shards import Piece
+from alexnet_repro.data.sources import Source
+from alexnet_repro.data.statistics import MEAN_IMAGE, Statistics, Sums
+from alexnet_repro.data.store import Store, open_store
 from alexnet_repro.errors import UsageError
 from alexnet_repro.results.record import write_json
 

@@ -16,11 +16,11 @@ import pyarrow as pa
 import simplejpeg
 
 from alexnet_repro.data.direct import DirectFile
+from alexnet_repro.data.manifest import StoredAs
 from alexnet_repro.data.parallel import on_all_cores
 from alexnet_repro.data.preprocess import Pixels, shorter_side_and_centre
 from alexnet_repro.data.sources import Split
 from alexnet_repro.data.statistics import RunningSums, Sums
-from alexnet_repro.data.store import StoredAs
 from alexnet_repro.results.record import write_json
 
 IMAGES_PER_SHARD = 1024

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from alexnet_repro.console import counting
 from alexnet_repro.cores import usable_cores
-from alexnet_repro.data.store import checksum, checksums, open_store
+from alexnet_repro.data.manifest import checksum, checksums
+from alexnet_repro.data.store import open_store
 from alexnet_repro.errors import UsageError
 
 log = logging.getLogger(__name__)
