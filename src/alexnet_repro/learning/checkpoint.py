@@ -21,12 +21,8 @@ from alexnet_repro.errors import UsageError
 from alexnet_repro.learning.checkpoint_file import damage
 from alexnet_repro.network.alexnet import AlexNet
 from alexnet_repro.network.response_norm import compile_norms
-from alexnet_repro.schema.train import (
-    AlexNetSchema,
-    AugmentSchema,
-    CifarNetSchema,
-    TorchvisionAlexNetSchema,
-)
+from alexnet_repro.schema.network import AlexNetSchema, CifarNetSchema, TorchvisionAlexNetSchema
+from alexnet_repro.schema.train import AugmentSchema
 
 NETWORKS: dict[str, type[BaseModel]] = {
     "alexnet_repro.AlexNet": AlexNetSchema,

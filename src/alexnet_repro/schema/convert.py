@@ -5,7 +5,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from alexnet_repro.schema.base import Schema
-from alexnet_repro.schema.train import AugmentSchema, ModelSchema, OptimizerSchema
+from alexnet_repro.schema.network import ModelSchema
+from alexnet_repro.schema.train import AugmentSchema, OptimizerSchema
 
 COMPARED = "alexnet_repro.TorchvisionAlexNet"
 
