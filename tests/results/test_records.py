@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from alexnet_repro.errors import UsageError
-from alexnet_repro.results.records import quantity, read_records
+from alexnet_repro.results.records import Record, quantity, read_records
 
 VALUES = {
     "errors": {"centre": {"top1": 39.0}, "ten": {"top1": 37.5, "top1_interval": [37.1, 37.9]}},
@@ -73,6 +73,12 @@ def test_what_is_no_record_is_passed_over_and_what_is_damaged_is_named(
     ]
     (line,) = caplog.messages
     assert "torn.json is left out: it cannot be read as JSON" in line
+
+
+def test_the_seed_of_a_record_is_that_of_the_training() -> None:
+    permuted = Record("kernels.json", "kernels", {"seed": 0, "network": {"seed": 2}})
+    trained = Record("result.json", "result", {"seed": 3})
+    assert (permuted.seed, trained.seed) == (2, 3)
 
 
 def test_a_missing_folder_is_one_line(tmp_path: Path) -> None:

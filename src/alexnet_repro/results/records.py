@@ -53,7 +53,8 @@ class Record:
 
     @property
     def seed(self) -> int | None:
-        seed: int | None = self.values.get("seed", self.network.get("seed"))
+        """Of the training; what measures a network may have a seed of its own."""
+        seed: int | None = self.network.get("seed", self.values.get("seed"))
         return seed
 
 
