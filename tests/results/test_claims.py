@@ -1,5 +1,6 @@
 """Claims are measured by what runs were, compared only like with like, and judged frankly."""
 
+import copy
 import re
 import shlex
 from collections.abc import Callable
@@ -239,21 +240,44 @@ def test_relus_are_as_many_times_as_fast_as_tanh_takes_epochs(
     assert found.verdict == "agrees"
 
 
-def test_seven_networks_are_five_and_two_pre_trained_ones(find: Find) -> None:
+def test_seven_networks_are_five_and_two_pre_trained_ones(find: Find, config_of: Config) -> None:
+    alexnet, finetune = (
+        {"experiment": "whatever the run was called", "config": config_of(name)}
+        for name in ("alexnet", "finetune")
+    )
     record = {
         "format": 1,
-        "experiment": "5 alexnet + 2 finetune",
+        "experiment": "7 whatever the run was called",
         "command": "python -m alexnet_repro.evaluate",
         "date": "2026-01-01",
         "dataset": {"name": "imagenet_2012"},
         "split": "val",
         "errors": {"ten": {"top1": 36.5, "top5": 15.5}},
-        "checkpoints": [{"experiment": "alexnet"}] * 5 + [{"experiment": "finetune"}] * 2,
+        "checkpoints": [alexnet] * 5 + [finetune] * 2,
     }
     found = find("table_2_seven", record, kind="evaluation")
     assert found.verdict == "agrees"
     assert found.measured[0].mean.value == 36.5
     assert find("table_2_five", record, kind="evaluation").verdict == "not measured"
+
+
+def test_one_network_with_other_settings_makes_it_another_ensemble(
+    find: Find, config_of: Config
+) -> None:
+    alexnet = {"config": config_of("alexnet")}
+    narrow = copy.deepcopy(alexnet)
+    narrow["config"]["model"]["width"] = 0.5
+    record = {
+        "format": 1,
+        "command": "python -m alexnet_repro.evaluate",
+        "date": "2026-01-01",
+        "dataset": {"name": "imagenet_2012"},
+        "split": "val",
+        "errors": {"ten": {"top1": 38.0, "top5": 16.5}},
+        "checkpoints": [alexnet] * 4 + [narrow],
+    }
+    found = find("table_2_five", record, kind="evaluation")
+    assert found.verdict == "measured with other settings"
 
 
 def test_an_older_record_without_new_keys_is_still_known(

@@ -1,6 +1,7 @@
 """The paper's claims: which records speak of each, and what they say."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -86,13 +87,22 @@ class Archive:
 
     def __init__(self, records: Sequence[Record], experiments: Experiments) -> None:
         self.records, self.experiments = records, experiments
-        self.roles = [None if r.config is None else experiments.role(r.config) for r in records]
+        self.roles = [self._role(record) for record in records]
+
+    def _role(self, record: Record) -> str | None:
+        """The experiment that a network is, or those of an ensemble: ``5 alexnet + 2 finetune``."""
+        roles = Counter(self.experiments.role(config) for config in record.configs)
+        if sum(roles.values()) < 2:
+            return next(iter(roles), None)
+        return " + ".join(f"{count} {role}" for role, count in sorted(roles.items()))
 
     def group(self, record: Record, same: Sequence[str] = ()) -> Group:
         """What has to be equal for a comparison; also what ``same`` names, such as machine.gpu."""
-        conditions: Settings = {}
-        if record.config is not None:
-            conditions = self.experiments.conditions(record.config)
+        # Of an ensemble, those of the network that is least like the paper's.
+        of_networks = [self.experiments.conditions(config) for config in record.configs]
+        conditions = max(
+            of_networks, key=lambda one: len(self.experiments.other_settings(one)), default={}
+        )
         equal = tuple(str(field(record.values, path)) for path in same)
         return Group(record.dataset, record.split, tuple(sorted(conditions.items())), equal)
 

@@ -46,10 +46,13 @@ class Record:
         return network
 
     @property
-    def config(self) -> Mapping[str, Any] | None:
-        """The configuration that the network was trained with, if it is a single one."""
-        config = self.values.get("config") if self.kind == "result" else self.network.get("config")
-        return config if isinstance(config, Mapping) and "model" in config else None
+    def configs(self) -> list[Mapping[str, Any]]:
+        """The configurations that the networks were trained with, if all of them are known."""
+        measured = self.values.get("checkpoints") or [self.values.get("network") or {}]
+        networks = [self.values] if self.kind == "result" else measured
+        configs = [network.get("config") for network in networks]
+        known = [one for one in configs if isinstance(one, Mapping) and "model" in one]
+        return known if len(known) == len(configs) else []
 
     @property
     def seed(self) -> int | None:
