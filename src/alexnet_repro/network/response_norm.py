@@ -21,6 +21,8 @@ def power_minus_beta(scale: Tensor, beta: float) -> Tensor:
     """``scale`` to the power of −β."""
     if beta == 0.75:
         # s^-3/4 = s^1/4 / s: two square roots instead of a power, several times faster.
+        if scale.requires_grad:
+            return scale.sqrt().sqrt() / scale
         return scale.sqrt().sqrt_().div_(scale)
     return scale.pow(-beta)
 
@@ -245,11 +247,13 @@ class WithinMapNorm(nn.Module):
         self.size, self.scale, self.beta = size, scale, beta
 
     def forward(self, a: Tensor) -> Tensor:
-        # With padding counted in, the average pool is the neighbourhood's sum over size².
-        mean_square = functional.avg_pool2d(
-            a.square(), self.size, stride=1, padding=self.size // 2, count_include_pad=True
+        # The neighbourhood's sum as a convolution of every map with one constant kernel.
+        maps = a.shape[1]
+        kernel = a.new_full((maps, 1, self.size, self.size), self.scale / self.size**2)
+        scale = functional.conv2d(
+            a.square(), kernel, a.new_ones(maps), padding=self.size // 2, groups=maps
         )
-        return a * (1 + self.scale * mean_square) ** -self.beta
+        return a * power_minus_beta(scale, self.beta)
 
     def extra_repr(self) -> str:
         return f"size={self.size}, scale={self.scale}, beta={self.beta}"
