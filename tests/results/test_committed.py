@@ -114,6 +114,97 @@ def test_the_learning_rates_of_figure_1_are_those_that_were_tried() -> None:
             assert chosen == least[activation][1]
 
 
+ABLATIONS = ROOT / "results" / "imagenette_ablations"
+ADDS = ("no_lrn", "nonoverlapping_pooling", "one_gpu", "no_colour_pca", "no_crops", "tanh")
+"""What adds to the test error, according to the paper."""
+
+
+def ablations() -> dict[str, dict[int, dict[str, Any]]]:
+    found: dict[str, dict[int, dict[str, Any]]] = {}
+    for path in sorted(ABLATIONS.glob("*/result.json")):
+        name, _, seed = path.parent.name.rpartition("_seed")
+        found.setdefault(name, {})[int(seed)] = json.loads(path.read_text())
+    return found
+
+
+def paired(one: list[float], other: list[float]) -> tuple[float, float, float]:
+    """The mean difference and its 95 % interval."""
+    apart = [a - b for a, b in zip(one, other, strict=True)]
+    interval = stats.ttest_1samp(apart, 0).confidence_interval(0.95)
+    return statistics.mean(apart), float(interval.low), float(interval.high)
+
+
+def test_the_ablations_are_shown_as_recorded() -> None:
+    text = (ROOT / "results" / "measurements.md").read_text()
+    records = ablations()
+    assert {name.removeprefix("ablation_") for name in records} >= {"alexnet", *ADDS}
+
+    def all_of(name: str, crops: str) -> list[float]:
+        return [records[name][seed]["errors"][crops]["top1"] for seed in sorted(records[name])]
+
+    def training(name: str) -> list[float]:
+        own = records[name]
+        return [own[seed]["curve"][-1]["train/top1_error"] for seed in sorted(own)]
+
+    for name in records:
+        assert len(records[name]) == 3
+        cells = [number(statistics.mean(all_of(name, crops))) for crops in ("centre", "ten")]
+        cells += [", ".join(number(error) for error in all_of(name, "ten"))]
+        if name != "alexnet":
+            mean, low, high = paired(all_of(name, "ten"), all_of("alexnet", "ten"))
+            seen = "yes" if low > 0 else "no" if high < 0 else "hidden by the noise"
+            shown = (number(figure, sign=True) for figure in (mean, low, high))
+            cells += ["{} ({} to {})".format(*shown), seen if expected(name) else "–"]
+        else:
+            cells += ["", ""]
+        gaps = [a - b for a, b in zip(all_of(name, "centre"), training(name), strict=True)]
+        cells += [number(statistics.mean(training(name)))]
+        cells += [number(statistics.mean(gaps), sign=True)]
+        assert f" | {' | '.join(cells)} |".replace("  |", " |") in text, name
+
+
+def expected(name: str) -> bool:
+    """Whether the paper says that this adds to the test error."""
+    return name in ADDS or name.startswith("remove_conv")
+
+
+def test_the_ablations_ran_with_equal_settings() -> None:
+    records = ablations()
+    seeds = {frozenset(of_seed) for of_seed in records.values()}
+    assert len(seeds) == 1
+    budgets = {
+        (record["epochs"], record["config"]["optimizer"]["lr"], record["commit"])
+        for of_seed in records.values()
+        for record in of_seed.values()
+    }
+    assert len(budgets) == 1
+
+
+def test_the_ensemble_of_the_baselines_is_shown_as_recorded() -> None:
+    text = (ROOT / "results" / "measurements.md").read_text()
+    together = json.loads((ABLATIONS / "ensemble" / "evaluation.json").read_text())
+    alone = [record["errors"]["ten"] for record in ablations()["alexnet"].values()]
+    assert len(together["checkpoints"]) == len(alone)
+    for top in ("top1", "top5"):
+        mean = statistics.mean(errors[top] for errors in alone)
+        assert f"{mean:.1f} → {together['errors']['ten'][top]:.1f}" in text
+
+
+LRN_CIFAR = ROOT / "results" / "lrn_cifar"
+
+
+def test_the_networks_of_the_2012_program_are_shown_as_recorded() -> None:
+    text = (ROOT / "results" / "measurements.md").read_text()
+    found = sorted(LRN_CIFAR.glob("*/result.json"))
+    assert len(found) >= 5
+    for path in found:
+        record = json.loads(path.read_text())
+        errors = record["errors"]
+        cells = [record["seed"], record["epochs"], number(record["curve"][-1]["train/top1_error"])]
+        cells += [number(errors["centre"]["top1"]), number(errors["ten"]["top1"])]
+        assert f" | {' | '.join(map(str, cells))} |" in text, path.parent.name
+
+
 BENCHMARKS = sorted((ROOT / "results" / "benchmarks").glob("*.json"))
 
 
