@@ -108,6 +108,7 @@ def test_figures_3_and_4_with_their_record(
     recorded = record["colour_saturation"]
     assert recorded["column_1"] + recorded["column_2"] == pytest.approx(saturation, abs=1e-5)
     assert len(record["network"]["checkpoint_sha256"]) == 64
+    assert record["network"]["config"]["model"]["_target_"] == "alexnet_repro.AlexNet"
     done = run(
         "figures", "figure=4", checkpoint, *data, "output=figures", "dpi=50", "formats=[png]"
     )

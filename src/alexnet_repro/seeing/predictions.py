@@ -148,11 +148,12 @@ def prediction_record(trained: Trained, done: Sequence[Prediction | Damaged]) ->
 
 
 def described(trained: Trained) -> dict[str, Any]:
-    """The network in a record."""
+    """The network in a record, with the settings by which records are told apart."""
     return {
         "checkpoint_sha256": checksum(trained.path),
         "experiment": trained.config["run_name"],
         "data": trained.config["data"]["name"],
         "epochs": trained.epoch,
         "seed": trained.config["seed"],
+        "config": {key: value for key, value in trained.config.items() if key != "logger"},
     }
