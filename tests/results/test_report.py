@@ -94,6 +94,23 @@ def test_differences_and_their_intervals_are_shown(report: Path) -> None:
     assert tanh[5] == "+7.6 (+7.6 to +7.6)"
 
 
+def test_an_experiment_that_builds_on_another_is_set_against_that_one(
+    config_of: Config, tmp_path: Path
+) -> None:
+    errors = {"cifar_13": 18.0, "cifar_13_response_norm": 16.5, "relu_speed_tanh": 32.0}
+    records = [
+        trained(config_of(name), top1 + seed / 10, seed=seed, dataset="cifar10")
+        for seed in (1, 2)
+        for name, top1 in errors.items()
+    ]
+    write_report(written(tmp_path / "runs", *records), tmp_path / "report", CLAIMS)
+    with (tmp_path / "report" / "ablations.csv").open(newline="") as file:
+        difference = {row[1]: row[5] for row in csv.reader(file)}
+    assert difference["cifar_13"] == "baseline"
+    assert difference["cifar_13_response_norm"] == "−1.5 (−1.5 to −1.5) against cifar_13"
+    assert difference["relu_speed_tanh"] == "no baseline with these settings"
+
+
 def test_claims_say_what_was_measured_or_how_it_would_be(report: Path) -> None:
     with (report / "claims.csv").open(newline="") as file:
         rows = {row[0].partition("(§")[2][:3]: row for row in csv.reader(file)}

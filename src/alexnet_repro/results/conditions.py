@@ -7,11 +7,12 @@ compared only if all that differs between them is what the experiment changes.
 import json
 from collections.abc import Mapping
 from contextlib import nullcontext
+from types import MappingProxyType
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from alexnet_repro.config import CONF
 
@@ -72,11 +73,26 @@ def _composed_settings(experiment: str) -> Settings:
     return settings({**whole, **resolved})  # type: ignore[dict-item]
 
 
-class Experiments:
-    """The experiments of this version, by what they change in the baseline."""
+def _parent(experiment: str) -> str | None:
+    """What the file of an experiment begins with, if that is another experiment."""
+    file = OmegaConf.load(CONF / "experiment" / f"{experiment}.yaml")
+    assert isinstance(file, DictConfig)
+    return next((entry for entry in file.get("defaults", ()) if isinstance(entry, str)), None)
 
-    def __init__(self, baseline: Settings, composed: Mapping[str, Settings]) -> None:
-        self.baseline = baseline
+
+class Experiments:
+    """The experiments of this version, by what they change in the baseline.
+
+    ``parents`` names, for an experiment that is built on another one, that one.
+    """
+
+    def __init__(
+        self,
+        baseline: Settings,
+        composed: Mapping[str, Settings],
+        parents: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        self.baseline, self.parents = baseline, parents
         self.lengths = {name: _length(own) for name, own in composed.items()}
         self.changes = {name: self._against_baseline(own) for name, own in composed.items()}
 
@@ -89,7 +105,8 @@ class Experiments:
         with nullcontext() if known else initialize_config_dir(str(CONF), version_base="1.3"):
             composed = {name: _composed_settings(name) for name in names}
         own = {name: values for name, values in composed.items() if name not in NOT_EXPERIMENTS}
-        return cls(composed[BASELINE], own)
+        parents = {name: parent for name in own if (parent := _parent(name)) in own}
+        return cls(composed[BASELINE], own, parents)
 
     def _against_baseline(self, own: Settings) -> Settings:
         absent = object()

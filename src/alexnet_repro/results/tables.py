@@ -226,12 +226,16 @@ def trained_groups(archive: Archive) -> dict[Group, dict[str, dict[int | None, R
 
 
 def ablation_table(archive: Archive, legend: Legend) -> Table:
-    """Every experiment beside the baseline under equal settings: errors and differences."""
+    """Every experiment beside what it changes, under equal settings: errors and differences.
+
+    That is the baseline, or the experiment that it is built on.
+    """
     rows = []
+    parents = archive.experiments.parents
     done = set()
     for group, experiments in trained_groups(archive).items():
         for name in sorted(experiments, key=lambda name: (name != BASELINE, name)):
-            rows.append(_ablation_row(legend.of(group), name, experiments))
+            rows.append(_ablation_row(legend.of(group), name, experiments, parents))
             done.add(name)
     missing = sorted(archive.experiments.changes.keys() - done)
     return Table(
@@ -252,19 +256,25 @@ def ablation_table(archive: Archive, legend: Legend) -> Table:
 
 
 def _ablation_row(
-    dataset: str, name: str, experiments: Mapping[str, Mapping[int | None, Record]]
+    dataset: str,
+    name: str,
+    experiments: Mapping[str, Mapping[int | None, Record]],
+    parents: Mapping[str, str],
 ) -> tuple[str, ...]:
-    own, baseline = experiments[name], experiments.get(BASELINE)
+    own = experiments[name]
+    parent = parents.get(name, BASELINE)
+    baseline = experiments.get(parent) if name != BASELINE else None
     errors, differences = [], []
     for top in TOPS:
         values = _errors(own, top)
         errors.append(number(mean(list(values.values())).value) if values else NOTHING)
-        if name == BASELINE:
+        if baseline is not None and values and (others := _errors(baseline, top)):
+            shown = with_interval(difference(values, others))
+            differences.append(shown if parent == BASELINE else f"{shown} against {parent}")
+        elif name == BASELINE or name in parents.values():
             differences.append("baseline")
-        elif baseline is None or not (others := _errors(baseline, top)) or not values:
-            differences.append("no baseline with these settings")
         else:
-            differences.append(with_interval(difference(values, others)))
+            differences.append("no baseline with these settings")
     seeds = ", ".join(sorted(str(seed) for seed in own))
     return (dataset, name, seeds, *errors, *differences)
 
