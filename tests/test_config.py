@@ -53,6 +53,7 @@ CIFAR: dict[str, tuple[str, dict[str, Any]]] = {
     "cifar_18": ("cifar_18", {}),
     "cifar_13": ("cifar_13", {}),
     "cifar_13_response_norm": ("cifar_13", {"response_norm": NORM}),
+    "cifar_13_response_norm_k1": ("cifar_13", {"response_norm": NORM | {"k": 1.0}}),
     "cifar_13_within_map_norm": ("cifar_13", {"within_map_norm": WITHIN_MAP}),
     "relu_speed": ("relu_speed", {}),
     "relu_speed_tanh": ("relu_speed", {"activation": "tanh"}),

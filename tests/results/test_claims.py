@@ -197,6 +197,7 @@ def test_of_two_runs_of_one_seed_the_newest_counts(find: Find, config_of: Config
         "cifar_18",
         "cifar_13",
         "cifar_13_response_norm",
+        "cifar_13_response_norm_k1",
         "cifar_13_within_map_norm",
     ],
 )
