@@ -55,9 +55,10 @@ def test_the_curve_beside_a_record_is_the_one_inside(path: Path) -> None:
     assert len(rows) == record["epochs"]
 
 
-def test_the_columns_of_the_kernels_differ_as_recorded() -> None:
+@pytest.mark.parametrize("name", ["imagenette_alexnet", "imagenette_alexnet_seed2"])
+def test_the_columns_of_the_kernels_differ_as_recorded(name: str) -> None:
     text = (ROOT / "results" / "measurements.md").read_text()
-    record = json.loads((ROOT / "results" / "imagenette_alexnet" / "kernels.json").read_text())
+    record = json.loads((ROOT / "results" / name / "kernels.json").read_text())
     for quantity, digits in (("colour_saturation", 4), ("orientation_energy", 3)):
         measured = record[quantity]
         for column in ("column_1", "column_2"):
