@@ -339,12 +339,18 @@ def test_the_page_on_performance_shows_its_records() -> None:
             for row in table["rows"]:
                 if "milliseconds" in row:
                     assert f"| {row['name']} | {row['milliseconds']:,.0f} |" in text, row
-    steps, roof, command = records["train_step"]["tables"]
+
+
+@pytest.mark.parametrize("name", ["train_step", "train_step_half_speed"])
+def test_the_page_on_performance_shows_how_a_step_compares(name: str) -> None:
+    text = (ROOT / "docs" / "performance.md").read_text()
+    record = json.loads((ROOT / "results" / "benchmarks" / f"{name}.json").read_text())
+    steps, roof, command = record["tables"]
     (share,) = command["facts"].values()
     facts = {**steps["facts"], **roof["facts"]}
-    for name, value in facts.items():
-        if name != "ratio to":
-            assert str(value) in text, name
+    for fact, value in facts.items():
+        if fact != "ratio to":
+            assert str(value) in text, fact
     assert f"{100 * share:.1f}" in text
 
 
