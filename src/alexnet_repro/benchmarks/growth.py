@@ -27,8 +27,8 @@ SMALL = 8
 """Pixels a side of generated images: what is told apart here is their number, not their size."""
 
 WARM_UP = 3
-"""Steps that do not count: the first two of 512 images ask the system for 3 GB of memory, whose
-pages it clears first."""
+"""Steps that do not count: the first two of 512 images ask the system for more memory, whose pages
+it clears first."""
 
 READS = 20_000
 """In a round: so many that opening each shard the first time is told apart from reading."""
