@@ -7,7 +7,6 @@ compared only if all that differs between them is what the experiment changes.
 import json
 from collections.abc import Mapping
 from contextlib import nullcontext
-from types import MappingProxyType
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -90,7 +89,7 @@ class Experiments:
         self,
         baseline: Settings,
         composed: Mapping[str, Settings],
-        parents: Mapping[str, str] = MappingProxyType({}),
+        parents: Mapping[str, str],
     ) -> None:
         self.baseline, self.parents = baseline, parents
         self.lengths = {name: _length(own) for name, own in composed.items()}

@@ -263,12 +263,12 @@ def _ablation_row(
 ) -> tuple[str, ...]:
     own = experiments[name]
     parent = parents.get(name, BASELINE)
-    baseline = experiments.get(parent) if name != BASELINE else None
+    baseline = experiments.get(parent, {}) if name != BASELINE else {}
     errors, differences = [], []
     for top in TOPS:
         values = _errors(own, top)
         errors.append(number(mean(list(values.values())).value) if values else NOTHING)
-        if baseline is not None and values and (others := _errors(baseline, top)):
+        if values and (others := _errors(baseline, top)):
             shown = with_interval(difference(values, others))
             differences.append(shown if parent == BASELINE else f"{shown} against {parent}")
         elif name == BASELINE or name in parents.values():
