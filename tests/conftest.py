@@ -2,14 +2,17 @@
 
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+# Before torch is imported: two threads on cores that others use too wait for each other most of
+# the time.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+from .forks import Forks
 from .soak.images import noise_images
 
 
@@ -25,6 +28,13 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def forks(cache: Path) -> Iterator[Forks]:
+    """Starts commands, which share a folder of prepared images."""
+    with Forks(ALEXNET_REPRO_CACHE=str(cache)) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
 def tiny(tiny_images: Path) -> list[str]:
     """Arguments for a very narrow network on :func:`tiny_images`."""
     network = ["model=alexnet_small", "model.width=0.1"]
@@ -32,23 +42,11 @@ def tiny(tiny_images: Path) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def tiny_run(tiny: list[str], cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_run(tiny: list[str], forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run of one epoch with the arguments of :func:`tiny`."""
     directory = tmp_path_factory.mktemp("tiny_run")
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "alexnet_repro.train",
-            *tiny,
-            "schedule.epochs=1",
-            f"hydra.run.dir={directory}",
-        ],
-        cwd=directory,
-        env=os.environ | {"ALEXNET_REPRO_CACHE": str(cache)},
-        check=True,
-        timeout=300,
-    )
+    command = ["-m", "alexnet_repro.train", *tiny, "schedule.epochs=1"]
+    forks.run(*command, f"hydra.run.dir={directory}", cwd=directory).check_returncode()
     return directory
 
 

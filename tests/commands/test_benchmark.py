@@ -1,19 +1,24 @@
 """``python -m alexnet_repro.benchmark``: a table on the terminal and a record."""
 
+import functools
 import json
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-
-def benchmark(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "alexnet_repro.benchmark", *arguments]
-    return subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=300)
+Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def test_data_is_measured_and_recorded(tmp_path: Path, tiny_images: Path) -> None:
+@pytest.fixture
+def benchmark(command: Command) -> Command:
+    return functools.partial(command, "benchmark")
+
+
+def test_data_is_measured_and_recorded(
+    benchmark: Command, tmp_path: Path, tiny_images: Path
+) -> None:
     settings = {
         "longer_side": 90,
         "stored_images": 40,
@@ -22,7 +27,7 @@ def test_data_is_measured_and_recorded(tmp_path: Path, tiny_images: Path) -> Non
         "slow_rounds": 1,
     }
     overrides = [f"benchmark.{key}={value}" for key, value in settings.items()]
-    done = benchmark(tmp_path, "benchmark=data", f"benchmark.images={tiny_images}", *overrides)
+    done = benchmark("benchmark=data", f"benchmark.images={tiny_images}", *overrides)
     assert done.returncode == 0, done.stderr
     assert "raw store" in done.stdout
     record = json.loads((tmp_path / "runs" / "benchmark" / "data.json").read_text())
@@ -41,10 +46,8 @@ def test_data_is_measured_and_recorded(tmp_path: Path, tiny_images: Path) -> Non
     assert sorted(path.name for path in tmp_path.iterdir()) == ["runs"]
 
 
-def test_response_normalization_is_measured(tmp_path: Path) -> None:
-    done = benchmark(
-        tmp_path, "benchmark=response_norm", "benchmark.batch_size=1", "benchmark.rounds=1"
-    )
+def test_response_normalization_is_measured(benchmark: Command, tmp_path: Path) -> None:
+    done = benchmark("benchmark=response_norm", "benchmark.batch_size=1", "benchmark.rounds=1")
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "runs" / "benchmark" / "response_norm.json").read_text())
     assert [table["title"].split(":")[0] for table in record["tables"]] == [
@@ -63,19 +66,21 @@ def test_response_normalization_is_measured(tmp_path: Path) -> None:
         (["benchmark=columns", "benchmark.micro_batches=[3]"], "batch_size=128 cannot be divided"),
     ],
 )
-def test_a_mistake_is_one_line(tmp_path: Path, arguments: list[str], message: str) -> None:
-    done = benchmark(tmp_path, *arguments)
+def test_a_mistake_is_one_line(benchmark: Command, arguments: list[str], message: str) -> None:
+    done = benchmark(*arguments)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
 
 
-def test_columns_are_measured_beside_other_ways_to_use_two_cores(tmp_path: Path) -> None:
+def test_columns_are_measured_beside_other_ways_to_use_two_cores(
+    benchmark: Command, tmp_path: Path
+) -> None:
     settings = {"width": 0.05, "batch_size": 4, "rounds": 1}
     overrides = [f"benchmark.{key}={value}" for key, value in settings.items()]
     lists = ["benchmark.micro_batches=[1,2]", "benchmark.performance=[exact]"]
-    done = benchmark(tmp_path, "benchmark=columns", *overrides, *lists)
+    done = benchmark("benchmark=columns", *overrides, *lists)
     assert done.returncode == 0, done.stderr
     assert "data parallelism" in done.stdout
     record = json.loads((tmp_path / "runs" / "benchmark" / "columns.json").read_text())

@@ -1,9 +1,6 @@
 """Columns through the command: they measure, save and go on like one process, however started."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-Train = Callable[..., subprocess.CompletedProcess[str]]
+from tests.forks import Forks
+
 TRAIN = ("-m", "alexnet_repro.train")
 INTERRUPTED = (str(Path(__file__).with_name("interrupted.py")),)
 SRUN_TWO = (str(Path(__file__).with_name("srun.py")), "2")
@@ -32,21 +30,12 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def python(directory: Path, cache: Path, tiny: list[str]) -> Callable[..., None]:
+def python(directory: Path, forks: Forks, tiny: list[str]) -> Callable[..., None]:
     """Runs Python with the arguments of a command that trains the network of this module."""
 
     def run(program: tuple[str, ...], *overrides: str, **environment: str) -> None:
         arguments = [*tiny, *LEARNING, f"schedule.epochs={EPOCHS}", "checkpoint_every_n_steps=2"]
-        done = subprocess.run(
-            [sys.executable, *program, *arguments, *overrides],
-            cwd=directory,
-            env=os.environ
-            | {"ALEXNET_REPRO_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
-            | environment,
-            capture_output=True,
-            text=True,
-            timeout=500,
-        )
+        done = forks.run(*program, *arguments, *overrides, cwd=directory, env=environment)
         assert done.returncode == 0, done.stderr
         # Each line once, however many processes there are.
         assert done.stdout.count("24 training images") == 1

@@ -1,10 +1,9 @@
 """``python -m alexnet_repro.evaluate``: what it prints, what it writes, how it fails."""
 
+import functools
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,28 +11,19 @@ from pathlib import Path
 import pytest
 
 from alexnet_repro.config import with_list
+from tests.forks import Forks
 
-Evaluate = Callable[..., subprocess.CompletedProcess[str]]
+Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def evaluate(tmp_path: Path, cache: Path, tiny_images: Path) -> Evaluate:
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        data = ["data=folder", f"data.source.root={tiny_images}", "data.batch_size=8"]
-        return subprocess.run(
-            [sys.executable, "-m", "alexnet_repro.evaluate", *data, *arguments],
-            cwd=tmp_path,
-            env=os.environ | {"ALEXNET_REPRO_CACHE": str(cache)},
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-
-    return run
+def evaluate(command: Command, tiny_images: Path) -> Command:
+    data = ["data=folder", f"data.source.root={tiny_images}", "data.batch_size=8"]
+    return functools.partial(command, "evaluate", *data)
 
 
 def test_paths_with_a_comma_between_them_are_an_ensemble(
-    evaluate: Evaluate, tiny_run: Path, tmp_path: Path
+    evaluate: Command, tiny_run: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "epoch=1 b.ckpt").write_bytes((tiny_run / "checkpoints/last.ckpt").read_bytes())
     done = evaluate(f"checkpoint={tiny_run}/checkpoints/last.ckpt,epoch=1 b.ckpt")
@@ -51,16 +41,11 @@ def test_paths_with_a_comma_between_them_are_an_ensemble(
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs /proc")
 def test_killed_it_leaves_no_half_record_and_the_same_command_measures_all_of_it(
-    evaluate: Evaluate, tiny_run: Path, tmp_path: Path, cache: Path, tiny_images: Path
+    evaluate: Command, forks: Forks, tiny_run: Path, tmp_path: Path, tiny_images: Path
 ) -> None:
     data = ["data=folder", f"data.source.root={tiny_images}", "data.batch_size=1"]
     arguments = [f"checkpoint={tiny_run}/checkpoints/last.ckpt", "output=record.json"]
-    killed = subprocess.Popen(
-        [sys.executable, "-m", "alexnet_repro.evaluate", *data, *arguments],
-        cwd=tmp_path,
-        env=os.environ | {"ALEXNET_REPRO_CACHE": str(cache)},
-        stdout=subprocess.DEVNULL,
-    )
+    killed = forks.start("-m", "alexnet_repro.evaluate", *data, *arguments, cwd=tmp_path)
     mapped = Path(f"/proc/{killed.pid}/maps")
     # The images are read from a shard that stays mapped until the last one is measured.
     while killed.poll() is None and ".arrow" not in mapped.read_text():
@@ -86,7 +71,7 @@ def test_killed_it_leaves_no_half_record_and_the_same_command_measures_all_of_it
         (["checkpoint=x", "crops=five"], "crops=five: input should be 'centre' or 'ten'"),
     ],
 )
-def test_a_mistake_is_one_line(evaluate: Evaluate, arguments: list[str], told: str) -> None:
+def test_a_mistake_is_one_line(evaluate: Command, arguments: list[str], told: str) -> None:
     done = evaluate(*arguments)
     assert done.returncode == 2
     assert told in done.stderr

@@ -2,9 +2,9 @@
 
 import ast
 import json
-import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,25 +14,17 @@ from alexnet_repro import extras
 from alexnet_repro.config import CONF
 from alexnet_repro.errors import UsageError, out_of_memory
 from alexnet_repro.examination import abilities
+from tests.forks import Forks
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
 
 PACKAGE = Path(extras.__file__).parent
 
 
-def python(
-    directory: Path, *arguments: str, **environment: str
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=directory,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-
-
-def test_the_package_lists_its_commands_on_a_terminal_of_80_by_24(tmp_path: Path) -> None:
-    done = python(tmp_path, "-m", "alexnet_repro")
+def test_the_package_lists_its_commands_on_a_terminal_of_80_by_24(
+    forks: Forks, tmp_path: Path
+) -> None:
+    done = forks.run("-m", "alexnet_repro", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert len(lines) <= 24
@@ -41,20 +33,20 @@ def test_the_package_lists_its_commands_on_a_terminal_of_80_by_24(tmp_path: Path
     assert listed == {path.stem for path in (CONF / "hydra" / "help").glob("*.yaml")}
 
 
-def test_the_package_runs_a_command_by_its_name(tmp_path: Path) -> None:
-    done = python(tmp_path, "-m", "alexnet_repro", "report", "--cfg", "job")
+def test_the_package_runs_a_command_by_its_name(forks: Forks, tmp_path: Path) -> None:
+    done = forks.run("-m", "alexnet_repro", "report", "--cfg", "job", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("runs: runs\n")
-    mistyped = python(tmp_path, "-m", "alexnet_repro", "trian", "seed=1")
+    mistyped = forks.run("-m", "alexnet_repro", "trian", "seed=1", cwd=tmp_path)
     assert mistyped.returncode == 2
     assert "no command trian; did you mean train?" in mistyped.stderr
     assert mistyped.stderr.count("\n") == 1
 
 
-def test_the_doctor_says_what_is_here_on_one_screen(tmp_path: Path) -> None:
+def test_the_doctor_says_what_is_here_on_one_screen(forks: Forks, tmp_path: Path) -> None:
     alone = {"HOME": str(tmp_path), "ALEXNET_REPRO_CACHE": str(tmp_path / "cache")}
     alone |= {"WANDB_API_KEY": "", "WANDB_MODE": "online", "NETRC": str(tmp_path / "none")}
-    done = python(tmp_path, "-m", "alexnet_repro", "doctor", **alone)
+    done = forks.run("-m", "alexnet_repro", "doctor", cwd=tmp_path, env=alone)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert len(lines) <= 24
@@ -66,9 +58,9 @@ def test_the_doctor_says_what_is_here_on_one_screen(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_the_doctor_finds_prepared_stores(tmp_path: Path, cache: Path, tiny_run: Path) -> None:
-    key = {"ALEXNET_REPRO_CACHE": str(cache), "WANDB_API_KEY": "0" * 40, "WANDB_MODE": "online"}
-    done = python(tmp_path, "-m", "alexnet_repro.doctor", "--json", **key)
+def test_the_doctor_finds_prepared_stores(command: Command, tiny_run: Path) -> None:
+    key = {"WANDB_API_KEY": "0" * 40, "WANDB_MODE": "online"}
+    done = command("doctor", "--json", **key)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     images = [store["images"] for store in found["stores"]]
@@ -84,9 +76,9 @@ def test_without_torch_every_command_says_what_to_type() -> None:
     assert set(told.values()) == {"no: pip install --force-reinstall torch"}
 
 
-def test_an_older_python_is_told_so(tmp_path: Path) -> None:
+def test_an_older_python_is_told_so() -> None:
     script = "import sys; sys.version_info = (3, 9, 2); import alexnet_repro"
-    done = python(tmp_path, "-c", script)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.startswith("error: alexnet_repro needs Python 3.11 or newer, this is 3.9;")
     assert done.stderr.count("\n") == 1
@@ -121,24 +113,28 @@ def test_every_extra_is_one_of_the_package() -> None:
     assert optional == extras.EXTRAS.keys()
 
 
+LIMITED = """
+import resource
+from pathlib import Path
+import alexnet_repro.learning.run
+from alexnet_repro.train import main
+pages = int(Path("/proc/self/statm").read_text().split()[0])
+limit = pages * resource.getpagesize() + 2**30
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+main()
+"""
+
+
 def test_too_little_memory_is_told_with_a_smaller_batch(
-    tiny: list[str], cache: Path, tmp_path: Path, tiny_run: Path
+    forks: Forks, tiny: list[str], tmp_path: Path, tiny_run: Path
 ) -> None:
-    script = """if True:
-        import resource, sys
-        from pathlib import Path
-        import alexnet_repro.learning.run
-        from alexnet_repro.train import main
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-        limit = pages * resource.getpagesize() + 2**30
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-        main()
-    """
+    script = tmp_path / "limited.py"
+    script.write_text(LIMITED)
     if not Path("/proc/self/statm").exists():
         pytest.skip("limits memory as Linux does")
     # fc6 alone would take 2.4 GB.
     wide = [*tiny, "model.width=4", f"hydra.run.dir={tmp_path}/run"]
-    done = python(tmp_path, "-c", script, *wide, ALEXNET_REPRO_CACHE=str(cache))
+    done = forks.run(script, *wide, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert done.stderr == (
         "error: out of memory: add data.batch_size=4 (it is 8); or a narrower network, "

@@ -1,28 +1,22 @@
 """``python -m alexnet_repro.prepare``, and training on what it made."""
 
+import functools
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-Train = Callable[..., subprocess.CompletedProcess[str]]
+Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def prepare(tmp_path: Path) -> Train:
-    """Runs ``python -m alexnet_repro.prepare`` with the given arguments in ``tmp_path``."""
-
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "alexnet_repro.prepare", *arguments]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
-
-    return run
+def prepare(command: Command) -> Command:
+    return functools.partial(command, "prepare")
 
 
 def test_a_prepared_store_is_trained_on_without_its_source(
-    prepare: Train, train: Train, tiny_images: Path, tmp_path: Path
+    prepare: Command, train: Command, tiny_images: Path, tmp_path: Path
 ) -> None:
     done = prepare("data=folder", f"source={tiny_images}", "output=store", "data.image_size=64")
     assert done.returncode == 0, done.stderr
@@ -41,7 +35,7 @@ def test_a_prepared_store_is_trained_on_without_its_source(
 
 
 def test_a_second_preparation_finds_the_first_and_other_images_are_refused(
-    prepare: Train, tiny_images: Path, tmp_path: Path
+    prepare: Command, tiny_images: Path, tmp_path: Path
 ) -> None:
     arguments = ("data=folder", f"source={tiny_images}", "output=store", "data.image_size=16")
     assert prepare(*arguments).returncode == 0
@@ -74,7 +68,7 @@ def test_a_second_preparation_finds_the_first_and_other_images_are_refused(
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_nothing(
-    prepare: Train, tmp_path: Path, arguments: list[str], message: str
+    prepare: Command, tmp_path: Path, arguments: list[str], message: str
 ) -> None:
     done = prepare(*arguments)
     assert done.returncode == 2
@@ -85,7 +79,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
 
 
 def test_several_nodes_prepare_one_store_which_is_then_verified(
-    prepare: Train, tiny_images: Path, tmp_path: Path
+    prepare: Command, tiny_images: Path, tmp_path: Path
 ) -> None:
     arguments = ["data=folder", f"source={tiny_images}", "data.image_size=16", "encoding=jpeg"]
     for node in (2, 1):

@@ -1,28 +1,19 @@
 """``python -m alexnet_repro.report``: what it writes of a run, how it fails."""
 
-import os
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-
-def report(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "alexnet_repro.report", *arguments],
-        cwd=directory,
-        env=os.environ | {"WANDB_MODE": "offline"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def test_a_run_is_reported_and_the_wandb_report_is_a_file_offline(
-    tiny_run: Path, tmp_path: Path
+    command: Command, tiny_run: Path, tmp_path: Path
 ) -> None:
-    done = report(tmp_path, f"runs={tiny_run}", "output=here/report", "wandb=true")
+    asked = (f"runs={tiny_run}", "output=here/report", "wandb=true")
+    done = command("report", *asked, WANDB_MODE="offline")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert "21 claims: 18 not measured, 3 measured on another dataset" in done.stdout
@@ -46,9 +37,9 @@ def test_a_run_is_reported_and_the_wandb_report_is_a_file_offline(
     ],
 )
 def test_a_mistake_is_one_line_and_nothing_is_written(
-    tmp_path: Path, arguments: list[str], told: str
+    command: Command, tmp_path: Path, arguments: list[str], told: str
 ) -> None:
-    done = report(tmp_path, *arguments)
+    done = command("report", *arguments)
     assert done.returncode == 2
     assert told in done.stderr
     assert done.stderr.count("\n") == 1

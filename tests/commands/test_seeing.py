@@ -1,10 +1,8 @@
 """``predict``, ``figures`` and ``retrieve`` as a user types them, on a network of one epoch."""
 
 import json
-import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,22 +13,7 @@ from PIL import Image
 
 from alexnet_repro.seeing.ranking import average_precision
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture
-def run(tmp_path: Path, cache: Path) -> Run:
-    def call(command: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", f"alexnet_repro.{command}", *map(str, arguments)],
-            cwd=tmp_path,
-            env=os.environ | {"ALEXNET_REPRO_CACHE": str(cache)},
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-
-    return call
+Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
@@ -44,18 +27,18 @@ def data(tiny_images: Path) -> list[str]:
 
 
 def test_predictions_as_a_table_and_as_json(
-    run: Run, checkpoint: str, tiny_images: Path, tmp_path: Path
+    command: Command, checkpoint: str, tiny_images: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "words.txt").write_text(
         "apple a red fruit, pome\nbanana a yellow one\ncherry stone\n"
     )
     shutil.copytree(tiny_images / "test" / "apple", tmp_path / "fruit")
-    done = run("predict", checkpoint, "images=fruit", "words=words.txt", "top=2")
+    done = command("predict", checkpoint, "images=fruit", "words=words.txt", "top=2")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(" %") == 6
     assert "fruit/0.png" in done.stdout
     (tmp_path / "fruit" / "torn.png").write_bytes((tmp_path / "fruit/0.png").read_bytes()[:300])
-    done = run("predict", checkpoint, "images=fruit", "--json", "crops=ten")
+    done = command("predict", checkpoint, "images=fruit", "--json", "crops=ten")
     assert done.returncode == 1
     assert done.stderr.startswith("fruit/torn.png: skipped")
     assert "1 of 4 images skipped" in done.stderr
@@ -85,10 +68,10 @@ def test_predictions_as_a_table_and_as_json(
     ],
 )
 def test_a_mistake_is_one_line(
-    run: Run, checkpoint: str, tmp_path: Path, arguments: list[str], message: str
+    command: Command, checkpoint: str, tmp_path: Path, arguments: list[str], message: str
 ) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    done = run(*arguments, checkpoint)
+    done = command(*arguments, checkpoint)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert message in done.stderr
@@ -96,9 +79,9 @@ def test_a_mistake_is_one_line(
 
 
 def test_figures_3_and_4_with_their_record(
-    run: Run, checkpoint: str, data: list[str], tmp_path: Path
+    command: Command, checkpoint: str, data: list[str], tmp_path: Path
 ) -> None:
-    done = run("figures", "figure=3", checkpoint, "permutations=99", "output=figures", "dpi=50")
+    done = command("figures", "figure=3", checkpoint, "permutations=99", "output=figures", "dpi=50")
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "figures" / "kernels.json").read_text())
     weights = torch.load(checkpoint.partition("=")[2], weights_only=True)["state_dict"]
@@ -109,7 +92,7 @@ def test_figures_3_and_4_with_their_record(
     assert recorded["column_1"] + recorded["column_2"] == pytest.approx(saturation, abs=1e-5)
     assert len(record["network"]["checkpoint_sha256"]) == 64
     assert record["network"]["config"]["model"]["_target_"] == "alexnet_repro.AlexNet"
-    done = run(
+    done = command(
         "figures", "figure=4", checkpoint, *data, "output=figures", "dpi=50", "formats=[png]"
     )
     assert done.returncode == 0, done.stderr
@@ -120,12 +103,12 @@ def test_figures_3_and_4_with_their_record(
 
 
 def test_an_index_finds_the_image_itself(
-    run: Run, checkpoint: str, data: list[str], tiny_images: Path, tmp_path: Path
+    command: Command, checkpoint: str, data: list[str], tiny_images: Path, tmp_path: Path
 ) -> None:
-    done = run("retrieve", "build", checkpoint, *data, "index=index")
+    done = command("retrieve", "build", checkpoint, *data, "index=index")
     assert done.returncode == 0, done.stderr
     query = f"query={tiny_images / 'train' / 'banana'}"
-    done = run("retrieve", query, "index=index", "--json", "neighbours=3")
+    done = command("retrieve", query, "index=index", "--json", "neighbours=3")
     assert done.returncode == 0, done.stderr
     for number, asked in enumerate(json.loads(done.stdout)["queries"]):
         nearest = asked["nearest"]
@@ -135,16 +118,16 @@ def test_an_index_finds_the_image_itself(
     other = tmp_path / "other.ckpt"
     changed = torch.load(checkpoint.partition("=")[2], weights_only=True)
     torch.save(changed | {"epoch": 7}, other)
-    done = run("retrieve", query, "index=index", f"checkpoint={other}")
+    done = command("retrieve", query, "index=index", f"checkpoint={other}")
     assert done.returncode == 2
     assert "not the network that index=index was built with" in done.stderr
 
 
 def test_an_evaluation_compares_pixels_features_and_codes(
-    run: Run, checkpoint: str, data: list[str], tiny_images: Path, tmp_path: Path
+    command: Command, checkpoint: str, data: list[str], tiny_images: Path, tmp_path: Path
 ) -> None:
     quick = ["k=[1,3]", "bits=[8]", "seeds=[0,1]", "autoencoder.epochs=1", "rounds=1", "dpi=50"]
-    done = run("retrieve", "evaluate", checkpoint, *data, *(f"evaluate.{key}" for key in quick))
+    done = command("retrieve", "evaluate", checkpoint, *data, *(f"evaluate.{key}" for key in quick))
     assert done.returncode == 0, done.stderr
     assert "autoencoder" in done.stdout
     output = tmp_path / "runs" / "retrieval"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-Train = Callable[..., subprocess.CompletedProcess[str]]
+Command = Callable[..., subprocess.CompletedProcess[str]]
 
 SHORT = ("schedule.epochs=1", "data.num_workers=0", "hydra.sweep.dir=sweep")
 
@@ -20,7 +20,7 @@ def rows(directory: Path) -> list[dict[str, str]]:
 
 
 def test_a_sweep_started_again_trains_only_what_is_not_finished(
-    train: Train, tiny: list[str], tmp_path: Path
+    train: Command, tiny: list[str], tmp_path: Path
 ) -> None:
     pytest.importorskip("submitit")
     # Each job is a process of its own, started by what starts the jobs on a cluster.
@@ -48,7 +48,7 @@ def test_a_sweep_started_again_trains_only_what_is_not_finished(
     ]
 
 
-def test_slurm_is_asked_for_what_the_configuration_says(train: Train, tmp_path: Path) -> None:
+def test_slurm_is_asked_for_what_the_configuration_says(train: Command, tmp_path: Path) -> None:
     pytest.importorskip("submitit")
     commands = tmp_path / "commands"
     commands.mkdir()
@@ -79,7 +79,7 @@ def test_slurm_is_asked_for_what_the_configuration_says(train: Train, tmp_path: 
 
 
 def test_optuna_searches_the_learning_rate_with_the_least_validation_error(
-    train: Train, tiny: list[str], tmp_path: Path
+    train: Command, tiny: list[str], tmp_path: Path
 ) -> None:
     pytest.importorskip("optuna")
     done = train("-m", *tiny, *SHORT, "sweep=learning_rate", "hydra.sweeper.n_trials=2")

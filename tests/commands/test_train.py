@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,8 +18,9 @@ from PIL import Image
 from alexnet_repro.errors import UsageError
 from alexnet_repro.learning.checkpoint import load_trained
 from alexnet_repro.seeing.features import features
+from tests.forks import Forks
 
-Train = Callable[..., subprocess.CompletedProcess[str]]
+Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def the_run(directory: Path, name: str = "alexnet") -> Path:
@@ -41,7 +41,7 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 
 
 def test_a_run_leaves_result_curve_configuration_and_checkpoints(
-    train_tiny: Train, tmp_path: Path
+    train_tiny: Command, tmp_path: Path
 ) -> None:
     done = train_tiny("schedule.epochs=2")
     assert done.returncode == 0, done.stderr
@@ -76,7 +76,7 @@ def test_a_run_leaves_result_curve_configuration_and_checkpoints(
 
 
 def test_a_checkpoint_holds_what_classifying_needs_and_no_pickled_code(
-    train_tiny: Train, tmp_path: Path
+    train_tiny: Command, tmp_path: Path
 ) -> None:
     assert train_tiny("schedule.epochs=1").returncode == 0
     path = the_run(tmp_path) / "checkpoints" / "last.ckpt"
@@ -89,7 +89,7 @@ def test_a_checkpoint_holds_what_classifying_needs_and_no_pickled_code(
 
 
 def test_the_same_seed_gives_the_same_losses_and_another_does_not(
-    train_tiny: Train, tmp_path: Path
+    train_tiny: Command, tmp_path: Path
 ) -> None:
     losses = []
     for seed, name in ((1, "first"), (1, "again"), (2, "other")):
@@ -99,7 +99,7 @@ def test_the_same_seed_gives_the_same_losses_and_another_does_not(
     assert losses[0] != losses[2]
 
 
-def test_a_resumed_run_ends_like_an_uninterrupted_one(train_tiny: Train, tmp_path: Path) -> None:
+def test_a_resumed_run_ends_like_an_uninterrupted_one(train_tiny: Command, tmp_path: Path) -> None:
     # An improvement of 100 points is impossible: the learning rate falls after epochs 2 and 3.
     options = ("schedule.patience=1", "schedule.threshold=100")
     assert train_tiny("run_name=whole", "schedule.epochs=3", *options).returncode == 0
@@ -126,7 +126,7 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(train_tiny: Train, tmp_pat
         assert torch.equal(resumed[name], tensor), name
 
 
-def test_resume_takes_the_path_of_a_checkpoint(train_tiny: Train, tmp_path: Path) -> None:
+def test_resume_takes_the_path_of_a_checkpoint(train_tiny: Command, tmp_path: Path) -> None:
     assert train_tiny("schedule.epochs=1").returncode == 0
     path = the_run(tmp_path) / "checkpoints" / "last.ckpt"
     done = train_tiny("schedule.epochs=2", f"resume={path.relative_to(tmp_path)}")
@@ -135,7 +135,7 @@ def test_resume_takes_the_path_of_a_checkpoint(train_tiny: Train, tmp_path: Path
 
 
 def test_a_failing_job_does_not_end_the_sweep_silently(
-    train: Train, tiny: list[str], tmp_path: Path
+    train: Command, tiny: list[str], tmp_path: Path
 ) -> None:
     jobs = ["experiment=glob(ablation_no_l*)", "model.num_classes=4,3", "schedule.epochs=1"]
     done = train("-m", *tiny, *jobs)
@@ -152,7 +152,7 @@ def test_a_failing_job_does_not_end_the_sweep_silently(
 
 
 def test_every_experiment_with_the_papers_network_trains_in_one_sweep(
-    train: Train, tiny: list[str], tmp_path: Path
+    train: Command, tiny: list[str], tmp_path: Path
 ) -> None:
     done = train(
         "-m",
@@ -176,7 +176,7 @@ def test_every_experiment_with_the_papers_network_trains_in_one_sweep(
 
 
 def test_a_fine_tuned_run_starts_from_the_weights_of_another(
-    train_tiny: Train, tiny_run: Path, tmp_path: Path
+    train_tiny: Command, tiny_run: Path, tmp_path: Path
 ) -> None:
     path = tiny_run / "checkpoints" / "last.ckpt"
     start = ("experiment=finetune", f"init_from={path}", "model.sixth_conv=false")
@@ -203,7 +203,7 @@ def test_a_fine_tuned_run_starts_from_the_weights_of_another(
     ],
 )
 def test_weights_that_are_not_there_are_one_line(
-    train_tiny: Train, arguments: list[str], told: str
+    train_tiny: Command, arguments: list[str], told: str
 ) -> None:
     done = train_tiny(*arguments)
     assert done.returncode == 2
@@ -212,7 +212,7 @@ def test_weights_that_are_not_there_are_one_line(
 
 
 def test_summary_prints_the_numbers_of_the_paper_and_trains_nothing(
-    train: Train, tmp_path: Path
+    train: Command, tmp_path: Path
 ) -> None:
     done = train("summary=true")
     assert done.returncode == 0, done.stderr
@@ -237,7 +237,7 @@ def test_summary_prints_the_numbers_of_the_paper_and_trains_nothing(
     ],
 )
 def test_a_mistake_is_one_line_and_a_nonzero_exit(
-    train: Train, arguments: list[str], message: str
+    train: Command, arguments: list[str], message: str
 ) -> None:
     if arguments == ["trainer=gpu"] and torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
@@ -248,29 +248,23 @@ def test_a_mistake_is_one_line_and_a_nonzero_exit(
     assert message in done.stderr
 
 
-def test_ctrl_c_says_how_to_go_on(tmp_path: Path, tiny: list[str], cache: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "alexnet_repro.train", *tiny, "schedule.epochs=10000"],
-        cwd=tmp_path,
-        env=os.environ | {"ALEXNET_REPRO_CACHE": str(cache)},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+def test_ctrl_c_says_how_to_go_on(forks: Forks, tmp_path: Path, tiny: list[str]) -> None:
+    command = ["-m", "alexnet_repro.train", *tiny, "schedule.epochs=10000"]
+    process = forks.start(*command, cwd=tmp_path)
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("runs/*/*/checkpoints/last.ckpt")):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode != 0
+    os.kill(process.pid, signal.SIGINT)
+    assert process.wait() != 0
     last = the_run(tmp_path) / "checkpoints" / "last.ckpt"
-    assert f"resume={last}" in output
+    assert f"resume={last}" in process.stdout
     assert "network.conv1.weight" in torch.load(last, weights_only=True)["state_dict"]
 
 
 def test_wandb_goes_offline_where_it_cannot_be_reached_and_says_how_to_sync(
-    train_tiny: Train, tmp_path: Path
+    train_tiny: Command, tmp_path: Path
 ) -> None:
     done = train_tiny(
         "logger=wandb", "schedule.epochs=1", WANDB_BASE_URL="http://127.0.0.1:9", WANDB_API_KEY=""
@@ -282,7 +276,7 @@ def test_wandb_goes_offline_where_it_cannot_be_reached_and_says_how_to_sync(
     assert (the_run(tmp_path) / "metrics" / "version_0" / "metrics.csv").is_file()
 
 
-def test_tensorboard_writes_events_beside_the_csv(train_tiny: Train, tmp_path: Path) -> None:
+def test_tensorboard_writes_events_beside_the_csv(train_tiny: Command, tmp_path: Path) -> None:
     done = train_tiny("logger=tensorboard", "schedule.epochs=1")
     assert done.returncode == 0, done.stderr
     assert list(the_run(tmp_path).glob("tensorboard/events.out.tfevents.*"))
@@ -290,7 +284,7 @@ def test_tensorboard_writes_events_beside_the_csv(train_tiny: Train, tmp_path: P
 
 
 @pytest.mark.slow
-def test_the_demo_learns_far_below_chance(train: Train, tmp_path: Path) -> None:
+def test_the_demo_learns_far_below_chance(train: Command, tmp_path: Path) -> None:
     # Half of the demo's epochs: the whole reaches about 8 %.
     done = train("experiment=demo", "schedule.epochs=6")
     assert done.returncode == 0, done.stderr
@@ -316,7 +310,7 @@ def small_images(tmp_path: Path) -> Path:
 
 
 def test_a_network_for_cifar10_trains_and_comes_back_from_its_checkpoint(
-    train: Train, small_images: Path, tmp_path: Path
+    train: Command, small_images: Path, tmp_path: Path
 ) -> None:
     done = train(
         "experiment=cifar_13_response_norm",
@@ -345,14 +339,14 @@ def test_a_network_for_cifar10_trains_and_comes_back_from_its_checkpoint(
         features(trained, pixels)
 
 
-def test_a_network_for_cifar10_has_no_columns_for_two_devices(train: Train) -> None:
+def test_a_network_for_cifar10_has_no_columns_for_two_devices(train: Command) -> None:
     done = train("experiment=cifar_13", "trainer=two_cpu")
     assert done.returncode == 2
     assert "this network has no columns" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_the_papers_network_reads_no_other_size_than_its_own(train: Train) -> None:
+def test_the_papers_network_reads_no_other_size_than_its_own(train: Command) -> None:
     done = train("data.input_size=100")
     assert done.returncode == 2
     assert done.stderr.startswith("error: data.input_size=100: the network reads 224×224 pixels")

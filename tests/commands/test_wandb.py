@@ -14,11 +14,11 @@ from alexnet_repro.results.wandb_pictures import COLUMNS, ENLARGED, kernel_pixel
 
 from .offline_runs import items, read_run
 
-Train = Callable[..., subprocess.CompletedProcess[str]]
+Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def test_a_run_of_a_sweep_holds_group_name_config_curves_pictures_and_checkpoints(
-    train: Train, tiny: list[str], tmp_path: Path
+    train: Command, tiny: list[str], tmp_path: Path
 ) -> None:
     options = ("schedule.epochs=2", "data.num_workers=0", "hydra.sweep.dir=runs/my_sweep")
     logger = ("logger=wandb", "logger.wandb.mode=offline", "logger.wandb.checkpoints=true")

@@ -1,9 +1,6 @@
 """``python -m alexnet_repro.convert``: its checkpoint is one as any other."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +12,7 @@ import torchvision
 from alexnet_repro.errors import UsageError
 from alexnet_repro.learning.checkpoint import load_trained
 from alexnet_repro.seeing.kernels import specialization
+from tests.forks import Forks
 
 from .caffe_writer import alexnet, binaryproto, caffemodel
 
@@ -31,17 +29,10 @@ def caffenet(tmp_path: Path) -> list[str]:
 
 
 def test_what_is_typed_and_what_is_told(
-    caffenet: list[str], tmp_path: Path, tiny_images: Path, cache: Path
+    forks: Forks, caffenet: list[str], tmp_path: Path, tiny_images: Path
 ) -> None:
     def run(name: str, *arguments: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", f"alexnet_repro.{name}", *arguments],
-            cwd=tmp_path,
-            env=os.environ | {"ALEXNET_REPRO_CACHE": str(cache)},
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
+        done = forks.run("-m", f"alexnet_repro.{name}", *arguments, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
