@@ -20,9 +20,9 @@ test: .venv/.tested
 # Kills a training forty times and compares what it ends with, and watches 2,000 steps for what they
 # hold (docs/reliability.md): ten minutes.
 soak: .venv/.installed-dev
-	$(BIN)/python tests/soak/kill_anywhere.py
-	$(BIN)/python tests/soak/leaking.py
-	$(BIN)/python tests/soak/last_bits.py
+	$(BIN)/python -m tests.soak.kill_anywhere
+	$(BIN)/python -m tests.soak.leaking
+	$(BIN)/python -m tests.soak.last_bits
 
 # Write down the versions that are installed, when the tests have passed with them.
 lock: .venv/.installed-dev

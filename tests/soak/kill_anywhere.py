@@ -1,19 +1,19 @@
 """The soak: ``make soak`` kills a training at least 30 times and writes what it found.
 
-python tests/soak/kill_anywhere.py --kills 40 --seed 0 --output results/reliability/kills.json
+python -m tests.soak.kill_anywhere --kills 40 --seed 0 --output results/reliability/kills.json
 """
 
 import argparse
-import os
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from images import noise_images
-from killing import Starter, compare, described, killed_run, whole_run
-
 from alexnet_repro.results.record import provenance, write_json
+from tests.forks import Forks
+
+from .images import noise_images
+from .killing import compare, described, killed_run, whole_run
 
 TRAINING = [
     "model=alexnet_small",
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("results/reliability/kills.json"))
     asked = parser.parse_args()
     started, begun = time.monotonic(), provenance("", [])
-    with tempfile.TemporaryDirectory() as folder, Starter(Path(folder, "cache")) as starter:
+    with tempfile.TemporaryDirectory() as folder, Forks(ALEXNET_REPRO_CACHE=folder) as forks:
         top = Path(folder)
         root = noise_images(top / "images", train=64)
         arguments = [
@@ -45,13 +45,12 @@ def main() -> None:
         ]  # fmt: skip
         for name in ("whole", "killed"):
             (top / name).mkdir()
-        whole = whole_run(starter, top / "whole", arguments)
+        whole = whole_run(forks, top / "whole", arguments)
         moments = ["any", "writing"] * (asked.kills // 2)
-        killed, kills = killed_run(starter, top / "killed", arguments, moments, asked.seed)
+        killed, kills = killed_run(forks, top / "killed", arguments, moments, asked.seed)
         different = compare(whole, killed)
-    command = [os.path.relpath(sys.argv[0]), *sys.argv[1:]]
     record = begun | {
-        "command": " ".join(["python", *command]),
+        "command": " ".join(["python -m tests.soak.kill_anywhere", *sys.argv[1:]]),
         "training": [*TRAINING, arguments[-1]],
         "wall_seconds": round(time.monotonic() - started),
         "kills": described(kills),

@@ -1,11 +1,8 @@
 """Kill a training at random moments, go on each time, and compare what it ends with."""
 
 import json
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -17,11 +14,11 @@ from typing import Any
 import torch
 
 from alexnet_repro.learning.checkpoint_file import BEFORE, LAST, damage
+from tests.forks import Fork, Forks
 
 UNLIKE = ("seconds", "images_per_second", "elapsed", "resume", "dirpath", "logger", "current_score")
 """What differs between two runs that compute the same: clocks, where their files lie, and a score
 that Lightning writes into checkpoints and never reads back: that of the last epoch of a process."""
-STARTER = Path(__file__).with_name("starter.py")
 
 
 @dataclass(frozen=True)
@@ -43,65 +40,27 @@ class Kill:
     damaged: str | None
 
 
-class Starter:
-    """A process of ``starter.py``.
-
-    Args:
-        cache: folder of prepared stores.
-    """
-
-    def __init__(self, cache: Path) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, str(STARTER)],
-            # Two threads on cores that others use too wait for each other most of the time.
-            env=os.environ | {"ALEXNET_REPRO_CACHE": str(cache), "OMP_NUM_THREADS": "1"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def __enter__(self) -> "Starter":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._process.stdin.close()
-        self._process.wait()
-
-    def start(
-        self,
-        directory: Path,
-        arguments: Sequence[str],
-        largest_file: int | None = None,
-        **environment: str,
-    ) -> int:
-        """The process id of a new command."""
-        asked = [str(directory), list(arguments), environment, largest_file]
-        self._process.stdin.write(json.dumps(asked) + "\n")
-        self._process.stdin.flush()
-        return int(self._process.stdout.readline())
-
-    def wait(self) -> int:
-        """How the command ended: its exit code, or the negative of a signal's number."""
-        return int(self._process.stdout.readline())
-
-    def run(self, directory: Path, *arguments: str, **options: Any) -> tuple[int, str]:
-        """How a command ended, and what it printed."""
-        output = directory / "output.txt"
-        output.unlink(missing_ok=True)
-        self.start(directory, arguments, **options)
-        return self.wait(), output.read_text()
+def train(forks: Forks, directory: Path, *arguments: str, **options: Any) -> Fork:
+    """Start a training in ``directory``, which writes to ``run`` there if no other is asked for."""
+    command = ("-m", "alexnet_repro.train", "hydra.run.dir=run")
+    return forks.start(*command, *arguments, cwd=directory, **options)
 
 
-def whole_run(starter: Starter, directory: Path, arguments: list[str]) -> Path:
+def trained(forks: Forks, directory: Path, *arguments: str, **options: Any) -> tuple[int, str]:
+    """How a training ended, and what it printed."""
+    fork = train(forks, directory, *arguments, **options)
+    return fork.wait(), fork.printed
+
+
+def whole_run(forks: Forks, directory: Path, arguments: list[str]) -> Path:
     """The folder of a run that nobody disturbs."""
-    starter.start(directory, [*arguments, "hydra.run.dir=run"])
-    code = starter.wait()
-    assert code == 0, (directory / "output.txt").read_text()[-2000:]
+    code, printed = trained(forks, directory, *arguments)
+    assert code == 0, printed[-2000:]
     return directory / "run"
 
 
 def killed_run(
-    starter: Starter, directory: Path, arguments: list[str], moments: Sequence[str], seed: int
+    forks: Forks, directory: Path, arguments: list[str], moments: Sequence[str], seed: int
 ) -> tuple[Path, list[Kill]]:
     """The folder of a run that is killed and goes on again and again, and what was found each time.
 
@@ -115,18 +74,16 @@ def killed_run(
     for moment in (*moments, None):
         last = next((p for p in (checkpoints / LAST, checkpoints / BEFORE) if p.exists()), None)
         resume = [] if last is None else [f"resume={last}"]
-        pid = starter.start(directory, [*arguments, *resume, "hydra.run.dir=run"])
+        fork = train(forks, directory, *arguments, *resume)
         begun, started = time.time_ns(), time.monotonic()
         if moment is not None:
             if moment == "writing":
                 wait_for_partial(checkpoints, run / "result.json")
             time.sleep(rng.uniform(0, 0.02) if moment == "writing" else rng.uniform(0.2, 3))
             seconds = time.monotonic() - started
-            with suppress(ProcessLookupError):
-                os.killpg(pid, signal.SIGKILL)
-        code = starter.wait()
-        if code != -signal.SIGKILL:
-            assert code == 0, (directory / "output.txt").read_text()[-2000:]
+            fork.kill()
+        if (code := fork.wait()) != -signal.SIGKILL:
+            assert code == 0, fork.printed[-2000:]
             break
         found.append(after_kill(moment, seconds, checkpoints, begun))
     return run, found

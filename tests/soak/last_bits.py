@@ -1,6 +1,6 @@
 """What changes the last bits of the weights, measured: ``make soak``, docs/reliability.md.
 
-python tests/soak/last_bits.py --output results/reliability/last_bits.json
+python -m tests.soak.last_bits --output results/reliability/last_bits.json
 """
 
 import argparse
@@ -12,9 +12,10 @@ import time
 from pathlib import Path
 
 import torch
-from images import noise_images
 
 from alexnet_repro.results.record import provenance, write_json
+
+from .images import noise_images
 
 TRAINING = ["model=alexnet_small", "model.width=0.1", "data=folder", "data.batch_size=8"]
 TRAINING += ["schedule.patience=1000", "schedule.epochs=2", "data.num_workers=0"]
@@ -75,7 +76,7 @@ def main() -> None:
             }
             print(f"{name}: {rows[name]['largest_difference']:.1e}")
     record = begun | {
-        "command": " ".join(["python", *sys.argv]),
+        "command": " ".join(["python -m tests.soak.last_bits", *sys.argv[1:]]),
         "training": TRAINING,
         "steps": 48,
         "wall_seconds": round(time.monotonic() - started),

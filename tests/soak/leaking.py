@@ -2,7 +2,7 @@
 
 As a program it trains 2,000 steps in 20 epochs and writes what it saw:
 
-    python tests/soak/leaking.py --output results/reliability/leaks.json
+    python -m tests.soak.leaking --output results/reliability/leaks.json
 """
 
 import argparse
@@ -13,13 +13,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from alexnet_repro.results.record import provenance, write_json
+from tests.forks import Forks
 
-if __package__:
-    from .images import noise_images
-    from .killing import Starter
-else:
-    from images import noise_images
-    from killing import Starter
+from .images import noise_images
+from .killing import train
 
 EPOCHS, STEPS, BATCH = 20, 100, 8
 TRAINING = [
@@ -55,21 +52,19 @@ class Held:
     processes: int
 
 
-def watched(starter: Starter, directory: Path, arguments: list[str], epochs: int) -> list[Held]:
+def watched(forks: Forks, directory: Path, arguments: list[str], epochs: int) -> list[Held]:
     """What a training holds after each of its epochs."""
-    pid = starter.start(directory, [*arguments, f"schedule.epochs={epochs}", "hydra.run.dir=run"])
+    training = train(forks, directory, *arguments, f"schedule.epochs={epochs}")
     found: list[Held] = []
-    output = directory / "output.txt"
-    while Path(f"/proc/{pid}/fd").exists():
-        text = output.read_text() if output.exists() else ""
-        if (epoch := text.count("\nepoch ")) > (found[-1].epoch if found else 0):
+    while training.poll() is None:
+        epoch = training.stdout.count("\nepoch ")
+        if epoch > (found[-1].epoch if found else 0):
             try:
-                found.append(held(pid, epoch))
+                found.append(held(training.pid, epoch))
             except (FileNotFoundError, ProcessLookupError):
                 break
         time.sleep(0.005)
-    code = starter.wait()
-    assert code == 0, output.read_text()[-2000:]
+    assert training.wait() == 0, training.printed[-2000:]
     return found
 
 
@@ -111,13 +106,13 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("results/reliability/leaks.json"))
     asked = parser.parse_args()
     begun, started = provenance("", []), time.monotonic()
-    with tempfile.TemporaryDirectory() as folder, Starter(Path(folder, "cache")) as starter:
+    with tempfile.TemporaryDirectory() as folder, Forks(ALEXNET_REPRO_CACHE=folder) as forks:
         root = noise_images(Path(folder, "images"), train=-(-STEPS * BATCH // 3))
         arguments = [*TRAINING, f"data.source.root={root}"]
-        seen = watched(starter, Path(folder), arguments, EPOCHS)
+        seen = watched(forks, Path(folder), arguments, EPOCHS)
     grown = growth(seen, after=4)
     record = begun | {
-        "command": " ".join(["python", *sys.argv]),
+        "command": " ".join(["python -m tests.soak.leaking", *sys.argv[1:]]),
         "training": [*TRAINING, f"schedule.epochs={EPOCHS}"],
         "steps": EPOCHS * STEPS,
         "wall_seconds": round(time.monotonic() - started),

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from .killing import Starter, step_of
+from tests.forks import Forks
+
+from .killing import step_of, trained
 
 FORMATS = Path(__file__).parents[1] / "learning" / "checkpoints"
 SMALL = ["model.width=0.02", "data.image_size=16", "data.crop_size=16", "seed=1", "trainer=cpu"]
@@ -16,11 +18,11 @@ SMALL = ["model.width=0.02", "data.image_size=16", "data.crop_size=16", "seed=1"
 
 @pytest.mark.parametrize("path", sorted(FORMATS.glob("*.ckpt")), ids=lambda path: path.stem)
 def test_a_run_goes_on_from_every_format_version(
-    starter: Starter, tiny: list[str], tmp_path: Path, path: Path
+    forks: Forks, tiny: list[str], tmp_path: Path, path: Path
 ) -> None:
     old = shutil.copy(path, tmp_path)
-    arguments = [*tiny, *SMALL, "schedule.epochs=2", f"resume={old}", "hydra.run.dir=run"]
-    code, output = starter.run(tmp_path, *arguments)
+    arguments = [*tiny, *SMALL, "schedule.epochs=2", f"resume={old}"]
+    code, output = trained(forks, tmp_path, *arguments)
     assert code == 0, output
     assert "epoch 2/2" in output
     assert "epoch 1/2" not in output
@@ -76,7 +78,7 @@ def another_class(checkpoint: dict[str, Any], place: Path) -> None:
     ],
 )
 def test_what_does_not_fit_is_told_in_one_line_and_nothing_is_run(
-    starter: Starter,
+    forks: Forks,
     tiny: list[str],
     tmp_path: Path,
     change: Callable[[dict[str, Any], Path], None] | None,
@@ -87,8 +89,8 @@ def test_what_does_not_fit_is_told_in_one_line_and_nothing_is_run(
     if change is not None:
         change(checkpoint, tmp_path / "was_run")
     torch.save(checkpoint, tmp_path / "changed.ckpt")
-    arguments = [*tiny, *SMALL, *more, f"resume={tmp_path / 'changed.ckpt'}", "hydra.run.dir=run"]
-    code, output = starter.run(tmp_path, *arguments)
+    arguments = [*tiny, *SMALL, *more, f"resume={tmp_path / 'changed.ckpt'}"]
+    code, output = trained(forks, tmp_path, *arguments)
     assert code == 2, output
     (line,) = (line for line in output.splitlines() if line.startswith("error: "))
     assert told in line

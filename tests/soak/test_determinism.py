@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from alexnet_repro.learning.checkpoint_file import LAST
+from tests.forks import Forks
 
-from .killing import Starter, differences, whole_run
+from .killing import differences, whole_run
 
 EPOCHS = ["schedule.epochs=2", "schedule.patience=1000"]
 
@@ -18,20 +19,20 @@ def state(run: Path) -> dict[str, object]:
     return {name: checkpoint[name] for name in ("state_dict", "optimizer_states", "counted")}
 
 
-def runs(starter: Starter, top: Path, *arguments: list[str]) -> list[dict[str, object]]:
+def runs(forks: Forks, top: Path, *arguments: list[str]) -> list[dict[str, object]]:
     found = []
     for number, own in enumerate(arguments):
         (top / str(number)).mkdir()
-        found.append(state(whole_run(starter, top / str(number), own)))
+        found.append(state(whole_run(forks, top / str(number), own)))
     return found
 
 
 def test_readers_and_deterministic_algorithms_do_not_change_a_bit_of_a_run_and_a_seed_does(
-    starter: Starter, tiny: list[str], tmp_path: Path
+    forks: Forks, tiny: list[str], tmp_path: Path
 ) -> None:
     base = [*tiny, *EPOCHS, "trainer=cpu", "data.num_workers=0"]
     first, again, strict, readers, other = runs(
-        starter,
+        forks,
         tmp_path,
         base,
         base,
@@ -48,8 +49,8 @@ def test_readers_and_deterministic_algorithms_do_not_change_a_bit_of_a_run_and_a
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_deterministic_algorithms_give_the_same_weights_on_a_gpu(
-    starter: Starter, tiny: list[str], tmp_path: Path
+    forks: Forks, tiny: list[str], tmp_path: Path
 ) -> None:
     base = [*tiny, *EPOCHS, "trainer=gpu", "trainer.deterministic=true"]
-    first, again = runs(starter, tmp_path, base, base)
+    first, again = runs(forks, tmp_path, base, base)
     assert list(differences(first, again)) == []

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from alexnet_repro.learning.checkpoint_file import LAST, damage
+from tests.forks import Forks
 
-from .killing import Starter
+from .killing import trained
 
 MEGABYTE = 2**20
 CHECKPOINT = 5 * MEGABYTE
@@ -56,29 +57,29 @@ def mounted(tmp_path: Path) -> Iterator[Callable[..., Path]]:
 
 
 def test_a_checkpoint_that_is_too_large_for_the_disk_leaves_the_last_one(
-    starter: Starter, tiny: list[str], tmp_path: Path
+    forks: Forks, tiny: list[str], tmp_path: Path
 ) -> None:
-    arguments = [*tiny, "trainer=cpu", "hydra.run.dir=run"]
-    code, output = starter.run(tmp_path, *arguments, "schedule.epochs=1")
+    arguments = [*tiny, "trainer=cpu"]
+    code, output = trained(forks, tmp_path, *arguments, "schedule.epochs=1")
     assert code == 0, output
     checkpoints = tmp_path / "run" / "checkpoints"
     before, last = digests(checkpoints), checkpoints / LAST
     more = [*arguments, "schedule.epochs=2", f"resume={last}"]
-    code, output = starter.run(tmp_path, *more, largest_file=CHECKPOINT // 2)
+    code, output = trained(forks, tmp_path, *more, largest_file=CHECKPOINT // 2)
     assert code == 2
     assert "cannot be written (File too large)" in told(output)
     assert f"resume={last}" in told(output)
     assert digests(checkpoints) == before
-    code, output = starter.run(tmp_path, *more)
+    code, output = trained(forks, tmp_path, *more)
     assert code == 0, output
 
 
 def test_a_full_disk_ends_a_run_with_whole_checkpoints(
-    starter: Starter, tiny: list[str], tmp_path: Path, mounted: Callable[..., Path]
+    forks: Forks, tiny: list[str], tmp_path: Path, mounted: Callable[..., Path]
 ) -> None:
     disk = mounted(3 * CHECKPOINT)
     arguments = [*tiny, "trainer=cpu", f"hydra.run.dir={disk}/run", "schedule.epochs=9"]
-    code, output = starter.run(tmp_path, *arguments)
+    code, output = trained(forks, tmp_path, *arguments)
     assert code == 2, output
     assert "cannot be written (No space left on device)" in told(output)
     found = list((disk / "run" / "checkpoints").iterdir())
@@ -88,10 +89,10 @@ def test_a_full_disk_ends_a_run_with_whole_checkpoints(
 
 
 def test_a_disk_without_room_for_a_record_is_told(
-    starter: Starter, tiny: list[str], tmp_path: Path
+    forks: Forks, tiny: list[str], tmp_path: Path
 ) -> None:
-    arguments = [*tiny, "trainer=cpu", "hydra.run.dir=run", "schedule.epochs=1"]
-    code, output = starter.run(tmp_path, *arguments, largest_file=1024)
+    arguments = [*tiny, "trainer=cpu", "schedule.epochs=1"]
+    code, output = trained(forks, tmp_path, *arguments, largest_file=1024)
     assert code == 2
     assert "File too large" in told(output)
     assert not (tmp_path / "run" / "result.json").exists()
@@ -100,24 +101,24 @@ def test_a_disk_without_room_for_a_record_is_told(
 
 
 def test_a_read_only_folder_is_told(
-    starter: Starter, tiny: list[str], tmp_path: Path, mounted: Callable[..., Path]
+    forks: Forks, tiny: list[str], tmp_path: Path, mounted: Callable[..., Path]
 ) -> None:
     disk = mounted(MEGABYTE, "ro")
-    code, output = starter.run(tmp_path, *tiny, f"hydra.run.dir={disk}/run", "schedule.epochs=1")
+    code, output = trained(forks, tmp_path, *tiny, f"hydra.run.dir={disk}/run", "schedule.epochs=1")
     assert code == 2
     assert "Read-only file system" in told(output)
     assert str(disk) in told(output)
 
 
 def test_a_preparation_without_room_is_told_and_goes_on_when_there_is(
-    starter: Starter, tiny: list[str], tmp_path: Path
+    forks: Forks, tiny: list[str], tmp_path: Path
 ) -> None:
-    arguments = [*tiny, "trainer=cpu", "hydra.run.dir=run", "schedule.epochs=1"]
+    arguments = [*tiny, "trainer=cpu", "schedule.epochs=1"]
     own = {"ALEXNET_REPRO_CACHE": str(tmp_path / "cache")}
-    code, output = starter.run(tmp_path, *arguments, largest_file=MEGABYTE, **own)
+    code, output = trained(forks, tmp_path, *arguments, largest_file=MEGABYTE, env=own)
     assert code == 2
     assert "File too large" in told(output)
     assert not [path for path in (tmp_path / "cache").rglob("*.arrow") if path.stat().st_size]
-    code, output = starter.run(tmp_path, *arguments, **own)
+    code, output = trained(forks, tmp_path, *arguments, env=own)
     assert code == 0, output
     assert not list((tmp_path / "cache").rglob("*.partial"))

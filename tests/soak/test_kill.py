@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from alexnet_repro.learning.checkpoint_file import BEFORE, LAST
+from tests.forks import Forks
 
-from .killing import Starter, compare, differences, killed_run, whole_run
+from .killing import compare, differences, killed_run, trained, whole_run
 
 PLATEAU = ["schedule.patience=2", "schedule.threshold=100", "schedule.divisions=9"]
 
@@ -20,14 +21,14 @@ def arguments(tiny: list[str]) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def whole(starter: Starter, arguments: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return whole_run(starter, tmp_path_factory.mktemp("whole"), arguments)
+def whole(forks: Forks, arguments: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return whole_run(forks, tmp_path_factory.mktemp("whole"), arguments)
 
 
 def test_a_run_killed_while_it_writes_checkpoints_ends_bit_for_bit_like_a_whole_one(
-    starter: Starter, arguments: list[str], whole: Path, tmp_path: Path
+    forks: Forks, arguments: list[str], whole: Path, tmp_path: Path
 ) -> None:
-    run, kills = killed_run(starter, tmp_path, arguments, ["writing"] * 3, seed=1)
+    run, kills = killed_run(forks, tmp_path, arguments, ["writing"] * 3, seed=1)
     assert len(kills) >= 2
     assert {kill.damaged for kill in kills} == {None}
     assert compare(whole, run) == []
@@ -45,7 +46,7 @@ def test_the_comparison_sees_a_bit(whole: Path) -> None:
 
 
 def test_a_damaged_checkpoint_is_named_and_the_run_goes_on_from_the_one_before(
-    starter: Starter, arguments: list[str], whole: Path, tmp_path: Path
+    forks: Forks, arguments: list[str], whole: Path, tmp_path: Path
 ) -> None:
     kept = shutil.copytree(whole, tmp_path / "kept")
     (whole / "result.json").unlink()
@@ -53,7 +54,7 @@ def test_a_damaged_checkpoint_is_named_and_the_run_goes_on_from_the_one_before(
     content = bytearray(last.read_bytes())
     content[len(content) // 2] ^= 1
     last.write_bytes(content)
-    code, output = starter.run(whole.parent, *arguments, f"resume={last}", "hydra.run.dir=run")
+    code, output = trained(forks, whole.parent, *arguments, f"resume={last}")
     assert code == 0, output
     assert f"{last}: damaged (" in output
     assert f"going on from the one before it, {last.with_name(BEFORE)}" in output

@@ -11,17 +11,18 @@ from pathlib import Path
 import pytest
 
 from alexnet_repro.learning.checkpoint_file import LAST
+from tests.forks import Fork, Forks
 
-from .killing import Starter
+from .killing import train
 from .leaking import descendants, growth, watched
 
 SMALL = ["model.width=0.05", "data.image_size=32", "data.crop_size=28", "schedule.patience=1000"]
 
 
 def test_memory_files_threads_and_processes_do_not_grow(
-    starter: Starter, tiny: list[str], tmp_path: Path
+    forks: Forks, tiny: list[str], tmp_path: Path
 ) -> None:
-    seen = watched(starter, tmp_path, [*tiny, *SMALL, "trainer=cpu", "data.num_workers=1"], 20)
+    seen = watched(forks, tmp_path, [*tiny, *SMALL, "trainer=cpu", "data.num_workers=1"], 20)
     assert len(seen) >= 8
     grown = growth(seen, after=3)
     assert grown["bytes"] < 16 * 2**20
@@ -30,13 +31,13 @@ def test_memory_files_threads_and_processes_do_not_grow(
     assert grown["processes"] <= 0
 
 
-def begun(starter: Starter, directory: Path, arguments: list[str]) -> tuple[int, list[int]]:
+def begun(forks: Forks, directory: Path, *arguments: str) -> tuple[Fork, list[int]]:
     """A run that has saved its first epoch, and the processes that it started."""
-    pid = starter.start(directory, [*arguments, "hydra.run.dir=run"])
+    run = train(forks, directory, *arguments)
     while not (directory / "run" / "checkpoints" / LAST).exists():
-        assert Path(f"/proc/{pid}").exists(), (directory / "output.txt").read_text()
+        assert run.poll() is None, run.printed
         time.sleep(0.02)
-    return pid, descendants(pid)
+    return run, descendants(run.pid)
 
 
 def alive(processes: list[int]) -> list[int]:
@@ -61,13 +62,13 @@ def wait_until_gone(processes: list[int]) -> None:
 
 @pytest.mark.parametrize("trainer", ["cpu", "two_cpu"])
 def test_workers_and_columns_end_with_the_process_that_is_killed(
-    starter: Starter, tiny: list[str], tmp_path: Path, trainer: str
+    forks: Forks, tiny: list[str], tmp_path: Path, trainer: str
 ) -> None:
     arguments = [*tiny, *SMALL, f"trainer={trainer}", "data.num_workers=1"]
-    pid, started = begun(starter, tmp_path, [*arguments, "schedule.epochs=100000"])
+    run, started = begun(forks, tmp_path, *arguments, "schedule.epochs=100000")
     assert len(started) >= (2 if trainer == "cpu" else 4)  # workers of training and validation
-    os.kill(pid, signal.SIGKILL)
-    assert starter.wait() == -signal.SIGKILL
+    os.kill(run.pid, signal.SIGKILL)
+    assert run.wait() == -signal.SIGKILL
     wait_until_gone(started)
 
 
@@ -80,12 +81,11 @@ EXPLODES = [
 
 @pytest.mark.parametrize(("schedule", "code"), [([], 0), (EXPLODES, 2)])
 def test_workers_end_with_a_run_that_succeeds_and_with_one_that_fails(
-    starter: Starter, tiny: list[str], tmp_path: Path, schedule: list[str], code: int
+    forks: Forks, tiny: list[str], tmp_path: Path, schedule: list[str], code: int
 ) -> None:
     arguments = [*tiny, *SMALL[:-1], "trainer=cpu", "data.num_workers=1", *schedule]
-    pid, started = begun(starter, tmp_path, [*arguments, "schedule.epochs=6"])
+    run, started = begun(forks, tmp_path, *arguments, "schedule.epochs=6")
     assert len(started) == 2
-    output = tmp_path / "output.txt"
-    assert starter.wait() == code, output.read_text()
-    assert ("the loss is " in output.read_text()) == bool(code)
-    wait_until_gone([pid, *started])
+    assert run.wait() == code, run.printed
+    assert ("the loss is " in run.printed) == bool(code)
+    wait_until_gone([run.pid, *started])

@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 
 from alexnet_repro.learning.checkpoint_file import LAST
+from tests.forks import Forks
 
-from .killing import Starter, compare, step_of, whole_run
+from .killing import compare, step_of, trained, whole_run
 
 
 @pytest.mark.parametrize("steps", [2, 5])
 def test_a_run_that_is_cut_and_resumed_ends_like_a_whole_one(
-    starter: Starter, tiny: list[str], tmp_path: Path, steps: int
+    forks: Forks, tiny: list[str], tmp_path: Path, steps: int
 ) -> None:
     for name in ("whole", "cut"):
         (tmp_path / name).mkdir()
@@ -20,15 +21,13 @@ def test_a_run_that_is_cut_and_resumed_ends_like_a_whole_one(
     arguments = [*tiny, "trainer=cpu", "schedule.epochs=3", "schedule.patience=1"]
     arguments += ["schedule.threshold=100", "schedule.divisions=9"]
     cut = tmp_path / "cut" / "run"
-    code, output = starter.run(
-        tmp_path / "cut", *arguments, f"trainer.max_steps={steps}", "hydra.run.dir=run"
-    )
+    code, output = trained(forks, tmp_path / "cut", *arguments, f"trainer.max_steps={steps}")
     assert code == 0, output
     last = cut / "checkpoints" / LAST
     assert step_of(last) == steps
     assert json.loads((cut / "result.json").read_text())["epochs"] == steps // 3
-    code, output = starter.run(tmp_path / "cut", *arguments, f"resume={last}", "hydra.run.dir=run")
+    code, output = trained(forks, tmp_path / "cut", *arguments, f"resume={last}")
     assert code == 0, output
-    different = compare(whole_run(starter, tmp_path / "whole", arguments), cut)
+    different = compare(whole_run(forks, tmp_path / "whole", arguments), cut)
     # best.ckpt may be of before the cut, and says what was asked for then.
     assert [line for line in different if "/config/" not in line] == []
