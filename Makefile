@@ -1,21 +1,26 @@
-# `make demo` and `make test` need Python 3.11 or newer, git and make; everything else goes to .venv.
+# `make demo` and the tests need Python 3.11 or newer, git and make; everything else goes to .venv.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 SOURCES := pyproject.toml $(shell find src conf -type f -not -name '*.pyc')
 TESTS := $(shell find tests -type f -not -name '*.pyc')
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 # Data, seeds and epochs of `make reproduce-cifar`: half a day on two CPU cores, minutes on a GPU.
 CIFAR := data=cifar10
 SEEDS := 1,2,3
 EPOCHS := 140
 
-.PHONY: demo test docs soak lock reproduce-cifar clean
+.PHONY: demo test test-all docs soak lock reproduce-cifar clean
 
 demo: runs/demo/.done
 	@cat runs/demo/.done
 
 test: .venv/.tested
 	@echo "ruff, mypy and pytest passed for this state of the sources"
+
+# What is long besides: kills, browsers, notebooks, sweeps over all experiments.
+test-all: .venv/.tested-all
+	@echo "ruff, mypy and all tests passed for this state of the sources"
 
 # Kills a training forty times and compares what it ends with, and watches 2,000 steps for what they
 # hold (docs/reliability.md): ten minutes.
@@ -37,7 +42,11 @@ runs/demo/.done: .venv/.installed $(SOURCES)
 	$(BIN)/python -m ruff check
 	$(BIN)/python -m ruff format --check
 	$(BIN)/python -m mypy
-	$(BIN)/python -m pytest
+	$(PYTEST) -m "not long"
+	@touch $@
+
+.venv/.tested-all: .venv/.tested
+	$(PYTEST) -m long
 	@touch $@
 
 # Started again after an interruption, it trains what is not finished.

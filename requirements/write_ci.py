@@ -8,7 +8,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 HERE = Path(__file__).parent
-EXTRAS = ("optuna", "slurm", "tensorboard", "reports", "dev")
+EXTRAS = ("optuna", "slurm", "tensorboard", "reports", "serve", "dev")
 HEAD = """\
 # What CI was last run with, on Linux with Python 3.11: the newest versions that the bounds of
 # pyproject.toml admit and that are tested. To have exactly these:

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,34 @@ import pytest
 # the time.
 os.environ["OMP_NUM_THREADS"] = "1"
 
+from alexnet_repro.cores import usable_cores
+
 from .forks import Forks
 from .soak.images import noise_images
+
+SKIPPED_IN_CI = {
+    "CUDA device": "there is no GPU",
+    "ALEXNET_REPRO_TEST_DATA": "the photographs are not part of the repository",
+}
+"""What the reasons say of tests that CI may skip, and why it may; another one fails there."""
+MEMORY = 3 * 2**30
+"""Bytes, about, that the tests of one process take, with the commands that they start."""
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """For ``--numprocesses auto``: a process for each core, if they have the memory."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(1, min(usable_cores(), memory // MEMORY))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.skipped and "CI" in os.environ and isinstance(report.longrepr, tuple):
+        reason = report.longrepr[2]
+        if not any(part in reason for part in SKIPPED_IN_CI):
+            report.outcome, report.longrepr = "failed", f"may not be skipped in CI: {reason}"
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ PROJECT = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]
 LOCK = (TOP / "requirements" / "ci.txt").read_text().splitlines()
 IN_CI = [
     Requirement(text)
-    for extra in ("", "optuna", "slurm", "tensorboard", "reports", "dev")
+    for extra in ("", "optuna", "slurm", "tensorboard", "reports", "serve", "dev")
     for text in (PROJECT["optional-dependencies"][extra] if extra else PROJECT["dependencies"])
     if not text.startswith("alexnet-repro")
 ]
