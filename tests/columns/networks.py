@@ -17,7 +17,7 @@ from alexnet_repro.learning.sgd import PaperSGD, paper_sgd
 
 CLASSES = 7  # odd: the first column has one more than the second
 IMAGES = 4
-STEPS = 10
+STEPS = 3
 EPOCH = 3  # steps
 VARIANTS: dict[str, dict[str, Any]] = {
     "paper": {},
@@ -35,13 +35,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "response_norm": {"divide_alpha_by_n": True},
     },
 }
-TEN_STEPS = ("paper", "no_lrn", "remove_conv3", "six_conv")
+SEVERAL_STEPS = ("paper", "no_lrn", "remove_conv3", "six_conv")
 STD = {"conv1": 0.002, "conv2": 0.1, "conv3": 0.1, "conv4": 0.1, "conv5": 0.1, "conv6": 0.1}
 STD |= {"fc6": 0.06, "fc7": 0.07, "fc8": 0.07}
 
 
 def steps(variant: str) -> int:
-    return STEPS if variant in TEN_STEPS else 1
+    return STEPS if variant in SEVERAL_STEPS else 1
 
 
 def network(variant: str = "paper", dropout: float = 0.0) -> AlexNet:
