@@ -74,7 +74,7 @@ def test_the_command_works_from_the_wheel_in_an_empty_directory(
         "from alexnet_repro.train import main; main()"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script, "summary=true", "experiment=six_conv"],
+        [sys.executable, "-c", script, "--cfg", "job", "experiment=six_conv"],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(installed)},
         capture_output=True,
@@ -82,7 +82,7 @@ def test_the_command_works_from_the_wheel_in_an_empty_directory(
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(str(installed / "alexnet_repro" / "conf"))
-    assert "conv6" in done.stdout
+    assert "  sixth_conv: true\n" in done.stdout
 
 
 def test_every_command_has_a_script_and_its_configuration(installed: Path, tmp_path: Path) -> None:
