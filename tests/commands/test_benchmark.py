@@ -16,6 +16,7 @@ def benchmark(command: Command) -> Command:
     return functools.partial(command, "benchmark")
 
 
+@pytest.mark.long
 def test_data_is_measured_and_recorded(
     benchmark: Command, tmp_path: Path, tiny_images: Path
 ) -> None:
@@ -74,6 +75,7 @@ def test_a_mistake_is_one_line(benchmark: Command, arguments: list[str], message
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.long
 def test_columns_are_measured_beside_other_ways_to_use_two_cores(
     benchmark: Command, tmp_path: Path
 ) -> None:

@@ -14,6 +14,8 @@ import torch
 
 from tests.forks import Fork, Forks
 
+pytestmark = pytest.mark.long
+
 Command = Callable[..., subprocess.CompletedProcess[str]]
 TWO = ("trainer=two_cpu", "strategy.micro_batches=2", "optimizer.lr=1e-9")
 linux = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux")

@@ -114,6 +114,7 @@ def test_two_processes_measure_and_save_what_one_does(
     }  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "first", "then"),
     [

@@ -38,6 +38,7 @@ socket.getaddrinfo = getaddrinfo
 """``sitecustomize``, which Python imports first: what is asked for goes to a file."""
 
 
+@pytest.mark.long
 def test_the_command_of_make_demo_runs_in_a_namespace_without_network_and_asks_for_none(
     tmp_path: Path, cache: Path
 ) -> None:

@@ -1,6 +1,5 @@
 """The page to try a network, in a browser: what it shows, whom it asks, and what it leaves."""
 
-import importlib.util
 import io
 import json
 import os
@@ -26,10 +25,6 @@ from alexnet_repro.learning.checkpoint import load_trained
 from alexnet_repro.seeing.predictions import Prediction, predict
 from alexnet_repro.seeing.server import ends_by_signal, serve
 
-needs_gradio = pytest.mark.skipif(
-    importlib.util.find_spec("gradio") is None,
-    reason="gradio is not installed: pip install -e '.[serve]'",
-)
 LIMITS = ("max_megabytes=0.3", "max_megapixels=1")
 
 
@@ -144,7 +139,7 @@ def drop(page: Any, name: str, content: bytes) -> None:
     page.set_input_files("#upload input[type=file]", file)
 
 
-@needs_gradio
+@pytest.mark.long
 @pytest.mark.parametrize("width", [380, 1280])
 def test_a_photograph_gets_what_predict_says_and_ten_votes(
     browser: Any, served: Served, checkpoint: str, photograph: Path, width: int
@@ -180,7 +175,7 @@ def jpeg(width: int, height: int) -> bytes:
     return file.getvalue()
 
 
-@needs_gradio
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -212,14 +207,14 @@ def upload(server: Served, content: bytes) -> urllib.request.Request:
     )
 
 
-@needs_gradio
+@pytest.mark.long
 def test_a_file_over_the_limit_is_refused_before_it_is_all_there(served: Served) -> None:
     with pytest.raises(urllib.error.HTTPError, match="413"):
         urllib.request.urlopen(upload(served, bytes(400_000)), timeout=20)
     assert served.kept() == []
 
 
-@needs_gradio
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["file", "address"])
 def test_a_forged_request_reads_deletes_and_fetches_nothing(
     served: Served, tmp_path: Path, kind: str
@@ -249,6 +244,7 @@ def test_a_forged_request_reads_deletes_and_fetches_nothing(
     assert served.kept() == []
 
 
+@pytest.mark.long
 def test_a_port_in_use_is_told_in_one_line(checkpoint: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
@@ -268,7 +264,6 @@ def test_without_gradio_a_line_says_what_to_install(monkeypatch: pytest.MonkeyPa
         serve({})
 
 
-@needs_gradio
 def test_a_file_that_is_no_checkpoint_is_told(tmp_path: Path) -> None:
     (tmp_path / "no.ckpt").write_text("no")
     with pytest.raises(UsageError, match="not a checkpoint"):

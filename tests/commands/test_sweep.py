@@ -19,6 +19,7 @@ def rows(directory: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.long
 def test_a_sweep_started_again_trains_only_what_is_not_finished(
     train: Command, tiny: list[str], tmp_path: Path
 ) -> None:

@@ -151,6 +151,7 @@ def test_a_failing_job_does_not_end_the_sweep_silently(
     assert "experiment=ablation_no_lrn" in rows[1]["overrides"]
 
 
+@pytest.mark.long
 def test_every_experiment_with_the_papers_network_trains_in_one_sweep(
     train: Command, tiny: list[str], tmp_path: Path
 ) -> None:
@@ -283,7 +284,7 @@ def test_tensorboard_writes_events_beside_the_csv(train_tiny: Command, tmp_path:
     assert (the_run(tmp_path) / "metrics" / "version_0" / "metrics.csv").is_file()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_demo_learns_far_below_chance(train: Command, tmp_path: Path) -> None:
     # Half of the demo's epochs: the whole reaches about 8 %.
     done = train("experiment=demo", "schedule.epochs=6")

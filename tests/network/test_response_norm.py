@@ -276,7 +276,6 @@ def test_the_fused_form_is_the_formula_and_its_derivative(
     torch.testing.assert_close(found, a.grad, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(
     not any(map(shutil.which, ("g++", "c++", "clang++"))), reason="needs a C++ compiler"
 )

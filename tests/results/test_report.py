@@ -197,6 +197,7 @@ def test_latex_typesets_it(report: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout[-2000:]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 768, 1000, 1440])
 def test_tables_and_figures_are_there_and_nothing_overflows(
@@ -230,6 +231,7 @@ def test_tables_and_figures_are_there_and_nothing_overflows(
     page.close()
 
 
+@pytest.mark.long
 def test_it_prints_on_pages(browser: Any, report: Path) -> None:
     page = browser.new_page(color_scheme="dark")
     page.goto((report / "index.html").as_uri())

@@ -12,6 +12,8 @@ from tests.forks import Forks
 
 from .killing import trained
 
+pytestmark = pytest.mark.long
+
 MEGABYTE = 2**20
 CHECKPOINT = 5 * MEGABYTE
 """Bytes, about, of a checkpoint of the ``tiny`` network."""

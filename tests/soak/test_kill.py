@@ -11,6 +11,8 @@ from tests.forks import Forks
 
 from .killing import compare, differences, killed_run, trained, whole_run
 
+pytestmark = pytest.mark.long
+
 PLATEAU = ["schedule.patience=2", "schedule.threshold=100", "schedule.divisions=9"]
 
 

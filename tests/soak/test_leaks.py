@@ -16,6 +16,8 @@ from tests.forks import Fork, Forks
 from .killing import train
 from .leaking import descendants, growth, watched
 
+pytestmark = pytest.mark.long
+
 SMALL = ["model.width=0.05", "data.image_size=32", "data.crop_size=28", "schedule.patience=1000"]
 
 

@@ -14,6 +14,8 @@ from tests.forks import Fork, Forks
 
 from .killing import compare, train, trained, whole_run
 
+pytestmark = pytest.mark.long
+
 STEPS = ["trainer=cpu", "schedule.patience=1000", "data.num_workers=0"]
 ENDLESS = "schedule.epochs=100000"
 
