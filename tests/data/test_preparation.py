@@ -110,6 +110,7 @@ def test_shards_and_batches_do_not_change_what_is_stored(
     assert np.array_equal(many.statistics.eigenvalues, one.statistics.eigenvalues)
 
 
+@pytest.mark.long
 def test_memory_does_not_grow_with_the_set(tmp_path: Path) -> None:
     peaks = [_peak_memory(tmp_path / f"{count}", count) for count in (2048, 8192)]
     # 6,144 more images of 64 pixels are 75 MB; their names and shards' sums are kept.
@@ -300,6 +301,7 @@ preparation.cached(folder(root), StoredAs(16), Path(cache), "pets")
 """
 
 
+@pytest.mark.long
 def test_a_killed_preparation_ends_like_an_undisturbed_one(
     image_folder: MakeFolder, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -545,6 +547,7 @@ def test_processes_and_threads_write_the_same(
     assert contents(tmp_path / "processes") == contents(tmp_path / "threads")
 
 
+@pytest.mark.long
 def test_workers_end_with_the_process_that_was_killed(
     image_folder: MakeFolder, cache: Path
 ) -> None:
