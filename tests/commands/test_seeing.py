@@ -27,13 +27,13 @@ def data(tiny_images: Path) -> list[str]:
 
 
 def test_predictions_as_a_table_and_as_json(
-    command: Command, checkpoint: str, tiny_images: Path, tmp_path: Path
+    anew: Command, command: Command, checkpoint: str, tiny_images: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "words.txt").write_text(
         "apple a red fruit, pome\nbanana a yellow one\ncherry stone\n"
     )
     shutil.copytree(tiny_images / "test" / "apple", tmp_path / "fruit")
-    done = command("predict", checkpoint, "images=fruit", "words=words.txt", "top=2")
+    done = anew("predict", checkpoint, "images=fruit", "words=words.txt", "top=2")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(" %") == 6
     assert "fruit/0.png" in done.stdout

@@ -41,9 +41,9 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 
 
 def test_a_run_leaves_result_curve_configuration_and_checkpoints(
-    train_tiny: Command, tmp_path: Path
+    anew: Command, tiny: list[str], tmp_path: Path
 ) -> None:
-    done = train_tiny("schedule.epochs=2")
+    done = anew("train", *tiny, "schedule.epochs=2")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert "epoch 1/2" in done.stdout
