@@ -165,20 +165,29 @@ def serve() -> None:
 
 
 def watch(folder: str, **asked: Any) -> None:
-    """Fork the command, print its process id, and write down how it ended."""
+    """Fork the command, print its process id, and write down how it ended.
+
+    It ends with the server, however that ends.
+    """
+    server = os.getppid()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
     streams = [os.open("/dev/null", os.O_RDONLY)]
     streams += [os.open(f"{folder}/{n}", os.O_WRONLY | os.O_CREAT) for n in ("stdout", "stderr")]
     pid = os.fork()
     if pid == 0:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
         os.setsid()
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
             os.close(stream)
         command(**asked)
     print(pid, flush=True)
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    Path(folder, "unfinished").write_text(str(code))
+    while not (ended := os.waitpid(pid, os.WNOHANG))[0]:
+        signal.sigtimedwait({signal.SIGCHLD}, 1)
+        if os.getppid() != server:
+            os.killpg(pid, signal.SIGKILL)
+    Path(folder, "unfinished").write_text(str(os.waitstatus_to_exitcode(ended[1])))
     os.replace(f"{folder}/unfinished", f"{folder}/code")
     os._exit(0)
 
