@@ -22,6 +22,7 @@ from pydantic import BaseModel, ValidationError
 
 from alexnet_repro.errors import UsageError, out_of_memory
 from alexnet_repro.extras import check_plugins
+from alexnet_repro.hydra_version import MAIN, register_resolver
 from alexnet_repro.mistakes import composing, did_you_mean, writing
 from alexnet_repro.results.sweep import print_sweep
 from alexnet_repro.schema.train import TrainSchema
@@ -120,7 +121,7 @@ def checkpoint_to_resume(resume: str, run_name: str) -> Path:
     return max(found, key=lambda path: (path.stat().st_mtime, path.name == "last.ckpt"))
 
 
-def experiment_name(choice: str | None, overrides: list[str]) -> str:
+def experiment_name(choice: str | None, overrides: Sequence[str]) -> str:
     """``alexnet``; or ``demo+ablation_tanh`` for ``experiment=[demo,ablation_tanh]``.
 
     Hydra reports no choice where several are combined: they are read from the command's overrides.
@@ -159,9 +160,9 @@ def with_list(argument: str, keys: Sequence[str]) -> str:
     return f"{key}=[{','.join(quoted)}]"
 
 
-OmegaConf.register_new_resolver("experiment_name", experiment_name, replace=True)
-OmegaConf.register_new_resolver("run_directory", run_directory, replace=True)
-OmegaConf.register_new_resolver("sweep_name", sweep_name, replace=True)
+register_resolver("experiment_name", experiment_name, replace=True)
+register_resolver("run_directory", run_directory, replace=True)
+register_resolver("sweep_name", sweep_name, replace=True)
 
 
 @contextlib.contextmanager
@@ -238,9 +239,7 @@ def command(
                     raise
                 _fail(writing(error))
 
-        hydra_main = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(
-            task
-        )
+        hydra_main = hydra.main(config_path=str(CONF), config_name=config_name, **MAIN)(task)
 
         @functools.wraps(function)
         def main() -> None:

@@ -12,6 +12,8 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
+from alexnet_repro.hydra_version import COMPOSING
+
 LISTED = 12
 """Choices that a message names; more are counted."""
 
@@ -72,7 +74,7 @@ def _keys(conf: Path, name: str) -> Iterator[str]:
     """The keys that the command knows, and its groups."""
     yield from (path.name for path in conf.iterdir() if path.is_dir())
     GlobalHydra.instance().clear()
-    with initialize_config_dir(str(conf), version_base="1.3"):
+    with initialize_config_dir(str(conf), **COMPOSING):
         yield from _dotted(OmegaConf.to_container(compose(name), resolve=False))
 
 

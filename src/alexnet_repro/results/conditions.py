@@ -14,6 +14,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from alexnet_repro.config import CONF
+from alexnet_repro.hydra_version import COMPOSING
 
 BASELINE = "alexnet"
 NOT_EXPERIMENTS = {BASELINE, "demo", "small"}
@@ -101,7 +102,7 @@ class Experiments:
         names = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
         # Within a command Hydra knows the folder already.
         known = GlobalHydra.instance().is_initialized()
-        with nullcontext() if known else initialize_config_dir(str(CONF), version_base="1.3"):
+        with nullcontext() if known else initialize_config_dir(str(CONF), **COMPOSING):
             composed = {name: _composed_settings(name) for name in names}
         own = {name: values for name, values in composed.items() if name not in NOT_EXPERIMENTS}
         parents = {name: parent for name in own if (parent := _parent(name)) in own}
