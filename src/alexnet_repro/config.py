@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 
-from alexnet_repro.errors import UsageError, out_of_memory
+from alexnet_repro.errors import DivergenceError, PrunedError, UsageError, out_of_memory
 from alexnet_repro.extras import check_plugins
 from alexnet_repro.hydra_version import MAIN, register_resolver
 from alexnet_repro.mistakes import composing, did_you_mean, writing
@@ -232,6 +232,8 @@ def command(
                     return _told(function, config)
             except UsageError as error:
                 if HydraConfig.get().mode == RunMode.MULTIRUN:
+                    if isinstance(error, DivergenceError | PrunedError):
+                        raise
                     raise CompactHydraException(str(error)) from error
                 _fail(str(error))
             except OSError as error:

@@ -1,4 +1,4 @@
-"""The one exception type of the package's own messages."""
+"""The exceptions of the package's own messages."""
 
 
 class UsageError(Exception):
@@ -7,6 +7,14 @@ class UsageError(Exception):
     The message is one line that names the key or the path and says what to do. Commands print it
     alone, without a traceback, and exit with a non-zero code.
     """
+
+
+class DivergenceError(UsageError):
+    """A loss, gradient or weight of a training is not finite."""
+
+
+class PrunedError(UsageError):
+    """A trial of a search was ended, since others had done better up to there."""
 
 
 OF_TORCH = ("CUDA out of memory", "can't allocate memory", "MPS backend out of memory")

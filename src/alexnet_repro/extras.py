@@ -7,7 +7,7 @@ from alexnet_repro.errors import UsageError
 
 EXTRAS = {
     "export": ("onnx", "onnxruntime", "onnxscript", "safetensors", "huggingface_hub"),
-    "optuna": ("hydra_plugins.hydra_optuna_sweeper",),
+    "optuna": ("optuna",),
     "reports": ("wandb_workspaces",),
     "serve": ("gradio",),
     "slurm": ("hydra_plugins.hydra_submitit_launcher",),
@@ -19,7 +19,7 @@ PLUGINS = {
     "launcher=slurm": "slurm",
     "hydra/launcher=submitit_": "slurm",
     "sweep=": "optuna",
-    "hydra/sweeper=optuna": "optuna",
+    "hydra/sweeper=search": "optuna",
 }
 """How arguments begin that Hydra takes only with a plugin, and the extra that it comes in."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -79,11 +80,12 @@ def test_slurm_is_asked_for_what_the_configuration_says(train: Command, tmp_path
     assert any(line.startswith("srun") and "submitit.core._submit" in line for line in lines)
 
 
-def test_optuna_searches_the_learning_rate_with_the_least_validation_error(
+def test_a_search_finds_the_learning_rate_goes_on_and_prunes(
     train: Command, tiny: list[str], tmp_path: Path
 ) -> None:
-    pytest.importorskip("optuna")
-    done = train("-m", *tiny, *SHORT, "sweep=learning_rate", "hydra.sweeper.n_trials=2")
+    optuna = pytest.importorskip("optuna")
+    search = ("-m", *tiny, *SHORT, "sweep=learning_rate", "hydra.sweeper.startup_trials=1")
+    done = train(*search, "hydra.sweeper.n_trials=2")
     assert done.returncode == 0, done.stderr
     found = yaml.safe_load((tmp_path / "sweep" / "optimization_results.yaml").read_text())
     runs = [json.loads(path.read_text()) for path in tmp_path.glob("sweep/*/result.json")]
@@ -92,3 +94,38 @@ def test_optuna_searches_the_learning_rate_with_the_least_validation_error(
     assert all(1e-4 <= lr <= 1e-1 for lr in errors)
     assert found["best_value"] == pytest.approx(min(errors.values()))
     assert errors[found["best_params"]["optimizer.lr"]] == found["best_value"]
+
+    from alexnet_repro.search import open_study
+
+    study = open_study(str(tmp_path / "sweep" / "trials.log"), "learning_rate")
+    values = study.trials[0].distributions
+    for _ in range(3):
+        study.add_trial(
+            optuna.trial.create_trial(
+                value=0.0,
+                params={"optimizer.lr": 0.01},
+                distributions=values,
+                intermediate_values={1: 0.0},
+            )
+        )
+    interrupted = study.ask(values)
+    study.enqueue_trial({"optimizer.lr": 1e30})  # diverges
+    more = ("optimizer.lr=tag(log,interval(1e-4,1e30))", "hydra.sweeper.n_trials=7")
+    done = train(*search, *more, "hydra.sweeper.warmup_epochs=1", "schedule.epochs=2")
+    assert done.returncode == 0, done.stderr
+    told = [(row["job"], row["status"]) for row in rows(tmp_path)]
+    assert told == [("0", "completed"), ("1", "completed"), ("5", "pruned"), ("6", "failed")]
+    assert f"optimizer.lr={interrupted.params['optimizer.lr']}" in rows(tmp_path)[2]["overrides"]
+    assert "the loss is nan" in rows(tmp_path)[3]["error"]
+    assert "1 of 4 jobs failed" in done.stdout
+    assert "pruned after epoch 1" in done.stdout
+    with Image.open(tmp_path / "sweep" / "search.png") as picture:
+        assert picture.width > picture.height
+
+
+def test_a_mistake_ends_a_search(train: Command, tiny: list[str], tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    done = train("-m", *tiny, *SHORT, "sweep=learning_rate", "model.num_classes=9")
+    assert done.returncode == 2
+    assert "error: model.num_classes=9" in done.stderr
+    assert len(rows(tmp_path)) == 1

@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from torch.optim import Optimizer
 
-from alexnet_repro.errors import UsageError
+from alexnet_repro.errors import DivergenceError
 from alexnet_repro.results.record import write_json
 
 log = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ class NonFinite(Callback):
         told = self._write(happened)
         log.warning("a loss or gradient that is not finite: skipped %s", told)
         if self._in_a_row == MOST_IN_A_ROW:
-            raise UsageError(
+            raise DivergenceError(
                 f"{MOST_IN_A_ROW} steps in a row had a loss or gradient that is not finite, the "
                 f"last one at {told}; {self._what_to_do()}"
             )
@@ -110,7 +110,7 @@ class NonFinite(Callback):
         self._read()
         for name, weights in checkpoint["state_dict"].items():
             if weights.is_floating_point() and not bool(_local(weights).isfinite().all()):
-                raise UsageError(
+                raise DivergenceError(
                     f"{name} is not finite after step {trainer.global_step}; {self._what_to_do()}"
                 )
 
@@ -120,7 +120,7 @@ class NonFinite(Callback):
             number, loss = self._first.tolist()
             if number >= 0:
                 told = self._write(self._unread[int(number)] | {"loss": str(loss)})
-                raise UsageError(f"the loss is {loss} at {told}; {self._what_to_do()}")
+                raise DivergenceError(f"the loss is {loss} at {told}; {self._what_to_do()}")
         self._unread = []
 
     def _write(self, happened: dict[str, Any]) -> str:

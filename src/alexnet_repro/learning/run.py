@@ -26,6 +26,7 @@ from alexnet_repro.learning.interruption import Interruption
 from alexnet_repro.learning.module import ImageClassifier
 from alexnet_repro.learning.nonfinite import NonFinite
 from alexnet_repro.learning.progress import TrainingProgress
+from alexnet_repro.learning.pruning import pruning
 from alexnet_repro.learning.run_folder import RunFolder, checkpoints
 from alexnet_repro.learning.start import check_resume, start_from
 from alexnet_repro.memory import keep_freed_memory
@@ -171,6 +172,7 @@ def make_trainer(
             folder,
             Interruption(folder.save, goes_on=values["skip_finished"]),
             *wandb_pictures(values, directory),
+            *pruning(),
             *checkpoints(directory / "checkpoints"),
         ],
         logger=[instantiate(logger) for logger in loggers.values()],

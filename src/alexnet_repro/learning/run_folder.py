@@ -7,6 +7,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
+from alexnet_repro.errors import PrunedError
 from alexnet_repro.learning.checkpoint import FORMAT
 from alexnet_repro.learning.checkpoint_file import LAST
 
@@ -48,6 +49,8 @@ class RunFolder(Callback):
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
+        if isinstance(exception, PrunedError):
+            return
         if self.last.exists():
             log.info(
                 "interrupted; the same command goes on after its last checkpoint with resume=%s",

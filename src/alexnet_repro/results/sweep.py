@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from rich.table import Table
 
 from alexnet_repro.console import console
+from alexnet_repro.errors import PrunedError, UsageError
 from alexnet_repro.results.record import write_csv, write_json
 
 log = logging.getLogger(__name__)
@@ -38,9 +39,10 @@ class SweepTable(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         directory = Path(config.hydra.sweep.dir)
-        # A sweep that is started again has rows of all its jobs again.
-        for path in directory.glob(f"*/{ROW}"):
-            path.unlink()
+        # A sweep that is started again has rows of all its jobs again; a search, of those to come.
+        if "study_name" not in config.hydra.sweeper:
+            for path in directory.glob(f"*/{ROW}"):
+                path.unlink()
         _sweeps.append(directory)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
@@ -52,8 +54,11 @@ class SweepTable(Callback):
             "overrides": list(config.hydra.overrides.task),
             "status": job_return.status.name.lower(),
         }
-        if job_return.status == JobStatus.FAILED:
-            error = job_return._return_value
+        error = job_return._return_value
+        if isinstance(error, PrunedError):
+            row["status"] = "pruned"
+            log.info("%s", error)
+        elif job_return.status == JobStatus.FAILED:
             row["error"] = f"{error}" if _is_told(error) else f"{type(error).__name__}: {error}"
             log.error(
                 "job %s failed: %s",
@@ -85,7 +90,7 @@ def _gather(directory: Path) -> None:
 
 def _is_told(error: BaseException) -> bool:
     """Whether the message is all there is to say (see :class:`errors.UsageError`)."""
-    return isinstance(error, CompactHydraException)
+    return isinstance(error, CompactHydraException | UsageError)
 
 
 def _errors(path: Path) -> dict[str, float]:
