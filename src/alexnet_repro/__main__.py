@@ -5,7 +5,7 @@ import re
 import runpy
 import sys
 
-from alexnet_repro.config import CONF, USAGE_EXIT_CODE
+from alexnet_repro.config import CONF, USAGE_EXIT_CODE, print_version
 
 FIRST = ("doctor", "train", "evaluate", "predict", "figures")
 """Of most use at the beginning, in this order; the others follow by name."""
@@ -40,6 +40,9 @@ def main() -> None:
             print(f"  {each:<11}{sentence}")
         print("\n  python -m alexnet_repro COMMAND --help     examples and keys of a command")
         print("  python -m alexnet_repro doctor             what works on this machine")
+        return
+    if name == "--version":
+        print_version()
         return
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)

@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 
+import alexnet_repro
 from alexnet_repro.errors import DivergenceError, PrunedError, UsageError, out_of_memory
 from alexnet_repro.extras import check_plugins
 from alexnet_repro.hydra_version import MAIN, register_resolver
@@ -165,6 +166,10 @@ register_resolver("run_directory", run_directory, replace=True)
 register_resolver("sweep_name", sweep_name, replace=True)
 
 
+def print_version() -> None:
+    print(f"alexnet_repro {alexnet_repro.__version__}")
+
+
 @contextlib.contextmanager
 def _traceback(wanted: bool) -> Iterator[None]:
     """Within it Hydra raises what goes wrong, or tells of it itself."""
@@ -247,6 +252,9 @@ def command(
         def main() -> None:
             # What cannot be logged, since the disk is full, is no reason to say so twice a line.
             logging.raiseExceptions = False
+            if "--version" in sys.argv[1:]:  # Hydra would print its own
+                print_version()
+                return
             if global_rank() > 0:
                 sys.argv += SILENT
             sys.argv[1:] = [words.get(argument, argument) for argument in sys.argv[1:]]

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,14 @@ def test_help_imports_nothing_that_takes_seconds() -> None:
     imported = set(done.stderr.split())
     assert "hydra" in imported
     assert not {"torch", "lightning", "wandb", "matplotlib", "pyarrow"} & imported
+
+
+@pytest.mark.parametrize("module", ["alexnet_repro", *(f"alexnet_repro.{c}" for c in COMMANDS)])
+def test_the_version_is_that_of_this_package(module: str) -> None:
+    done = run("-m", module, "--version")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"alexnet_repro {metadata.version('alexnet-repro')}\n"
+    assert alexnet_repro.__version__ == metadata.version("alexnet-repro")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
