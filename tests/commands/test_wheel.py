@@ -48,6 +48,7 @@ def test_the_version_is_that_of_git(built: Path) -> None:
     )
     (wheel,) = built.glob("*.whl")
     version = wheel.name.split("-")[1]
+    assert "+" not in version  # which an index would not take
     if described.returncode != 0:
         # No tags, or no git: the numbers before the first release.
         assert version.startswith("0.1")
@@ -64,6 +65,7 @@ def test_the_wheel_holds_every_configuration_file(installed: Path) -> None:
     expected = {path.relative_to(conf) for path in conf.rglob("*.yaml")}
     packaged = installed / "alexnet_repro" / "conf"
     assert {path.relative_to(packaged) for path in packaged.rglob("*.yaml")} == expected
+    assert (installed / "hydra_plugins" / "alexnet_search.py").is_file()
 
 
 def test_the_command_works_from_the_wheel_in_an_empty_directory(
