@@ -1,4 +1,4 @@
-"""Dependencies have lower bounds, and versions that were tested with this package."""
+"""Dependencies have lower bounds and tested versions; actions of the workflow are pinned."""
 
 import re
 import tomllib
@@ -6,6 +6,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
@@ -19,6 +20,8 @@ IN_CI = [
     for text in (PROJECT["optional-dependencies"][extra] if extra else PROJECT["dependencies"])
     if not text.startswith("alexnet-repro")
 ]
+IN_CI = [r for r in IN_CI if r.marker is None or r.marker.evaluate({"python_version": "3.11"})]
+WORKFLOW = (TOP / ".github" / "workflows" / "ci.yml").read_text()
 
 
 def locked() -> dict[str, Version]:
@@ -54,3 +57,26 @@ def test_what_the_locked_versions_need_is_locked_too() -> None:
             requirement = Requirement(text)
             if requirement.marker is None:
                 assert canonicalize_name(requirement.name) in versions, f"{name} needs {text}"
+
+
+def test_actions_are_pinned_by_commit_with_the_version_beside_it() -> None:
+    used = re.findall(r"uses: (.*)", WORKFLOW)
+    assert used
+    for action in used:
+        assert re.fullmatch(r"[\w/-]+@[0-9a-f]{40}  # v\d+\.\d+\.\d+", action), action
+
+
+def test_the_workflow_may_only_read_and_looks_for_vulnerabilities() -> None:
+    workflow = yaml.safe_load(WORKFLOW)
+    assert workflow["permissions"] == {"contents": "read"}
+    assert not [job for job in workflow["jobs"].values() if "permissions" in job]
+    (audit,) = (s["run"] for s in workflow["jobs"]["audit"]["steps"] if "-r " in s.get("run", ""))
+    assert audit.startswith("pip-audit ")
+
+
+def test_the_workflow_tests_the_oldest_python_and_all_that_are_promised() -> None:
+    tested = yaml.safe_load(WORKFLOW)["jobs"]["test"]["strategy"]["matrix"]["python-version"]
+    promised = re.findall(r"Python :: (3\.\d+)", " ".join(PROJECT["classifiers"]))
+    assert f">={tested[0]}" == PROJECT["requires-python"]
+    assert promised[0] == tested[0]
+    assert promised[-1] in tested
