@@ -80,5 +80,4 @@ def test_a_command_of_the_pages_is_one_of_the_package(line: str) -> None:
         name, *arguments = arguments
     sweeps = ("experiment=glob(", "seed=1,2")
     overrides = [a for a in arguments if "=" in a and not a.startswith(sweeps)]
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        assert compose(name, [with_list(a, ["checkpoint"]) for a in overrides])
+    assert composed(name, *(with_list(a, ["checkpoint"]) for a in overrides))

@@ -13,6 +13,8 @@ from types import MappingProxyType
 from typing import Any, NoReturn
 
 import hydra
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
 from hydra.types import RunMode
@@ -23,21 +25,40 @@ from pydantic import BaseModel, ValidationError
 import alexnet_repro
 from alexnet_repro.errors import DivergenceError, PrunedError, UsageError, out_of_memory
 from alexnet_repro.extras import check_plugins
-from alexnet_repro.hydra_version import MAIN, register_resolver
+from alexnet_repro.hydra_version import COMPOSING, MAIN, register_resolver
 from alexnet_repro.mistakes import composing, did_you_mean, writing
 from alexnet_repro.results.sweep import print_sweep
-from alexnet_repro.schema.train import TrainSchema
 
 _PACKAGE = Path(__file__).parent
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parents[1] / "conf"
 """The configuration files: inside an installed wheel, or at the top of a checkout."""
 
 
-def validated(config: DictConfig, schema: type[BaseModel] = TrainSchema) -> dict[str, Any]:
-    """The resolved configuration as plain values, checked against ``schema``.
+def opened(argument: str) -> str:
+    """``model.dropout=0.3`` as Hydra's ``++model.dropout=0.3``: the files need not list every key.
+
+    Which keys there are, the signature of what is built says.
+    """
+    return f"++{argument}" if re.match(OPEN, argument) else argument
+
+
+def composed(name: str, *overrides: str, **options: Any) -> DictConfig:
+    """The configuration of a command, ``train``, as Hydra composes it from these arguments.
+
+    Args:
+        options: of Hydra's ``compose``.
+    """
+    # Within a command Hydra knows the folder already.
+    known = GlobalHydra.instance().is_initialized()
+    with contextlib.nullcontext() if known else initialize_config_dir(str(CONF), **COMPOSING):
+        return compose(name, [opened(override) for override in overrides], **options)
+
+
+def resolved(config: DictConfig) -> dict[str, Any]:
+    """The configuration as plain values.
 
     Raises:
-        UsageError: naming every key that is wrong and why.
+        UsageError: naming the key that has no value.
     """
     try:
         values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
@@ -49,6 +70,16 @@ def validated(config: DictConfig, schema: type[BaseModel] = TrainSchema) -> dict
             key = missing.group(1) if interpolated else getattr(error, "full_key", "")
             raise UsageError(f"{key} has no default: add {key}=… to the command") from error
         raise UsageError(message) from error
+    return values  # type: ignore[return-value]
+
+
+def validated(config: DictConfig, schema: type[BaseModel]) -> dict[str, Any]:
+    """:func:`resolved`, checked against ``schema``.
+
+    Raises:
+        UsageError: naming every key that is wrong and why.
+    """
+    values = resolved(config)
     try:
         schema.model_validate(values)
     except ValidationError as error:
@@ -58,7 +89,7 @@ def validated(config: DictConfig, schema: type[BaseModel] = TrainSchema) -> dict
             key, message = _key_and_message(one, values)
             told[key] = f"{told[key]}, or {message}" if key in told else f"{key}{message}"
         raise UsageError("; ".join(told.values())) from error
-    return values  # type: ignore[return-value]
+    return values
 
 
 def _key_and_message(error: Any, values: Any) -> tuple[str, str]:
@@ -140,6 +171,8 @@ def sweep_name(mode: RunMode | None, directory: str) -> str | None:
     return sweep.name if mode == RunMode.MULTIRUN or (sweep / "multirun.yaml").is_file() else None
 
 
+OPEN = r"(model|data|augment|optimizer|schedule|trainer|strategy|callbacks|logger)\.[\w.]+="
+"""Arguments that set a key of something that is built."""
 FULL_ERROR = "HYDRA_FULL_ERROR"
 """The environment variable that Hydra reads: 1 for a traceback of every mistake."""
 USAGE_EXIT_CODE = 2
@@ -257,7 +290,7 @@ def command(
                 return
             if global_rank() > 0:
                 sys.argv += SILENT
-            sys.argv[1:] = [words.get(argument, argument) for argument in sys.argv[1:]]
+            sys.argv[1:] = [opened(words.get(argument, argument)) for argument in sys.argv[1:]]
             if not {"-m", "--multirun"}.intersection(sys.argv):
                 sys.argv = [with_list(argument, lists) for argument in sys.argv]
             try:

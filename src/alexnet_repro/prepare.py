@@ -14,17 +14,17 @@ log = logging.getLogger(__name__)
 @command("prepare")
 def main(config: DictConfig) -> None:
     values = validated(config, PrepareSchema)
-    from hydra.utils import instantiate
-
+    from alexnet_repro.base.build import build, check, described
     from alexnet_repro.data.manifest import StoredAs
     from alexnet_repro.data.preparation import Part, prepare, prepare_part
     from alexnet_repro.data.verification import verify
 
-    data, output = values["data"], Path(values["output"]).expanduser()
+    check(values["data"], "data")
+    data, output = described(values["data"], "data"), Path(values["output"]).expanduser()
     if values["prepare"]["verify"]:
         verify(output)
         return
-    source = instantiate(data["source"])()
+    source = build(data["source"], "data.source")
     quality = values["quality"] if values["encoding"] == "jpeg" else None
     stored_as = StoredAs(data["image_size"], values["encoding"], quality, data["exif_orientation"])
     if values["shard"] is not None:

@@ -2,21 +2,15 @@
 
 from omegaconf import DictConfig
 
-from alexnet_repro.config import command, validated
+from alexnet_repro.config import command
 
 
 @command("train")
 def main(config: DictConfig) -> float | None:
-    values = validated(config)
-    if values["summary"]:
-        from alexnet_repro.network.summary import print_summary
-
-        print_summary(values["model"])
-        return None
-    # Lightning takes seconds to import: a mistake in the configuration is told before.
+    # Lightning takes seconds to import: what Hydra itself finds wrong is told before.
     from alexnet_repro.learning.run import train
 
-    return train(values)
+    return train(config)
 
 
 if __name__ == "__main__":

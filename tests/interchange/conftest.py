@@ -22,12 +22,11 @@ Run = Callable[..., None]
 
 def values_of(command: str, schema: type[BaseModel], overrides: tuple[str, ...]) -> dict[str, Any]:
     """The validated configuration of a command."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose(command, list(overrides), return_hydra_config=True)
-        HydraConfig.instance().set_config(config)
-        OmegaConf.set_struct(config, False)
-        del config["hydra"]
-        return validated(config, schema)
+    config = composed(command, *overrides, return_hydra_config=True)
+    HydraConfig.instance().set_config(config)
+    OmegaConf.set_struct(config, False)
+    del config["hydra"]
+    return validated(config, schema)
 
 
 @pytest.fixture

@@ -215,9 +215,7 @@ class Batches(L.LightningDataModule):
 
 @pytest.fixture
 def recipe_2012() -> Any:
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("train", ["recipe=source2012", "experiment=alexnet_source2012"])
+    return composed("train", "recipe=source2012", "experiment=alexnet_source2012")
 
 
 @pytest.fixture
@@ -321,12 +319,10 @@ FALL_2011 = [
 
 def rates_of(trainer: MakeTrainer, *overrides: str) -> list[tuple[float, dict[str, float], bool]]:
     """Position in epochs, learning rates and colour noise of every batch; two batches an epoch."""
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        values = compose("train", list(overrides))
-    module, data = Network2012(instantiate(values.optimizer)), Batches()
+    values = composed("train", *overrides)
+    module, data = Network2012(make_optimizer(plain(values.optimizer))), Batches()
     module.network = AlexNet(num_classes=10, width=0.01, sixth_conv=True)
-    schedule = instantiate(values.schedule)
+    schedule = build(plain(values.schedule), "schedule")
     trainer(max_epochs=schedule.epochs, callbacks=[schedule]).fit(module, datamodule=data)
     return [(i / 2, rates, noise) for i, (_, rates, noise) in enumerate(module.seen)]
 

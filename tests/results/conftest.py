@@ -4,27 +4,26 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from alexnet_repro.config import CONF
+from alexnet_repro.config import composed
+from alexnet_repro.learning.configuration import with_defaults
 from alexnet_repro.results.conditions import Experiments
 
 
 @pytest.fixture(scope="session")
 def config_of() -> Callable[[str], dict[str, Any]]:
     """The configuration of an experiment as its record holds it."""
-    composed: dict[str, dict[str, Any]] = {}
+    known: dict[str, dict[str, Any]] = {}
 
     def get(experiment: str) -> dict[str, Any]:
-        if experiment not in composed:
-            with initialize_config_dir(str(CONF), version_base="1.3"):
-                config = compose("train", [f"experiment={experiment}"])
+        if experiment not in known:
+            config = composed("train", f"experiment={experiment}")
             # What only a run knows.
-            config.run_name, config.logger = experiment, {}
+            config.run_name, config.logger, config.callbacks = experiment, {}, {}
             values: Any = OmegaConf.to_container(config, resolve=True)
-            composed[experiment] = values
-        return composed[experiment]
+            known[experiment] = with_defaults(values)
+        return known[experiment]
 
     return get
 

@@ -63,8 +63,7 @@ def test_the_command_that_would_measure_a_claim_is_one_that_exists(claim: str) -
         overrides = [with_list(a, ["checkpoint"]) for a in arguments if a != "-m"]
         one = [re.sub(r"^(experiment|seed)=([^,]*),.*", r"\1=\2", o) for o in overrides]
         if name != "retrieve":
-            with initialize_config_dir(str(CONF), version_base="1.3"):
-                compose(name, one)
+            composed(name, *one)
 
 
 def test_a_difference_is_paired_by_seed_and_has_students_interval(

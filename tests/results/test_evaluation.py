@@ -84,9 +84,7 @@ def run(tiny_images: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Eval
             "device=cpu",
             *overrides,
         ]
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            values = validated(compose("evaluate", given), EvaluateSchema)
-        return evaluate(values, given)
+        return evaluate(validated(composed("evaluate", *given), EvaluateSchema), given)
 
     return make
 

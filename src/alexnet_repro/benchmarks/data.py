@@ -17,7 +17,7 @@ from alexnet_repro.benchmarks.report import Measured
 from alexnet_repro.benchmarks.step import fastest_device, train_once
 from alexnet_repro.benchmarks.timing import Contender, interleaved
 from alexnet_repro.cores import usable_cores
-from alexnet_repro.data.augment import Augmentation, draw
+from alexnet_repro.data.augment import PAPER, Augmentation, draw
 from alexnet_repro.data.manifest import StoredAs
 from alexnet_repro.data.parallel import on_all_cores
 from alexnet_repro.data.preparation import prepare
@@ -31,7 +31,6 @@ from alexnet_repro.memory import keep_freed_memory
 SIZE, CROP = 256, 224
 JPEG = StoredAs(SIZE, "jpeg", 95)
 RAW = StoredAs(SIZE)
-CHOICES = {"random_crop": True, "reflection": True, "crop_chunk": 1}
 
 
 def data(
@@ -159,7 +158,7 @@ def _reading(stores: dict[str, Store], root: Path, batch_size: int, rounds: int)
     random = np.random.default_rng(0)
 
     def crops(store: Store) -> Callable[[], object]:
-        dataset = TrainingCrops(store.splits["train"], CROP, 0, CHOICES)
+        dataset = TrainingCrops(store.splits["train"], CROP, 0, PAPER)
         return lambda: dataset.__getitems__(_keys(random, len(dataset), batch_size))
 
     def image_folder(*geometry: object) -> Callable[[], object]:
@@ -227,9 +226,9 @@ def _augmenting(store: Store, batch_size: int, rounds: int, slow_rounds: int) ->
     device = fastest_device()
     split = store.splits["train"]
     keys = _keys(np.random.default_rng(0), len(split), batch_size)
-    read = TrainingCrops(split, CROP, 0, CHOICES).__getitems__(keys)
+    read = TrainingCrops(split, CROP, 0, PAPER).__getitems__(keys)
     batch = {name: tensor.to(device) for name, tensor in read.items()}
-    augmentation = Augmentation(store.statistics, CROP, CROP, "same_place", 0.1, "eigenvalue", 1.0)
+    augmentation = Augmentation(store.statistics, CROP, CROP)
     view = augmentation.to(device).training_view
     draws = batch["offset"], batch["reflect"], batch["colour"]
     indices = np.arange(batch_size)

@@ -30,7 +30,7 @@ def evaluate(batch_size: int, rounds: int) -> Iterator[Measured]:
     device = fastest_device()
     network = AlexNet().to(device).to(memory_format=torch.channels_last).eval()
     statistics = Statistics(np.full((SIZE, SIZE, 3), 128.0), np.ones(3), np.eye(3))
-    views = Augmentation(statistics, CROP, CROP, "same_place", 0.1, "eigenvalue", 1.0).to(device)
+    views = Augmentation(statistics, CROP, CROP).to(device)
     random = torch.Generator().manual_seed(0)
     shape = (batch_size, SIZE, SIZE, 3)
     images = torch.randint(256, shape, dtype=torch.uint8, generator=random).to(device)

@@ -14,10 +14,39 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from alexnet_repro.base.build import Count, NonNegative, Positive
 from alexnet_repro.data.statistics import Statistics
 
 Integers = npt.NDArray[np.int64]
 COLOUR_STREAM = 3
+
+
+@dataclass(frozen=True)
+class AugmentOptions:
+    """What is drawn for a training image, and how its mean is subtracted: §5.1 as the paper has it.
+
+    Attributes:
+        random_crop: false puts every crop in the centre.
+        reflection: false reflects none.
+        crop_chunk: this many consecutive images share crop and reflection (the 2012 program: 32).
+        mean_crop: ``same_place`` subtracts from every crop the mean of the pixels it was cut from
+            (the paper), ``centre`` always the mean image's centre (the 2012 program).
+        colour_pca: standard deviation of the random factors α; 0 switches off.
+        colour_magnitude: multiples of the ``eigenvalue`` of each component (the paper) or of the
+            ``standard_deviation`` along it (the program).
+        colour_divisor: image plus noise is divided by it (the program: 1.1) while noise is on.
+    """
+
+    random_crop: bool = True
+    reflection: bool = True
+    crop_chunk: Count = 1
+    mean_crop: Literal["same_place", "centre"] = "same_place"
+    colour_pca: NonNegative = 0.1
+    colour_magnitude: Literal["eigenvalue", "standard_deviation"] = "eigenvalue"
+    colour_divisor: Positive = 1.0
+
+
+PAPER = AugmentOptions()
 
 
 @dataclass(frozen=True)
@@ -56,20 +85,16 @@ def draw(
     indices: Integers,
     positions: Integers,
     margin: int,
-    random_crop: bool = True,
-    reflection: bool = True,
-    crop_chunk: int = 1,
+    options: AugmentOptions = PAPER,
 ) -> Draws:
     """The random choices for the images ``indices`` at ``positions`` of the epoch's order.
 
     Args:
         margin: stored size minus crop size in pixels: offsets run from 0 to ``margin``.
-        random_crop: false puts every crop in the centre.
-        reflection: false reflects none.
-        crop_chunk: this many consecutive images share crop and reflection (the 2012 program: 32).
     """
-    crop_ids = positions // crop_chunk if crop_chunk > 1 else indices
-    if random_crop:
+    chunk = options.crop_chunk
+    crop_ids = positions // chunk if chunk > 1 else indices
+    if options.random_crop:
         # Of 256 and 224 the paper says "×2048" for 32·32·2; 33 offsets a side fit, all are used.
         top, left = (
             (_uniform(seed, epoch, crop_ids, axis) * (margin + 1)).astype(np.int64)
@@ -78,7 +103,7 @@ def draw(
     else:
         top = left = np.full(len(indices), margin // 2, dtype=np.int64)
     reflect = _uniform(seed, epoch, crop_ids, 2) < 0.5
-    if not reflection:
+    if not options.reflection:
         reflect = np.zeros_like(reflect)
     # Box–Muller: two uniform numbers make one normal number.
     radius, angle = (
@@ -99,12 +124,6 @@ class Augmentation(nn.Module):
         crop_size: height and width of a crop in stored pixels.
         input_size: height and width that the network reads; larger than ``crop_size`` only for
             sets of small images, which are stored small and enlarged here (bilinear).
-        mean_crop: ``same_place`` subtracts from every crop the mean of the pixels it was cut from
-            (the paper), ``centre`` always the mean image's centre (the 2012 program).
-        colour_pca: standard deviation of the random factors α (§5.1: 0.1); 0 switches off.
-        colour_magnitude: multiples of the ``eigenvalue`` of each component (the paper) or of the
-            ``standard_deviation`` along it (the program).
-        colour_divisor: image plus noise is divided by it (the program: 1.1) while noise is on.
     """
 
     mean: Tensor
@@ -116,20 +135,17 @@ class Augmentation(nn.Module):
         statistics: Statistics,
         crop_size: int,
         input_size: int,
-        mean_crop: Literal["same_place", "centre"],
-        colour_pca: float,
-        colour_magnitude: Literal["eigenvalue", "standard_deviation"],
-        colour_divisor: float,
+        options: AugmentOptions = PAPER,
     ) -> None:
         super().__init__()
-        self.crop_size, self.input_size, self.mean_crop = crop_size, input_size, mean_crop
-        self.colour_divisor = colour_divisor
-        self.colour_noise = colour_pca > 0
+        self.crop_size, self.input_size = crop_size, input_size
+        self.mean_crop, self.colour_divisor = options.mean_crop, options.colour_divisor
+        self.colour_noise = options.colour_pca > 0
         magnitude = statistics.eigenvalues
-        if colour_magnitude == "standard_deviation":
+        if options.colour_magnitude == "standard_deviation":
             magnitude = np.sqrt(magnitude)
         # Row j is what a unit draw adds along component j, in pixels 0–255.
-        components = 255 * colour_pca * (statistics.eigenvectors * magnitude).T
+        components = 255 * options.colour_pca * (statistics.eigenvectors * magnitude).T
         self.register_buffer("components", torch.tensor(components, dtype=torch.float32))
         self.register_buffer("mean", torch.tensor(statistics.mean_image, dtype=torch.float32))
         # The mean image and its reflection, with the three values of a pixel in one row.

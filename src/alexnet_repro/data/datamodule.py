@@ -1,7 +1,7 @@
 """The Lightning data module: prepared images in, normalized batches on the device out."""
 
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler
 
+from alexnet_repro.base.build import Count, Natural, Pixels, Seed, checks_arguments
 from alexnet_repro.cores import usable_cores
-from alexnet_repro.data.augment import Augmentation
+from alexnet_repro.data.augment import PAPER, Augmentation, AugmentOptions
 from alexnet_repro.data.manifest import StoredAs
 from alexnet_repro.data.preparation import cached
 from alexnet_repro.data.preprocess import Orientation
@@ -73,34 +74,43 @@ class ImageDataModule(L.LightningDataModule):
         image_size, crop_size, input_size: pixels; §3 and §5.1: 256, 224 and 224.
         batch_size: images per step, of all replicas of the network together.
         num_workers: reader processes; None for what fits the machine.
-        augment: ``random_crop``, ``reflection`` and ``crop_chunk`` of :func:`augment.draw`, and
-            ``mean_crop`` and ``colour_…`` of :class:`augment.Augmentation`.
+        augment: how training images are varied.
         seed: of order and augmentation.
+
+    Raises:
+        UsageError: if there is neither ``source`` nor ``directory``, or crops are larger than what
+            they are cut from.
     """
 
+    @checks_arguments
     def __init__(
         self,
-        name: str,
-        source: Callable[[], Source] | None,
-        directory: str | None,
-        cache_dir: str,
-        max_damaged: int,
-        exif_orientation: Orientation,
-        image_size: int,
-        crop_size: int,
-        input_size: int,
-        batch_size: int,
-        num_workers: int | None,
-        augment: Mapping[str, Any],
-        seed: int,
+        name: str = "images",
+        source: Callable[[], Source] | None = None,
+        directory: str | None = None,
+        cache_dir: str = "~/.cache/alexnet_repro",
+        max_damaged: Natural = 0,
+        exif_orientation: Orientation = "ignore",
+        image_size: Pixels = 256,
+        crop_size: Pixels = 224,
+        input_size: Pixels = 224,
+        batch_size: Count = 128,
+        num_workers: Natural | None = None,
+        augment: AugmentOptions = PAPER,
+        seed: Seed = 0,
     ) -> None:
         super().__init__()
+        if source is None and directory is None:
+            raise UsageError("data=prepared: add data.directory=… (what prepare wrote)")
+        if crop_size > image_size:
+            raise UsageError(
+                f"data.crop_size={crop_size}: stored images have only "
+                f"data.image_size={image_size} pixels a side"
+            )
         self.dataset_name, self.seed = name, seed
         self.image_size, self.crop_size, self.input_size = image_size, crop_size, input_size
         self.batch_size, self.num_workers = batch_size, num_workers
-        drawn = ("random_crop", "reflection", "crop_chunk")
-        self._choices = {key: augment[key] for key in drawn}
-        self._on_device = {key: value for key, value in augment.items() if key not in drawn}
+        self.augment = augment
         self._source, self._cache_dir = source, Path(cache_dir).expanduser()
         self._directory = directory
         self._max_damaged, self._exif_orientation = max_damaged, exif_orientation
@@ -179,7 +189,7 @@ class ImageDataModule(L.LightningDataModule):
     def augmentation(self) -> Augmentation:
         if self._augmentation is None:
             self._augmentation = Augmentation(
-                self.store.statistics, self.crop_size, self.input_size, **self._on_device
+                self.store.statistics, self.crop_size, self.input_size, self.augment
             )
         return self._augmentation
 
@@ -187,7 +197,7 @@ class ImageDataModule(L.LightningDataModule):
         split = self.store.splits["train"]
         order = EpochOrder(len(split), self.seed)
         loader = self._loader(
-            TrainingCrops(split, self.crop_size, self.seed, self._choices),
+            TrainingCrops(split, self.crop_size, self.seed, self.augment),
             order,
             self._trains_on_cpu,
             drop_last=True,

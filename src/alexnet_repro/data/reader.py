@@ -1,6 +1,6 @@
 """Reading a store: which images a batch holds, and the random crops that are cut while reading."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, Dataset, Sampler
 
-from alexnet_repro.data.augment import draw
+from alexnet_repro.data.augment import AugmentOptions, draw
 from alexnet_repro.data.store import StoredSplit
 
 Key = tuple[int, int, int]
@@ -81,9 +81,9 @@ class TrainingCrops(Dataset[dict[str, Tensor]]):
     """Random crops, cut out while reading; a batch at a time."""
 
     def __init__(
-        self, split: StoredSplit, crop_size: int, seed: int, choices: Mapping[str, Any]
+        self, split: StoredSplit, crop_size: int, seed: int, options: AugmentOptions
     ) -> None:
-        self.split, self.crop_size, self.seed, self.choices = split, crop_size, seed, choices
+        self.split, self.crop_size, self.seed, self.options = split, crop_size, seed, options
 
     def __len__(self) -> int:
         return len(self.split)
@@ -91,7 +91,7 @@ class TrainingCrops(Dataset[dict[str, Tensor]]):
     def __getitems__(self, keys: Sequence[Key]) -> dict[str, Tensor]:
         epochs, positions, indices = np.array(keys, dtype=np.int64).T
         margin, size = self.split.size - self.crop_size, self.crop_size
-        draws = draw(self.seed, int(epochs[0]), indices, positions, margin, **self.choices)
+        draws = draw(self.seed, int(epochs[0]), indices, positions, margin, self.options)
         crops = np.empty((len(keys), size, size, 3), dtype=np.uint8)
         for crop, index, (top, left) in zip(crops, indices, draws.offset, strict=True):
             crop[:] = self.split.image(index)[top : top + size, left : left + size]

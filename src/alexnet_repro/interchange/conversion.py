@@ -2,12 +2,15 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from alexnet_repro.base.build import check, checked, described
+from alexnet_repro.data.augment import AugmentOptions
 from alexnet_repro.data.store import open_store
 from alexnet_repro.errors import UsageError
 from alexnet_repro.interchange.caffe import read_caffe
@@ -30,7 +33,9 @@ def convert(values: Mapping[str, Any], overrides: list[str]) -> None:
     """
     source, output = (Path(values[key]).expanduser() for key in ("source", "output"))
     origin = values["from"]
-    name, model, weights = READERS[origin["name"]](source, values["model"])
+    check(values["model"], "model")
+    options = checked(AugmentOptions, values["augment"], "augment")
+    name, model, weights = READERS[origin["name"]](source, described(values["model"], "model"))
     classes, words = class_names(values["classes"], model["num_classes"])
     size = origin["image_size"]
     mean_image = mean(values["mean"], origin["mean_colour"], size)
@@ -39,7 +44,7 @@ def convert(values: Mapping[str, Any], overrides: list[str]) -> None:
         "state_dict": {f"{NETWORK}{key}": tensor.clone() for key, tensor in weights.items()},
         "config": {
             "model": model | {"num_classes": None},
-            "augment": values["augment"],
+            "augment": asdict(AugmentOptions(**options)),
             "data": {"name": origin["dataset"], "exif_orientation": "ignore"},
             "run_name": name,
             "seed": None,

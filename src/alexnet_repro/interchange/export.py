@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from hydra.utils import instantiate
 from torch._dynamo.exc import UserError
 
+from alexnet_repro.base.build import build
 from alexnet_repro.console import counting
 from alexnet_repro.data.datamodule import ImageDataModule
 from alexnet_repro.errors import UsageError
@@ -213,7 +213,7 @@ def _measure(
     whole: Path, quantized: Path, trained: Trained, values: Mapping[str, Any], overrides: list[str]
 ) -> None:
     """Errors on images of both files, centre crop, and a record of them beside the output."""
-    data: ImageDataModule = instantiate(values["data"], augment=trained.config["augment"], seed=0)
+    data: ImageDataModule = build(values["data"], "data")
     check_fit(trained, data)
     split = values["split"] or data.test_split
     runners = {"32 bit": onnx_runner(whole), "8 bit": onnx_runner(quantized)}

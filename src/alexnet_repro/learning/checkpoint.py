@@ -5,32 +5,29 @@ Its configuration is checked like that of a command, and only networks of this p
 """
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ValidationError
 from torch import nn
 
-import alexnet_repro
-from alexnet_repro.data.augment import Augmentation
+from alexnet_repro.base.build import checked
+from alexnet_repro.data.augment import Augmentation, AugmentOptions
 from alexnet_repro.data.statistics import Statistics
 from alexnet_repro.errors import UsageError
 from alexnet_repro.learning.checkpoint_file import damage
 from alexnet_repro.network.alexnet import AlexNet
+from alexnet_repro.network.cifar import Cifar13Net, Cifar18Net
 from alexnet_repro.network.response_norm import compile_norms
-from alexnet_repro.schema.network import AlexNetSchema, CifarNetSchema, TorchvisionAlexNetSchema
-from alexnet_repro.schema.train import AugmentSchema
+from alexnet_repro.network.torchvision_alexnet import TorchvisionAlexNet
 
-NETWORKS: dict[str, type[BaseModel]] = {
-    "alexnet_repro.AlexNet": AlexNetSchema,
-    "alexnet_repro.Cifar13Net": CifarNetSchema,
-    "alexnet_repro.Cifar18Net": CifarNetSchema,
-    "alexnet_repro.TorchvisionAlexNet": TorchvisionAlexNetSchema,
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    f"alexnet_repro.{network.__name__}": network
+    for network in (AlexNet, Cifar13Net, Cifar18Net, TorchvisionAlexNet)
 }
-"""What a checkpoint may name as its network, with the options of each."""
+"""What a checkpoint may name as its network."""
 
 FORMAT = 2
 """Of the checkpoints that are written. Those of format 1 do not say so, and hold the same."""
@@ -136,21 +133,21 @@ def load_trained(path: Path, device: torch.device | str = "cpu") -> Trained:
 
 
 def _network(path: Path, model: dict[str, Any], classes: int) -> nn.Module:
-    if (target := model.get("_target_")) not in NETWORKS:
+    if model.get("_target_") not in NETWORKS:
         raise UsageError(
-            f"{path}: its network is {target}; this version builds {', '.join(NETWORKS)}"
+            f"{path}: its network is {model.get('_target_')}; this version builds "
+            f"{', '.join(NETWORKS)}"
         )
-    _check(path, NETWORKS[target], model)
-    return built(model, classes)
+    try:
+        return built(model, classes)
+    except ValueError as error:
+        raise UsageError(f"{path}: its configuration is not valid ({error})") from error
 
 
 def built(model: Mapping[str, Any], classes: int) -> nn.Module:
     """The network of the ``model`` part of a configuration, whose target is in :data:`NETWORKS`."""
     options = {key: value for key, value in model.items() if not key.startswith("_")}
-    network: nn.Module = getattr(alexnet_repro, model["_target_"].rpartition(".")[2])(
-        **options | {"num_classes": classes}
-    )
-    return network
+    return NETWORKS[model["_target_"]](**options | {"num_classes": classes})
 
 
 def paper_network(trained: Trained) -> AlexNet:
@@ -168,26 +165,9 @@ def paper_network(trained: Trained) -> AlexNet:
 
 
 def _views(path: Path, augment: dict[str, Any], data: dict[str, Any]) -> Augmentation:
-    _check(path, AugmentSchema, augment)
-    arrays = (data[name].double().numpy() for name in ("mean_image", "eigenvalues", "eigenvectors"))
-    on_device = ("mean_crop", "colour_pca", "colour_magnitude", "colour_divisor")
-    return Augmentation(
-        Statistics(*arrays),
-        data["crop_size"],
-        data["input_size"],
-        **{key: augment[key] for key in on_device},
-    )
-
-
-def _check(path: Path, schema: type[BaseModel], values: dict[str, Any]) -> None:
-    # Hydra makes an object of whatever has a _target_, in the arguments of another one too.
-    if schema not in NETWORKS.values() and "_target_" in values:
-        raise UsageError(f"{path}: its configuration names a program ({values['_target_']})")
     try:
-        schema.model_validate(values)
-    except ValidationError as error:
-        wrong = error.errors()[0]
-        key = ".".join(map(str, wrong["loc"]))
-        raise UsageError(
-            f"{path}: its configuration is not valid ({key}: {wrong['msg']})"
-        ) from error
+        options = AugmentOptions(**checked(AugmentOptions, augment, "augment"))
+    except UsageError as error:
+        raise UsageError(f"{path}: its configuration is not valid ({error})") from error
+    arrays = (data[name].double().numpy() for name in ("mean_image", "eigenvalues", "eigenvectors"))
+    return Augmentation(Statistics(*arrays), data["crop_size"], data["input_size"], options)

@@ -22,6 +22,11 @@ LAST, BEFORE = "last.ckpt", "before_last.ckpt"
 """The newest checkpoint of a run, and the one that it replaced."""
 
 
+def last_checkpoint(directory: Path) -> Path:
+    """Of the run in ``directory``."""
+    return directory / "checkpoints" / LAST
+
+
 class CheckpointFile(TorchCheckpointIO):
     """How Lightning writes checkpoints.
 

@@ -33,6 +33,7 @@ class Curve(Callback):
     """
 
     def __init__(self, directory: Path) -> None:
+        super().__init__()
         self.path = directory / "curve.csv"
         self.rows: list[dict[str, float]] = []
         self._started = 0.0
@@ -87,6 +88,11 @@ class Curve(Callback):
         self.rows = state_dict["rows"]
         self._elapsed = state_dict.get("elapsed", 0.0)
         self._images = state_dict.get("images", 0)
+
+
+def curve_of(trainer: L.Trainer) -> Curve:
+    """The curve of a run, which all of them have."""
+    return next(callback for callback in trainer.callbacks if isinstance(callback, Curve))  # type: ignore[attr-defined]
 
 
 def images_of(trainer: L.Trainer) -> int:

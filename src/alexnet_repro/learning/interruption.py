@@ -10,7 +10,7 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -19,6 +19,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from alexnet_repro.config import global_rank
+from alexnet_repro.learning.checkpoint_file import last_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -44,12 +45,12 @@ class Interruption(Callback):
     queued again.
 
     Args:
-        save: writes the checkpoint.
+        directory: of the run.
         goes_on: whether the same command, started again, goes on with this run.
     """
 
-    def __init__(self, save: Callable[[L.Trainer], None], goes_on: bool) -> None:
-        self._save, self._goes_on = save, goes_on
+    def __init__(self, directory: Path, goes_on: bool = False) -> None:
+        self._last, self._goes_on = last_checkpoint(directory), goes_on
         self._received = 0
         self._training = False
         self._before: dict[int, Any] = {}
@@ -73,7 +74,7 @@ class Interruption(Callback):
             return
         number = self._agreed(trainer)
         if number and not trainer.is_last_batch:
-            self._save(trainer)
+            trainer.save_checkpoint(self._last)
             self._end(number)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -1,7 +1,7 @@
 """The LightningModule: loss, error rates and update rule around the network."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import lightning as L
@@ -13,7 +13,14 @@ from torch.optim import Optimizer
 from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
+from alexnet_repro.learning.sgd import paper_sgd
 from alexnet_repro.network.response_norm import compile_norms
+
+
+def images_in(batch: Mapping[str, Any]) -> int:
+    """Images of a training batch."""
+    return len(batch["label"])
+
 
 STAGES = ("train", "val", "test", "ten_crop")
 
@@ -71,6 +78,8 @@ class ImageClassifier(L.LightningModule):
         network: images (B, 3, input, input) → logits (B, num_classes).
         num_classes: classes of the data.
         optimizer: from the network to its optimizer.
+        scheduler: from the optimizer and the Trainer to what Lightning takes as ``lr_scheduler``;
+            None where a callback, such as :class:`PlateauSchedule`, sets the learning rate.
         seed: dropout masks are a function of it, the step and the process, so a resumed run draws
             the same, and the halves of a layer that two processes hold draw different ones.
     """
@@ -79,10 +88,12 @@ class ImageClassifier(L.LightningModule):
         self,
         network: nn.Module,
         num_classes: int,
-        optimizer: Callable[[nn.Module], Optimizer],
+        optimizer: Callable[[nn.Module], Optimizer] = paper_sgd,
+        scheduler: Callable[[Optimizer, L.Trainer], Any] | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
+        self._scheduler = scheduler
         self.seed = seed
         self.network = network.to(memory_format=torch.channels_last)
         self._optimizer = optimizer
@@ -96,15 +107,24 @@ class ImageClassifier(L.LightningModule):
         logits: Tensor = self.network(images)
         return logits
 
-    def configure_optimizers(self) -> Optimizer:
-        return self._optimizer(self.network)
+    def configure_optimizers(self) -> Any:
+        optimizer = self._optimizer(self.network)
+        if self._scheduler is None:
+            return optimizer
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": self._scheduler(optimizer, self.trainer),
+        }
 
     def on_train_start(self) -> None:
         compile_norms(self.network, self.trainer.estimated_stepping_batches)
 
     def on_train_batch_start(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         # A CPU generator reads only the low 32 bits of a seed: mix all three into them.
-        mixed = np.random.SeedSequence([self.seed, self.global_rank, self.global_step])
+        numbers = [self.seed, self.global_rank, self.global_step]
+        if (batches := self.trainer.accumulate_grad_batches) > 1:
+            numbers.append(batch_idx % batches)
+        mixed = np.random.SeedSequence(numbers)
         torch.manual_seed(int(mixed.generate_state(1)[0]))
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:

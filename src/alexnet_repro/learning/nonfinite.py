@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from alexnet_repro.errors import DivergenceError
+from alexnet_repro.learning.checkpoint_file import last_checkpoint
 from alexnet_repro.results.record import write_json
 
 log = logging.getLogger(__name__)
@@ -35,23 +36,20 @@ class NonFinite(Callback):
 
     Args:
         directory: of the run, which gets ``nonfinite.json``.
-        last: its last checkpoint.
         then: ``stop`` or ``skip``.
-        names: of the training images of a batch, by epoch and batch, both counted from 0.
     """
 
-    def __init__(
-        self,
-        directory: Path,
-        last: Path,
-        then: Literal["stop", "skip"],
-        names: Callable[[int, int], Sequence[str]],
-    ) -> None:
-        self.path, self.last, self.names = directory / "nonfinite.json", last, names
+    def __init__(self, directory: Path, then: Literal["stop", "skip"] = "stop") -> None:
+        self.path, self.last = directory / "nonfinite.json", last_checkpoint(directory)
+        self._names: Callable[[int, int], Sequence[str]] = lambda epoch, batch: ()
         self.skips = then == "skip"
         self._first: Tensor | None = None
         self._unread: list[dict[str, Any]] = []
         self._in_a_row = 0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        # Of the images of a batch, where the data can tell them.
+        self._names = getattr(trainer.datamodule, "training_names", self._names)  # type: ignore[attr-defined]
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
@@ -124,12 +122,13 @@ class NonFinite(Callback):
         self._unread = []
 
     def _write(self, happened: dict[str, Any]) -> str:
-        names = list(self.names(happened["epoch"], happened["batch"]))
+        names = list(self._names(happened["epoch"], happened["batch"]))
         write_json(self.path, happened | {"images": names})
+        shown = f", images {', '.join(names[:3])}{' …' if len(names) > 3 else ''}" if names else ""
         return (
             f"step {happened['step']} (epoch {happened['epoch'] + 1}, batch "
-            f"{happened['batch'] + 1}, learning rate {happened['learning_rate']:g}, images "
-            f"{', '.join(names[:3])}{' …' if len(names) > 3 else ''}: all in {self.path})"
+            f"{happened['batch'] + 1}, learning rate {happened['learning_rate']:g}{shown}: all in "
+            f"{self.path})"
         )
 
     def _what_to_do(self) -> str:

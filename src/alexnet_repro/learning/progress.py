@@ -9,19 +9,14 @@ from lightning.pytorch.callbacks import ProgressBar
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from alexnet_repro.console import console
-from alexnet_repro.learning.curve import Curve, images_of
+from alexnet_repro.learning.curve import curve_of, images_of
 
 
 class TrainingProgress(ProgressBar):
-    """Images per second, time left and both errors, in percent as top-1/top-5.
+    """Images per second, time left and both errors, in percent as top-1/top-5."""
 
-    Args:
-        curve: whose rows are shown after each epoch.
-    """
-
-    def __init__(self, curve: Curve) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._curve = curve
         self._bar: Progress | None = None
         self._task = TaskID(0)
         self._started = 0.0
@@ -54,9 +49,10 @@ class TrainingProgress(ProgressBar):
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         super().on_validation_end(trainer, pl_module)
-        if trainer.state.fn != "fit" or not self._curve.rows:
+        rows = curve_of(trainer).rows
+        if trainer.state.fn != "fit" or not rows:
             return
-        row = self._curve.rows[-1]
+        row = rows[-1]
         errors = " ".join(
             f"{stage} {row[f'{stage}/top1_error']:.1f}/{row[f'{stage}/top5_error']:.1f}"
             for stage in ("train", "val")

@@ -4,32 +4,40 @@ import json
 import logging
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import instantiate
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 from lightning.pytorch.loggers import CSVLogger
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LinearLR, SequentialLR
 
+from alexnet_repro.base.build import (
+    build,
+    build_partial,
+    described,
+    located,
+    taken,
+    takes_any,
+)
 from alexnet_repro.columns.launch import end_with_launcher, launch, must_launch
-from alexnet_repro.config import checkpoint_to_resume, global_rank
+from alexnet_repro.config import checkpoint_to_resume, global_rank, resolved
 from alexnet_repro.data.datamodule import ImageDataModule
 from alexnet_repro.errors import UsageError
 from alexnet_repro.learning.checkpoint_file import CheckpointFile, whole
-from alexnet_repro.learning.curve import Curve
-from alexnet_repro.learning.interruption import Interruption
+from alexnet_repro.learning.configuration import LENGTHS, Configuration, Node, trained
+from alexnet_repro.learning.curve import Curve, curve_of
 from alexnet_repro.learning.module import ImageClassifier
-from alexnet_repro.learning.nonfinite import NonFinite
-from alexnet_repro.learning.progress import TrainingProgress
 from alexnet_repro.learning.pruning import pruning
-from alexnet_repro.learning.run_folder import RunFolder, checkpoints
 from alexnet_repro.learning.start import check_resume, start_from
 from alexnet_repro.memory import keep_freed_memory
+from alexnet_repro.network.summary import print_summary
 from alexnet_repro.results.finished import best_validation_error, finished_run, interrupted_run
 from alexnet_repro.results.loggers import finish, wandb_pictures
 from alexnet_repro.results.record import (
@@ -46,8 +54,8 @@ from alexnet_repro.results.sweep import found
 log = logging.getLogger(__name__)
 
 
-def train(values: dict[str, Any]) -> float | None:
-    """Train, test and record what ``values`` (a validated configuration) describes.
+def train(config: DictConfig) -> float | None:
+    """Train, test and record what ``config`` describes.
 
     The record is ``result.json`` in the run's folder.
 
@@ -58,18 +66,27 @@ def train(values: dict[str, Any]) -> float | None:
     Raises:
         UsageError: for what the user can put right.
     """
+    configuration = Configuration.of(resolved(config))
+    if configuration.summary:
+        print_summary(configuration.model)
+        return None
     directory = Path(HydraConfig.get().runtime.output_dir)
-    resume = values["resume"] and checkpoint_to_resume(values["resume"], values["run_name"])
-    if values["skip_finished"]:
+    resume = configuration.resume and checkpoint_to_resume(
+        configuration.resume, configuration.run_name
+    )
+    if configuration.skip_finished:
+        values = configuration.recorded()
         if path := finished_run(directory, values):
             log.info("skipped: it has been trained, see %s", path)
             found[directory] = path
             return best_validation_error(path)
         resume = resume or interrupted_run(directory, values)
-    return train_and_test(values, directory, whole(resume) if resume else None)
+    return train_and_test(configuration, directory, whole(resume) if resume else None)
 
 
-def train_and_test(values: dict[str, Any], directory: Path, resume: Path | None) -> float | None:
+def train_and_test(
+    configuration: Configuration, directory: Path, resume: Path | None
+) -> float | None:
     """:func:`train`, but for what has been done before.
 
     Args:
@@ -78,36 +95,39 @@ def train_and_test(values: dict[str, Any], directory: Path, resume: Path | None)
     """
     quieten_libraries()
     end_with_launcher()
-    check_accelerator(values["trainer"])
-    if on_cpu(values["trainer"]):
+    check_accelerator(configuration.trainer)
+    if on_cpu(configuration.trainer):
         keep_freed_memory()
-    L.seed_everything(values["seed"], workers=True, verbose=False)
+    L.seed_everything(configuration.seed, workers=True, verbose=False)
 
-    data: ImageDataModule = instantiate(
-        values["data"], augment=values["augment"], seed=values["seed"]
-    )
+    data: ImageDataModule = build(configuration.data, "data", **configuration.data_options)
     data.prepare_data()
-    classes = number_of_classes(values, data)
-    if must_launch(values["trainer"]):
-        launch(values["trainer"]["devices"], HydraConfig.get().overrides.task, directory)
+    classes = number_of_classes(configuration.model, data)
+    if must_launch(configuration.trainer):
+        launch(configuration.processes, HydraConfig.get().overrides.task, directory)
         return best_validation_error(directory / "result.json")
-    processes = begin(directory, values) if global_rank() == 0 else []
-    network = instantiate(values["model"] | {"num_classes": classes})
+    processes = begin(directory, configuration) if global_rank() == 0 else []
+    network = make_network(configuration, classes, data.input_size)
     started_from = None
     if resume:
         check_resume(resume, network, data.classes)
-    if values["init_from"] is not None:
-        started_from = Path(values["init_from"]).expanduser()
+    if configuration.init_from is not None:
+        started_from = Path(configuration.init_from).expanduser()
         if resume:
             log.info("resume goes on with weights of its own: init_from was for the start")
         else:
-            start_from(started_from, network, data.classes, values["init_layers"])
-    module = ImageClassifier(network, classes, instantiate(values["optimizer"]), values["seed"])
-    curve = Curve(directory)
-    trainer = make_trainer(values, directory, curve, data)
+            start_from(started_from, network, data.classes, configuration.init_layers)
+    module = ImageClassifier(
+        network,
+        classes,
+        make_optimizer(configuration.optimizer),
+        None if configuration.schedule_is_callback else make_scheduler(configuration),
+        configuration.seed,
+    )
+    trainer = make_trainer(configuration, directory)
 
     images = len(data.store.splits["train"])
-    log.info("%s on %s: %d training images", values["run_name"], data.dataset_name, images)
+    log.info("%s on %s: %d training images", configuration.run_name, data.dataset_name, images)
     log.info("writing to %s", directory)
     started = time.perf_counter()
     try:
@@ -117,22 +137,25 @@ def train_and_test(values: dict[str, Any], directory: Path, resume: Path | None)
         finish()
     if not trainer.is_global_zero:
         return None
+    if trainer.fast_dev_run:  # type: ignore[attr-defined]
+        log.info("trainer.fast_dev_run: it runs; there is no record of one batch")
+        return None
     tested = min(
         len(data.store.splits[data.test_split]), sum(trainer.num_test_batches) * data.batch_size
     )
     record = {
         "format": FORMAT,
-        "experiment": values["run_name"],
-        "seed": values["seed"],
+        "experiment": configuration.run_name,
+        "seed": configuration.seed,
         **processes[-1],
-        "arrangement": arrangement(values),
+        "arrangement": arrangement(configuration),
         "resumed_from": processes[:-1],
         "init_from_sha256": started_from and checksum(started_from),
         "wall_seconds": round(time.perf_counter() - started, 1),
         **measured(data, metrics, int(tested)),
-        **learned(curve),
+        **learned(curve_of(trainer)),
         # Loggers do not change what is measured, and hold paths of this machine.
-        "config": {key: value for key, value in values.items() if key != "logger"},
+        "config": {k: v for k, v in configuration.recorded().items() if k != "logger"},
     }
     write_json(directory / "result.json", record)
     log.info("%s", result_line(record))
@@ -140,7 +163,7 @@ def train_and_test(values: dict[str, Any], directory: Path, resume: Path | None)
     return best_validation_error(directory / "result.json")
 
 
-def begin(directory: Path, values: dict[str, Any]) -> list[dict[str, Any]]:
+def begin(directory: Path, configuration: Configuration) -> list[dict[str, Any]]:
     """Write down, before anything slow starts, what this process is about to do.
 
     Returns:
@@ -148,39 +171,81 @@ def begin(directory: Path, values: dict[str, Any]) -> list[dict[str, Any]]:
     """
     path = directory / "run.json"
     processes = json.loads(path.read_text()) if path.is_file() else []
-    overrides = HydraConfig.get().overrides.task
-    processes.append(provenance("alexnet_repro.train", overrides))
+    typed = [override.removeprefix("++") for override in HydraConfig.get().overrides.task]
+    processes.append(provenance("alexnet_repro.train", typed))
     write_json(path, processes)
-    write_text(directory / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(values)))
+    text = OmegaConf.to_yaml(OmegaConf.create(configuration.recorded()))
+    write_text(directory / "config.yaml", text)
     return list(processes)
 
 
-def make_trainer(
-    values: dict[str, Any], directory: Path, curve: Curve, data: ImageDataModule
-) -> L.Trainer:
-    """The Trainer of ``values``, with the callbacks and loggers of a run."""
-    loggers = values["logger"] if global_rank() == 0 else {}
-    folder = RunFolder(directory, values)
-    trainer: L.Trainer = instantiate(
-        values["trainer"],
-        strategy=instantiate(values["strategy"]) if has_columns(values) else "auto",
-        callbacks=[
-            instantiate(values["schedule"]),
-            curve,
-            TrainingProgress(curve),
-            NonFinite(directory, folder.last, values["on_nonfinite"], data.training_names),
-            folder,
-            Interruption(folder.save, goes_on=values["skip_finished"]),
-            *wandb_pictures(values, directory),
-            *pruning(),
-            *checkpoints(directory / "checkpoints"),
-        ],
-        logger=[instantiate(logger) for logger in loggers.values()],
+def make_network(configuration: Configuration, classes: int, input_size: int) -> nn.Module:
+    """The network of ``model``, for so many classes and images of ``input_size`` pixels a side."""
+    target = located(configuration.model, "model")
+    sizes = {"num_classes": classes} if takes_any(target) else {}
+    sizes |= taken(target, num_classes=classes, input_size=input_size)
+    network: nn.Module = build(configuration.model, "model", **sizes)
+    return network
+
+
+def make_optimizer(node: Node) -> Callable[[nn.Module], Optimizer]:
+    """From a network to its optimizer, as the node of ``optimizer`` says."""
+    needed = trained(node)
+    call = build_partial(node, "optimizer", *needed)
+
+    def optimizer(network: nn.Module) -> Optimizer:
+        given = {"network": network} if "network" in needed else {"params": network.parameters()}
+        made: Optimizer = call(**given)
+        return made
+
+    return optimizer
+
+
+def make_scheduler(configuration: Configuration) -> Callable[[Optimizer, L.Trainer], Any]:
+    """From an optimizer to a scheduler of torch, as Lightning takes it."""
+    node, options = configuration.scheduler, configuration.scheduling
+    lengths = taken(located(node, "schedule"), **dict.fromkeys(LENGTHS - node.keys()))
+    call = build_partial(node, "schedule", "optimizer", *lengths)
+
+    def scheduler(optimizer: Optimizer, trainer: L.Trainer) -> dict[str, Any]:
+        steps = trainer.estimated_stepping_batches
+        per_epoch = 1.0 if options.interval == "epoch" else steps / options.epochs
+        warmup = round(options.warmup_epochs * per_epoch)
+        length = round(options.epochs * per_epoch) - warmup
+        made = call(optimizer=optimizer, **dict.fromkeys(lengths, length))
+        if warmup:
+            rising = LinearLR(optimizer, start_factor=0.01, total_iters=warmup)
+            made = SequentialLR(optimizer, [rising, made], milestones=[warmup])
+        return {
+            "scheduler": made,
+            "interval": options.interval,
+            "frequency": options.frequency,
+            "monitor": options.monitor,
+        }
+
+    return scheduler
+
+
+def make_trainer(configuration: Configuration, directory: Path) -> L.Trainer:
+    """The Trainer of ``configuration``, with its callbacks and loggers."""
+    values = configuration.recorded()
+    loggers = (configuration.logger or {}) if global_rank() == 0 else {}
+    filled = {"directory": directory, "dirpath": directory / "checkpoints", "config": values}
+    callbacks = []
+    if configuration.schedule_is_callback:
+        callbacks.append(build(configuration.schedule, "schedule"))
+    for name, node in configuration.callbacks.items():
+        own = {k: v for k, v in taken(located(node, name), **filled).items() if k not in node}
+        callbacks.append(build(node, f"callbacks.{name}", **own))
+    trainer: L.Trainer = build(
+        configuration.trainer,
+        "trainer",
+        strategy=build(configuration.strategy, "strategy") if configuration.strategy else "auto",
+        callbacks=[*callbacks, *wandb_pictures(loggers, directory), *pruning()],
+        logger=[build(node, f"logger.{name}") for name, node in loggers.items()],
         plugins=[CheckpointFile()],
         default_root_dir=directory,
-        num_sanity_val_steps=0,
         use_distributed_sampler=False,
-        enable_model_summary=False,
     )
     for logger in trainer.loggers:
         if not isinstance(logger, CSVLogger):
@@ -211,26 +276,22 @@ def check_accelerator(trainer: Mapping[str, Any]) -> None:
         )
 
 
-def has_columns(values: dict[str, Any]) -> bool:
-    """Whether the network is spread over devices, a column on each."""
-    return "_target_" in values["strategy"]
-
-
-def arrangement(values: dict[str, Any]) -> dict[str, int]:
+def arrangement(configuration: Configuration) -> dict[str, int]:
     """How the network was spread: processes, their replicas of it, parts of a batch."""
-    processes = values["trainer"]["devices"] * values["trainer"]["num_nodes"]
-    split = has_columns(values)
+    values, split = configuration.recorded(), configuration.has_columns
     return {
-        "processes": processes,
+        "processes": configuration.processes,
         "columns_per_process": values["model"].get("columns", 1) // (2 if split else 1),
-        "replicas": processes // 2 if split else 1,
-        "micro_batches": values["strategy"]["micro_batches"] if split else 1,
+        "replicas": configuration.replicas,
+        "micro_batches": described(configuration.strategy, "strategy")["micro_batches"]
+        if split
+        else 1,
     }
 
 
-def number_of_classes(values: dict[str, Any], data: ImageDataModule) -> int:
+def number_of_classes(model: Node, data: ImageDataModule) -> int:
     """The classes of the data, checked against ``model.num_classes`` if that is set."""
-    asked, found = values["model"]["num_classes"], len(data.classes)
+    asked, found = model.get("num_classes"), len(data.classes)
     if asked not in (None, found):
         raise UsageError(f"model.num_classes={asked}, but {data.dataset_name} has {found} classes")
     return found

@@ -7,9 +7,10 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
+from alexnet_repro.base.build import Count
 from alexnet_repro.errors import PrunedError
 from alexnet_repro.learning.checkpoint import FORMAT
-from alexnet_repro.learning.checkpoint_file import LAST
+from alexnet_repro.learning.checkpoint_file import last_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -17,33 +18,35 @@ log = logging.getLogger(__name__)
 class RunFolder(Callback):
     """Keeps the configuration in every checkpoint and says how to go on after an interruption.
 
-    Between the ends of epochs, which `checkpoints` looks after, it saves ``last.ckpt`` every
-    ``checkpoint_every_n_steps`` steps, and where ``trainer.max_steps`` ends the training.
+    Between the ends of epochs, which :class:`WholeEpochs` looks after, it saves ``last.ckpt`` every
+    ``every_n_steps`` steps, and where ``trainer.max_steps`` ends the training.
+
+    Args:
+        directory: of the run.
+        config: its configuration, with all defaults.
+        every_n_steps: None: only at the end of each epoch.
     """
 
-    def __init__(self, directory: Path, values: dict[str, Any]) -> None:
-        self.directory, self.values = directory, values
-        self.every_n_steps: int | None = values["checkpoint_every_n_steps"]
-
-    @property
-    def last(self) -> Path:
-        return self.directory / "checkpoints" / LAST
+    def __init__(
+        self, directory: Path, config: dict[str, Any], every_n_steps: Count | None = None
+    ) -> None:
+        self.last, self.config = last_checkpoint(directory), config
+        self.every_n_steps = every_n_steps
+        self._saved = 0
 
     def on_train_batch_end(self, trainer: L.Trainer, *arguments: Any) -> None:
         # The end of an epoch is saved after its validation.
         n, step = self.every_n_steps, trainer.global_step
-        due = bool(n) and step % n == 0  # type: ignore[operator]
-        if (due or step == trainer.max_steps) and not trainer.is_last_batch:
-            self.save(trainer)
-
-    def save(self, trainer: L.Trainer) -> None:
-        """Write ``last.ckpt`` as the run is now, between two steps."""
-        trainer.save_checkpoint(self.last)
+        due = n is not None and step % n == 0
+        # A step on several batches is one.
+        if (due or step == trainer.max_steps) and step != self._saved and not trainer.is_last_batch:
+            self._saved = step
+            trainer.save_checkpoint(self.last)
 
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        checkpoint["config"] = self.values
+        checkpoint["config"] = self.config
         checkpoint["format"] = FORMAT
 
     def on_exception(
@@ -65,7 +68,21 @@ class WholeEpochs(ModelCheckpoint):
 
     Lightning goes through the end of such an epoch as if it were whole; saved there, a resumed run
     would pass over the rest of it.
+
+    Args:
+        dirpath: folder of the checkpoints.
+        filename: without its extension.
+        monitor: the metric of which the least is kept; None for the newest.
     """
+
+    def __init__(self, dirpath: Path, filename: str, monitor: str | None = None) -> None:
+        super().__init__(
+            dirpath,
+            filename=filename,
+            monitor=monitor,
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+        )
 
     @property
     def state_key(self) -> str:
@@ -75,17 +92,3 @@ class WholeEpochs(ModelCheckpoint):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.is_last_batch:
             super().on_train_epoch_end(trainer, pl_module)
-
-
-def checkpoints(directory: Path) -> list[Callback]:
-    """Keep ``best.ckpt`` by validation error, and ``last.ckpt`` of every epoch, better or not."""
-    return [
-        WholeEpochs(
-            directory,
-            filename=name,
-            monitor=monitor,
-            save_on_train_epoch_end=True,
-            enable_version_counter=False,
-        )
-        for name, monitor in (("best", "val/top1_error"), (LAST.removesuffix(".ckpt"), None))
-    ]

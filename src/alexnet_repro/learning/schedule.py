@@ -2,14 +2,27 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
+from pydantic import Field
 
+from alexnet_repro.base.build import (
+    ArgumentsOf,
+    Count,
+    Natural,
+    NonNegative,
+    Positive,
+    checks_arguments,
+)
 from alexnet_repro.data.datamodule import batches_done
 
 log = logging.getLogger(__name__)
+
+Factor = Annotated[float, Field(gt=0, lt=1)]
+Rates = Mapping[str, NonNegative]
 
 
 class PlateauSchedule(Callback):
@@ -27,14 +40,15 @@ class PlateauSchedule(Callback):
         monitor: the logged metric, lower is better.
     """
 
+    @checks_arguments
     def __init__(
         self,
-        epochs: int,
-        patience: int,
-        threshold: float,
-        factor: float,
-        divisions: int,
-        monitor: str,
+        epochs: Count = 90,
+        patience: Count = 5,
+        threshold: NonNegative = 0.1,
+        factor: Factor = 0.1,
+        divisions: Natural = 3,
+        monitor: Literal["val/top1_error", "val/top5_error", "val/loss"] = "val/top1_error",
     ) -> None:
         self.epochs, self.patience, self.threshold = epochs, patience, threshold
         self.factor, self.divisions, self.monitor = factor, divisions, monitor
@@ -83,15 +97,28 @@ class PlateauSchedule(Callback):
         self.divided = state_dict["divided"]
 
 
+@dataclass(frozen=True)
+class Change:
+    """What changes after ``epoch`` epochs.
+
+    Attributes:
+        weights: learning rates of weights by layer; ``others`` names all layers not named here.
+            Biases without a learning rate of their own have it too.
+        biases: the same for biases.
+        colour_noise: false switches the noise of §5.1 off.
+    """
+
+    epoch: NonNegative
+    weights: Rates = field(default_factory=dict)
+    biases: Rates = field(default_factory=dict)
+    colour_noise: bool | None = None
+
+
+Changes = Annotated[Mapping[str, Any], ArgumentsOf(Change)]
+
+
 class EpochSchedule(Callback):
     """Changes at given epochs, as in the training notes of the 2012 program.
-
-    Every change is a mapping with ``epoch`` (after that many epochs) and any of
-
-    - ``weights``: learning rates of weights by layer; ``others`` names all layers not named here.
-      Biases without a learning rate of their own have it too,
-    - ``biases``: the same for biases,
-    - ``colour_noise``: false switches the noise of §5.1 off.
 
     The changes are those of a run of ``notes_epochs``; a run of ``epochs`` epochs makes each of
     them at the same fraction of the whole. The state is a function of the position in training
@@ -100,15 +127,17 @@ class EpochSchedule(Callback):
     Args:
         epochs: epochs that training takes (read by the Trainer).
         notes_epochs: epochs of the run that the changes were written for.
-        changes: as above, in order of their epochs.
+        changes: each with the arguments of :class:`Change`, in order of their epochs.
     """
 
+    @checks_arguments
     def __init__(
-        self, epochs: int, notes_epochs: float, changes: Sequence[Mapping[str, Any]]
+        self, epochs: Count, notes_epochs: Positive, changes: Sequence[Changes] = ()
     ) -> None:
         self.epochs = epochs
         self.changes = [
-            {**change, "epoch": change["epoch"] * epochs / notes_epochs} for change in changes
+            Change(**{**change, "epoch": change["epoch"] * epochs / notes_epochs})
+            for change in changes
         ]
         self._applied = 0
 
@@ -131,23 +160,20 @@ class EpochSchedule(Callback):
 
     def _apply_until(self, trainer: L.Trainer, batch_idx: int) -> None:
         position = trainer.current_epoch + batch_idx / max(1, int(trainer.num_training_batches))
-        while (
-            self._applied < len(self.changes) and self.changes[self._applied]["epoch"] <= position
-        ):
+        while self._applied < len(self.changes) and self.changes[self._applied].epoch <= position:
             self._apply(self.changes[self._applied], trainer)
             self._applied += 1
 
-    def _apply(self, change: Mapping[str, Any], trainer: L.Trainer) -> None:
-        for kind in ("weights", "biases"):
-            rates = change.get(kind) or {}
+    def _apply(self, change: Change, trainer: L.Trainer) -> None:
+        for kind, rates in (("weights", change.weights), ("biases", change.biases)):
             for group in trainer.optimizers[0].param_groups:
-                layer, _, parameter = group["name"].rpartition(".")
+                layer, _, parameter = group.get("name", "others.weight").rpartition(".")
                 follows = parameter == "weight" or group.get("scheduled", True)
                 if follows if kind == "weights" else parameter == "bias":
                     rate = rates.get(layer, rates.get("others"))
                     group["lr"] = group["lr"] if rate is None else rate
-        if "colour_noise" in change:
-            trainer.datamodule.augmentation.colour_noise = change["colour_noise"]  # type: ignore[attr-defined]
-        log.info(
-            "epoch %.2f: %s", change["epoch"], {k: v for k, v in change.items() if k != "epoch"}
-        )
+        made: dict[str, Any] = {"weights": change.weights, "biases": change.biases}
+        if change.colour_noise is not None:
+            trainer.datamodule.augmentation.colour_noise = change.colour_noise  # type: ignore[attr-defined]
+            made["colour_noise"] = change.colour_noise
+        log.info("epoch %.2f: %s", change.epoch, {k: v for k, v in made.items() if v != {}})

@@ -2,11 +2,16 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.optim import Optimizer
+
+from alexnet_repro.base.build import Fraction, NonNegative
+
+Layer = Annotated[str, Field(pattern=r"^(conv|local|fc)\d+$|^others$")]
 
 
 class PaperSGD(Optimizer):
@@ -67,11 +72,11 @@ class PaperSGD(Optimizer):
 
 def paper_sgd(
     network: nn.Module,
-    lr: float,
-    momentum: float,
-    weight_decay: float | Mapping[str, float],
-    bias_lr: float | None,
-    bias_weight_decay: bool,
+    lr: NonNegative = 0.01,
+    momentum: Fraction = 0.9,
+    weight_decay: NonNegative | Mapping[Layer, NonNegative] = 0.0005,
+    bias_lr: NonNegative | None = None,
+    bias_weight_decay: bool = True,
 ) -> PaperSGD:
     """A :class:`PaperSGD` with a parameter group for every weight and every bias of the network.
 

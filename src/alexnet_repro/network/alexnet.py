@@ -3,13 +3,25 @@
 from collections import OrderedDict
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import BeforeValidator, Field
 from torch import Tensor, nn
 
+from alexnet_repro.base.build import (
+    Classes,
+    Fraction,
+    NonNegative,
+    checks_arguments,
+)
 from alexnet_repro.network.pooling import MaxPool
-from alexnet_repro.network.response_norm import ResponseNorm, WithinMapNorm
+from alexnet_repro.network.response_norm import (
+    PAPER_NORM,
+    NormArguments,
+    ResponseNorm,
+    WithinMapNorm,
+)
 
 INPUT_SIZE = 224
 """Height and width, in pixels, of the images that the network reads (§4.5)."""
@@ -22,14 +34,26 @@ NEURONS = {"fc6": 4096, "fc7": 4096}
 ONE_GPU_KERNELS = {"conv1": 48, "conv2": 128, "conv3": 192, "conv4": 192, "conv5": 256}
 """The one-GPU net (footnote of §4.2): conv1–4 halved, conv5 and the rest are not."""
 
-REMOVABLE = (2, 3, 4, 5)
-CONV1_STAYS = (
-    "conv1 cannot be removed, since its stride of 4 is what brings the 224×224 image down to "
-    "55×55 maps; choose 2, 3, 4 or 5, or null for none"
+LAYERS = (*KERNELS, *NEURONS, "fc8")
+WEIGHT_STD = MappingProxyType(dict.fromkeys(LAYERS, 0.01))
+"""§6: weights start at N(0, 0.01)."""
+BIASES = MappingProxyType(
+    {layer: float(layer not in ("conv1", "conv3", "fc8")) for layer in LAYERS}
 )
-WEIGHT_STD = 0.01
-BIASES = {"conv2": 1.0, "conv4": 1.0, "conv5": 1.0, "conv6": 1.0, "fc6": 1.0, "fc7": 1.0}
-"""§6: neuron biases of these layers start at 1, those of all others at 0."""
+"""§6: neuron biases start at 1, those of conv1, conv3 and fc8 at 0."""
+
+
+def _not_conv1(removed: Any) -> Any:
+    if removed == 1:
+        raise ValueError(
+            "conv1 cannot be removed, since its stride of 4 is what brings the 224×224 image down "
+            "to 55×55 maps; choose 2, 3, 4 or 5, or null for none"
+        )
+    return removed
+
+
+Removed = Annotated[Literal[2, 3, 4, 5] | None, BeforeValidator(_not_conv1)]
+Width = Annotated[float, Field(gt=0, le=16)]
 
 
 class Dropout(nn.Module):
@@ -105,25 +129,25 @@ class AlexNet(nn.Sequential):
 
     input_size = INPUT_SIZE
 
+    @checks_arguments
     def __init__(
         self,
-        num_classes: int = 1000,
+        num_classes: Classes = 1000,
         columns: Literal[1, 2] = 2,
         activation: Literal["relu", "tanh"] = "relu",
-        response_norm: Mapping[str, float] | None = MappingProxyType({}),
+        response_norm: NormArguments | None = PAPER_NORM,
         pool: Literal["overlapping", "nonoverlapping"] = "overlapping",
-        dropout: float = 0.5,
-        removed_conv: int | None = None,
+        dropout: Fraction = 0.5,
+        removed_conv: Removed = None,
         sixth_conv: bool = False,
-        width: float = 1.0,
+        width: Width = 1.0,
         norm_before_relu_in_conv1: bool = False,
         within_map_norm_in_conv2: bool = False,
         norm_after_pool: bool = False,
-        weight_std: Mapping[str, float] = MappingProxyType({}),
+        weight_std: Mapping[str, NonNegative] = WEIGHT_STD,
         bias: Mapping[str, float] = BIASES,
     ) -> None:
         super().__init__()
-        _check(columns, activation, pool, removed_conv, width)
         if norm_after_pool and norm_before_relu_in_conv1:
             raise ValueError("norm_after_pool and norm_before_relu_in_conv1 exclude each other")
         self.columns, self.width = columns, width
@@ -184,15 +208,15 @@ class AlexNet(nn.Sequential):
     @torch.no_grad()
     def reset_parameters(
         self,
-        weight_std: Mapping[str, float] = MappingProxyType({}),
+        weight_std: Mapping[str, float] = WEIGHT_STD,
         bias: Mapping[str, float] = BIASES,
     ) -> None:
         """Draw the weights anew from N(0, weight_std) and set the biases (§6)."""
         for layer, module in self.named_children():
             if isinstance(module, nn.Conv2d | nn.Linear):
-                module.weight.normal_(0, weight_std.get(layer, WEIGHT_STD))
+                module.weight.normal_(0, weight_std.get(layer, WEIGHT_STD[layer]))
                 assert module.bias is not None
-                module.bias.fill_(bias.get(layer, 0.0))
+                module.bias.fill_(bias.get(layer, BIASES[layer]))
 
     def _convolution(
         self,
@@ -238,20 +262,3 @@ class AlexNet(nn.Sequential):
 def _scaled(count: int, width: float) -> int:
     """A kernel or neuron count times width, rounded to an even number so that columns are equal."""
     return max(2, 2 * round(count * width / 2))
-
-
-def _check(
-    columns: int, activation: str, pool: str, removed_conv: int | None, width: float
-) -> None:
-    if columns not in (1, 2):
-        raise ValueError(f"columns is {columns}: the network has 2, or 1 for the one-GPU net")
-    if activation not in ("relu", "tanh"):
-        raise ValueError(f"activation is {activation!r}: choose relu or tanh")
-    if pool not in ("overlapping", "nonoverlapping"):
-        raise ValueError(f"pool is {pool!r}: choose overlapping or nonoverlapping")
-    if removed_conv == 1:
-        raise ValueError(f"removed_conv is 1: {CONV1_STAYS}")
-    if removed_conv not in (None, *REMOVABLE):
-        raise ValueError(f"removed_conv is {removed_conv}: choose 2, 3, 4 or 5, or null for none")
-    if not 0 < width < 100:
-        raise ValueError(f"width is {width}: it is a factor on every layer's size, above 0")

@@ -6,17 +6,23 @@ they reach, are the ones that fit its words.
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from alexnet_repro.network.response_norm import ResponseNorm, WithinMapNorm
+from alexnet_repro.base.build import (
+    ArgumentsOf,
+    Classes,
+    NonNegative,
+    Pixels,
+    checks_arguments,
+)
+from alexnet_repro.network.response_norm import NormArguments, ResponseNorm, WithinMapNorm
 
-Constants = Mapping[str, float] | None
-
-NO_STD: Mapping[str, float] = MappingProxyType({})
+WithinMapArguments = Annotated[Mapping[str, Any], ArgumentsOf(WithinMapNorm)]
+WEIGHT_STD = 0.01
 
 
 class LocallyConnected(nn.Module):
@@ -67,14 +73,15 @@ class CifarNet(nn.Sequential):
 
     columns = 1
 
+    @checks_arguments
     def __init__(
         self,
-        num_classes: int = 10,
+        num_classes: Classes = 10,
         activation: Literal["relu", "tanh"] = "relu",
-        response_norm: Constants = None,
-        within_map_norm: Constants = None,
-        input_size: int = 32,
-        weight_std: Mapping[str, float] = NO_STD,
+        response_norm: NormArguments | None = None,
+        within_map_norm: WithinMapArguments | None = None,
+        input_size: Pixels = 32,
+        weight_std: Mapping[str, NonNegative] = MappingProxyType({}),
     ) -> None:
         super().__init__()
         self.input_size, self._activation = input_size, activation
@@ -89,11 +96,11 @@ class CifarNet(nn.Sequential):
         raise NotImplementedError
 
     @torch.no_grad()
-    def reset_parameters(self, weight_std: Mapping[str, float] = NO_STD) -> None:
+    def reset_parameters(self, weight_std: Mapping[str, float]) -> None:
         """Draw the weights anew from N(0, weight_std) and set the biases to 0."""
         for layer, module in self.named_children():
             if isinstance(module, nn.Conv2d | nn.Linear | LocallyConnected):
-                module.weight.normal_(0, weight_std.get(layer, 0.01))
+                module.weight.normal_(0, weight_std.get(layer, WEIGHT_STD))
                 assert module.bias is not None
                 module.bias.zero_()
 
@@ -118,10 +125,10 @@ class CifarNet(nn.Sequential):
 
     def _normalization(self, layer: str) -> None:
         if self._response_norm is not None:
-            norm = ResponseNorm(self._maps, **self._response_norm)  # type: ignore[arg-type]
+            norm = ResponseNorm(self._maps, **self._response_norm)
             self.add_module(f"{layer}_norm", norm)
         if self._within_map_norm is not None:
-            within = WithinMapNorm(**self._within_map_norm)  # type: ignore[arg-type]
+            within = WithinMapNorm(**self._within_map_norm)
             self.add_module(f"{layer}_within_map_norm", within)
 
 

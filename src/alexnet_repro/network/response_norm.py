@@ -1,13 +1,17 @@
 """Response normalization (§4.3), and the 2012 program's within-map variant."""
 
 import functools
-from collections.abc import Callable
-from typing import Any
+import inspect
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
+
+from alexnet_repro.base.build import ArgumentsOf, Count, NonNegative, Positive
 
 CACHED = 2**23
 """Bytes of one tensor that stay in a CPU's cache from one pass over them to the next."""
@@ -183,11 +187,11 @@ class ResponseNorm(nn.Module):
     def __init__(
         self,
         maps: int,
-        n: int = 5,
-        k: float = 2.0,
-        alpha: float = 1e-4,
-        beta: float = 0.75,
-        columns: int = 1,
+        n: Count = 5,
+        k: Positive = 2.0,
+        alpha: NonNegative = 1e-4,
+        beta: NonNegative = 0.75,
+        columns: Count = 1,
         divide_alpha_by_n: bool = False,
     ) -> None:
         super().__init__()
@@ -233,6 +237,17 @@ def compile_norms(network: nn.Module, batches: float) -> None:
             module.compiled = batches >= WORTH_COMPILING
 
 
+PAPER_NORM = MappingProxyType(
+    {
+        name: parameter.default
+        for name, parameter in inspect.signature(ResponseNorm).parameters.items()
+        if name not in ("maps", "columns")
+    }
+)
+"""The constants of §4.3."""
+NormArguments = Annotated[Mapping[str, Any], ArgumentsOf(ResponseNorm, ("maps",))]
+
+
 class WithinMapNorm(nn.Module):
     """The 2012 program's second normalization of layer 2: over a square of the same map.
 
@@ -242,7 +257,9 @@ class WithinMapNorm(nn.Module):
     Shape: (batch, maps, height, width) in and out.
     """
 
-    def __init__(self, size: int = 5, scale: float = 0.001, beta: float = 0.75) -> None:
+    def __init__(
+        self, size: Count = 5, scale: NonNegative = 0.001, beta: NonNegative = 0.75
+    ) -> None:
         super().__init__()
         self.size, self.scale, self.beta = size, scale, beta
 

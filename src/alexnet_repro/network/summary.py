@@ -6,10 +6,10 @@ from math import prod
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
 from rich.table import Table
 from torch import nn
 
+from alexnet_repro.base.build import build
 from alexnet_repro.columns.exchange import bytes_per_step, exchanges, reads
 from alexnet_repro.console import console
 from alexnet_repro.errors import UsageError
@@ -119,7 +119,7 @@ def print_summary(model: Mapping[str, Any]) -> None:
     """Print the table for the ``model`` part of a configuration (1000 classes if unset)."""
     if model["_target_"] == "alexnet_repro.TorchvisionAlexNet":
         raise UsageError("summary=true: it prints the layers of the networks of this package only")
-    network = instantiate({**model, "num_classes": model["num_classes"] or 1000})
+    network = build(model, "model")
     console.print(summary_table(network), soft_wrap=False)
     if network.columns == 2:
         console.print("reads: own = the maps of its own column, both = those of both columns")

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torchvision.models import AlexNet
 
+from alexnet_repro.base.build import Classes, Fraction, checks_arguments
+
 STANDARD_DEVIATION = 255 * torch.tensor([0.229, 0.224, 0.225])
 """Of R, G and B of pixels 0–255, as torchvision's weights expect them to be divided by."""
 
@@ -27,8 +29,9 @@ class TorchvisionAlexNet(AlexNet):  # type: ignore[misc]
 
     scale: Tensor
 
+    @checks_arguments
     def __init__(
-        self, num_classes: int = 1000, columns: Literal[1] = 1, dropout: float = 0.5
+        self, num_classes: Classes = 1000, columns: Literal[1] = 1, dropout: Fraction = 0.5
     ) -> None:
         super().__init__(num_classes=num_classes, dropout=dropout)
         self.columns = columns

@@ -6,15 +6,14 @@ compared only if all that differs between them is what the experiment changes.
 
 import json
 from collections.abc import Mapping
-from contextlib import nullcontext
 from typing import Any
 
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
-from alexnet_repro.config import CONF
-from alexnet_repro.hydra_version import COMPOSING
+from alexnet_repro.base.build import described
+from alexnet_repro.config import CONF, composed
+from alexnet_repro.learning.checkpoint import NETWORKS
+from alexnet_repro.learning.configuration import with_defaults
 
 BASELINE = "alexnet"
 NOT_EXPERIMENTS = {BASELINE, "demo", "small"}
@@ -25,14 +24,18 @@ Settings = dict[str, Any]
 WHOLE = ("model", "augment", "optimizer", "schedule")
 PARTS = {
     "data": ("batch_size", "image_size", "crop_size", "input_size", "exif_orientation"),
-    "trainer": (
-        "precision",
-        "max_steps",
-        "limit_train_batches",
-        "limit_val_batches",
-        "limit_test_batches",
-    ),
 }
+TRAINER = {
+    "precision": "32-true",
+    "max_steps": -1,
+    "limit_train_batches": 1.0,
+    "limit_val_batches": 1.0,
+    "limit_test_batches": 1.0,
+    "overfit_batches": 0.0,
+    "accumulate_grad_batches": 1,
+    "gradient_clip_val": None,
+}
+"""Arguments of the Trainer that change what is computed, with what they are if not given."""
 LENGTH = {"schedule.epochs", "schedule.notes_epochs"}
 """How long a run is, is no part of an experiment: only runs of equal length are compared, or runs
 of the length that the experiment's own file says."""
@@ -41,9 +44,14 @@ of the length that the experiment's own file says."""
 def settings(config: Mapping[str, Any]) -> Settings:
     """What may change a run's result, flat by dotted key; not its seed, machine or places."""
     chosen: dict[str, Any] = {name: config.get(name) for name in WHOLE}
+    if (config.get("model") or {}).get("_target_") in NETWORKS:
+        # An option that is newer than the record is as it was.
+        chosen["model"] = described(config["model"], "model")
     for name, keys in PARTS.items():
         part = config.get(name) or {}
         chosen[name] = {key: part[key] for key in keys if key in part}
+    trainer = config.get("trainer") or {}
+    chosen["trainer"] = {key: trainer.get(key, default) for key, default in TRAINER.items()}
     chosen["init_from"] = config.get("init_from") is not None
     chosen["init_layers"] = config.get("init_layers")
     return _flat(chosen)
@@ -64,13 +72,12 @@ def _length(own: Settings) -> Settings:
 
 
 def _composed_settings(experiment: str) -> Settings:
-    config = compose("train", [f"experiment={experiment}"])
+    config = composed("train", f"experiment={experiment}")
     # Only these parts: the rest says where a run writes, which only a run knows.
-    parts = (*WHOLE, *PARTS)
-    resolved = {name: OmegaConf.to_container(config[name], resolve=True) for name in parts}
-    whole = OmegaConf.to_container(config, resolve=False)
-    assert isinstance(whole, dict)
-    return settings({**whole, **resolved})  # type: ignore[dict-item]
+    parts = (*WHOLE, "data", "trainer")
+    resolved: Any = {name: OmegaConf.to_container(config[name], resolve=True) for name in parts}
+    whole: Any = OmegaConf.to_container(config, resolve=False)
+    return settings(with_defaults({**whole, **resolved}))
 
 
 def _parent(experiment: str) -> str | None:
@@ -100,13 +107,10 @@ class Experiments:
     def of_this_version(cls) -> "Experiments":
         """As the files under ``conf/experiment`` compose."""
         names = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
-        # Within a command Hydra knows the folder already.
-        known = GlobalHydra.instance().is_initialized()
-        with nullcontext() if known else initialize_config_dir(str(CONF), **COMPOSING):
-            composed = {name: _composed_settings(name) for name in names}
-        own = {name: values for name, values in composed.items() if name not in NOT_EXPERIMENTS}
+        all_settings = {name: _composed_settings(name) for name in names}
+        own = {n: values for n, values in all_settings.items() if n not in NOT_EXPERIMENTS}
         parents = {name: parent for name in own if (parent := _parent(name)) in own}
-        return cls(composed[BASELINE], own, parents)
+        return cls(all_settings[BASELINE], own, parents)
 
     def _against_baseline(self, own: Settings) -> Settings:
         absent = object()

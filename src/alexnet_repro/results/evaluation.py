@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from hydra.utils import instantiate
 from rich.table import Table
 from torch import Tensor
 
+from alexnet_repro.base.build import build
 from alexnet_repro.console import console, counting
 from alexnet_repro.data.datamodule import ImageDataModule
 from alexnet_repro.errors import UsageError
@@ -79,9 +79,7 @@ def evaluate(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, A
     given = values["checkpoint"]
     paths = [Path(path).expanduser() for path in ([given] if isinstance(given, str) else given)]
     members = [load_trained(path, device) for path in paths]
-    data: ImageDataModule = instantiate(
-        values["data"], augment=members[0].config["augment"], seed=0
-    )
+    data: ImageDataModule = build(values["data"], "data")
     for member in members:
         check_fit(member, data)
     split = values["split"] or data.test_split

@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -43,9 +44,9 @@ def wandb(
     save_dir: str,
     project: str,
     name: str,
-    group: str | None,
-    mode: Literal["online", "offline"] | None,
-    checkpoints: bool,
+    group: str | None = None,
+    mode: Literal["online", "offline"] | None = None,
+    checkpoints: bool = False,
 ) -> Wandb:
     """A Weights & Biases run; offline, with a word on how to upload it, where it cannot be online.
 
@@ -80,9 +81,9 @@ def wandb(
     return Wandb(run, checkpoints)
 
 
-def wandb_pictures(values: dict[str, Any], directory: Path) -> list[Callback]:
+def wandb_pictures(loggers: Mapping[str, Any], directory: Path) -> list[Callback]:
     """What ``logger=wandb`` shows beside curves; matplotlib and wandb take a second to import."""
-    if "wandb" not in values["logger"]:
+    if "wandb" not in loggers:
         return []
     from alexnet_repro.results.wandb_pictures import WandbPictures
 

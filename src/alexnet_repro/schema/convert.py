@@ -4,9 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from alexnet_repro.schema.base import Schema
-from alexnet_repro.schema.network import ModelSchema
-from alexnet_repro.schema.train import AugmentSchema, OptimizerSchema
+from alexnet_repro.schema.base import Node, Schema
 
 COMPARED = "alexnet_repro.TorchvisionAlexNet"
 
@@ -28,9 +26,9 @@ class ConvertSchema(Schema):
     output: str
     classes: str | None
     mean: str | None
-    model: ModelSchema
-    augment: AugmentSchema
-    optimizer: OptimizerSchema
+    model: Node
+    augment: Node
+    optimizer: Node
 
     @model_validator(mode="before")
     @classmethod

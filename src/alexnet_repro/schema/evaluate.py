@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from alexnet_repro.schema.base import DataSchema, Precision, Schema
+from alexnet_repro.schema.base import Node, Precision, Schema
 
 
 class PrecisionSchema(Schema):
@@ -15,7 +15,7 @@ class EvaluateSchema(Schema):
     """Every key of ``conf/evaluate.yaml``."""
 
     checkpoint: str | list[str]
-    data: DataSchema
+    data: Node
     split: Literal["val", "test"] | None
     crops: Literal["centre", "ten"]
     device: Literal["auto", "cpu", "gpu"]

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from alexnet_repro.schema.base import DataSchema, Schema
+from alexnet_repro.schema.base import Node, Schema
 
 
 class ExportSchema(Schema):
@@ -15,7 +15,7 @@ class ExportSchema(Schema):
     output: str
     opset: Annotated[int, Field(ge=18, le=23)]
     quantize: bool
-    data: DataSchema | None
+    data: Node | None
     split: Literal["val", "test"] | None
     record: str | None
 

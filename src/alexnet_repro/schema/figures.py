@@ -4,14 +4,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from alexnet_repro.schema.base import Count, DataSchema, Natural
+from alexnet_repro.schema.base import Count, Natural, Node
 from alexnet_repro.schema.predict import TrainedSchema
 
 
 class FiguresSchema(TrainedSchema):
     """Every key of ``conf/figures.yaml``."""
 
-    data: DataSchema | None
+    data: Node | None
     figure: Literal[1, 2, 3, 4]
     output: str
     formats: Annotated[list[Literal["png", "svg", "pdf"]], Field(min_length=1)]

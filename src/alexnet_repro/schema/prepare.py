@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from alexnet_repro.schema.base import DataSchema, Schema
+from alexnet_repro.schema.base import Node, Schema
 
 
 class PrepareActionSchema(Schema):
@@ -15,7 +15,7 @@ class PrepareActionSchema(Schema):
 class PrepareSchema(Schema):
     """Every key of ``conf/prepare.yaml``."""
 
-    data: DataSchema
+    data: Node
     source: str | None
     output: str
     encoding: Literal["raw", "jpeg"]
@@ -35,7 +35,7 @@ class PrepareSchema(Schema):
     def there_is_something_to_prepare(self) -> "PrepareSchema":
         if self.prepare.verify:
             return self
-        if self.data.source is None or not self.data.source.target:
+        if "_target_" not in (self.data.get("source") or {}):
             raise ValueError("data=prepared is prepared already; choose data=folder or another")
         if self.source is None:
             raise ValueError("source has no default: add source=… to the command")

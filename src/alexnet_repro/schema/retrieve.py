@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from alexnet_repro.schema.base import Count, DataSchema, Natural, NonNegative, Positive, Schema
+from alexnet_repro.schema.base import Count, Natural, Node, NonNegative, Positive, Schema
 from alexnet_repro.schema.predict import TrainedSchema
 
 Bits = Annotated[int, Field(ge=8, le=4096, multiple_of=8)]
@@ -35,7 +35,7 @@ class RetrieveSchema(TrainedSchema):
     """Every key of ``conf/retrieve.yaml``."""
 
     action: Literal["query", "build", "evaluate"]
-    data: DataSchema | None
+    data: Node | None
     index: str | None
     query: str | None
     neighbours: Count

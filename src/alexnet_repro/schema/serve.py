@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from alexnet_repro.schema.base import Count, DataSchema, Positive
+from alexnet_repro.schema.base import Count, Node, Positive
 from alexnet_repro.schema.predict import NetworkSchema
 
 
@@ -13,7 +13,7 @@ class ServeSchema(NetworkSchema):
 
     checkpoint: str
     index: str | None
-    data: DataSchema | None
+    data: Node | None
     neighbours: Count
     top: Count
     host: Annotated[str, Field(min_length=1)]

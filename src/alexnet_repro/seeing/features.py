@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from hydra.utils import instantiate
 from torch import Tensor, nn
 
+from alexnet_repro.base.build import build
 from alexnet_repro.console import counting
 from alexnet_repro.data.datamodule import ImageDataModule
 from alexnet_repro.data.store import Store, StoredSplit
@@ -30,7 +30,7 @@ LAYERS = {"fc6": "fc6_dropout", "fc7": "fc7_dropout"}
 
 def labelled_images(data: Mapping[str, Any], trained: Trained) -> ImageDataModule:
     """The prepared images of the ``data`` part of a configuration."""
-    module: ImageDataModule = instantiate(data, augment=trained.config["augment"], seed=0)
+    module: ImageDataModule = build(data, "data")
     module.prepare_data()
     return module
 

@@ -1,0 +1,400 @@
+"""Build what a configuration names: the signature of an object is the schema of its node.
+
+A node is a mapping whose ``_target_`` names a class or a function, of this package or of any
+other; its other keys are the arguments. Their types, ranges and defaults stand in the signature and
+nowhere else. An argument that is to be a function may be a node too: it stands for a call with
+these arguments, as does any node with ``_partial_: true``.
+"""
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from enum import Enum
+from importlib import import_module
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic.errors import PydanticUserError
+
+from alexnet_repro.errors import UsageError
+
+Count = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Pixels = Annotated[int, Field(ge=8)]
+Classes = Annotated[int, Field(ge=2)]
+
+TARGET, PARTIAL = "_target_", "_partial_"
+PACKAGE = __name__.partition(".")[0]
+Init = TypeVar("Init", bound=Callable[..., None])
+
+
+@dataclass(frozen=True)
+class ArgumentsOf:
+    """Of a mapping in a signature: its keys are arguments of ``target``, but for ``given`` ones."""
+
+    target: Callable[..., Any]
+    given: tuple[str, ...] = ()
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        return _model(self.target, self.given).__pydantic_core_schema__
+
+
+def build(node: Mapping[str, Any], key: str, /, **given: Any) -> Any:
+    """The object that ``node`` names; nodes among its arguments are built before.
+
+    Args:
+        node: ``_target_`` and arguments.
+        key: of the node in the configuration, for messages: ``model``.
+        given: arguments that the program adds, in the place of those of the node.
+
+    Raises:
+        UsageError: naming the keys that the signature does not take, or not with these values; or
+            the node, where the object refuses its arguments.
+    """
+    target = located(node, key)
+    partial = node.get(PARTIAL, False)
+    arguments = _checked_and_built(target, node, key, given, complete=not partial) | given
+    return functools.partial(target, **arguments) if partial else called(target, key, **arguments)
+
+
+def build_partial(node: Mapping[str, Any], key: str, *later: str) -> Callable[..., Any]:
+    """A call of what ``node`` names: with its arguments, and with those named ``later``."""
+    target = located(node, key)
+    arguments = _checked_and_built(target, node, key, later, complete=True)
+    return functools.partial(called, target, key, **arguments)
+
+
+def called(target: Callable[..., Any], key: str, /, *positional: Any, **arguments: Any) -> Any:
+    """``target(…)``; what it refuses is told with the key of its node."""
+    try:
+        return target(*positional, **arguments)
+    except (ValueError, TypeError, LookupError, ImportError, MisconfigurationException) as error:
+        raise UsageError(f"{key}: {_name(target)}: {' '.join(str(error).split())}") from error
+
+
+def located(node: Mapping[str, Any], key: str) -> Callable[..., Any]:
+    """What ``_target_`` of a node names.
+
+    Raises:
+        UsageError: if the node has none, or there is nothing of that name.
+    """
+    name = node.get(TARGET)
+    if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
+        raise UsageError(f"{key}.{TARGET}={name}: it has to name a class or function, package.Name")
+    parts = name.split(".")
+    for end in range(len(parts) - 1, 0, -1):
+        module = ".".join(parts[:end])
+        try:
+            found: Any = import_module(module)
+        except ModuleNotFoundError as error:
+            if f"{module}.".startswith(f"{error.name}."):
+                continue
+            raise UsageError(f"{key}.{TARGET}={name}: {error}") from error
+        except (ImportError, SyntaxError) as error:
+            raise UsageError(f"{key}.{TARGET}={name}: {' '.join(str(error).split())}") from error
+        for part in parts[end:]:
+            if not hasattr(found, part):
+                similar = did_you_mean(part, dir(found))
+                raise UsageError(f"{key}.{TARGET}={name}: there is no {part} in {module}{similar}")
+            found = getattr(found, part)
+        if callable(found):
+            return found  # type: ignore[no-any-return]
+        break
+    else:
+        raise UsageError(f"{key}.{TARGET}={name}: there is no module {parts[0]}")
+    raise UsageError(f"{key}.{TARGET}={name}: it is neither a class nor a function")
+
+
+def taken(target: Callable[..., Any], **offered: Any) -> dict[str, Any]:
+    """Those of the arguments that the signature of ``target`` names."""
+    parameters = inspect.signature(target).parameters
+    return {name: value for name, value in offered.items() if name in parameters}
+
+
+def takes_any(target: Callable[..., Any]) -> bool:
+    """Whether ``target`` hands on arguments that its signature does not name."""
+    parameters = inspect.signature(target).parameters.values()
+    return any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+
+
+def check(node: Mapping[str, Any], key: str, *given: str) -> None:
+    """What :func:`build` would refuse in ``node``, without building anything.
+
+    Raises:
+        UsageError: as :func:`build`, but for what objects themselves refuse.
+    """
+    target = located(node, key)
+    nested = {name for name, value in _arguments(node).items() if _has_target(value)}
+    for name in nested:
+        check(node[name], f"{key}.{name}")
+    checked(target, _arguments(node), key, {*given, *nested}, not node.get(PARTIAL, False))
+
+
+def checked(
+    target: Callable[..., Any],
+    arguments: Mapping[str, Any],
+    key: str = "",
+    given: Collection[str] = (),
+    complete: bool = True,
+) -> dict[str, Any]:
+    """``arguments`` as the signature of ``target`` takes them.
+
+    Args:
+        key: of the node in the configuration; empty for the configuration itself.
+        given: arguments that come from elsewhere, and so are neither missing nor checked.
+        complete: whether all others that the signature needs have to be there.
+
+    Raises:
+        UsageError: naming every key that is wrong, and why.
+    """
+    values = {name: value for name, value in arguments.items() if name not in given}
+    model = _model(target, tuple(sorted(given)), complete)
+    try:
+        validated = model.model_validate(values)
+    except ValidationError as error:
+        raise UsageError(_told(error, values, key, target)) from error
+    return {
+        name: _as_taken(value, getattr(validated, f"{name}_", value))
+        for name, value in values.items()
+    }
+
+
+def checks_arguments(init: Init) -> Init:
+    """A constructor that refuses what its annotations exclude, wherever it is called from."""
+
+    @functools.wraps(init)
+    def checking(self: Any, *positional: Any, **named: Any) -> None:
+        own = inspect.signature(init).bind(self, *positional, **named).arguments
+        try:
+            checked(init, own, given=("self",))
+        except UsageError as error:
+            raise ValueError(str(error)) from error
+        init(self, *positional, **named)
+
+    return checking  # type: ignore[return-value]
+
+
+def described(node: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """``node`` with the defaults of its signature filled in: what a record says of it."""
+    target = located(node, key)
+    defaults = {
+        name: _plain(parameter.default)
+        for name, parameter in inspect.signature(target).parameters.items()
+        if _is_plain(parameter.default)
+    }
+    own: dict[str, Any] = {TARGET: node[TARGET]} | defaults
+    for name, value in _arguments(node).items():
+        if isinstance(value, Mapping):
+            before = defaults.get(name)
+            filled = described(value, f"{key}.{name}") if TARGET in value else dict(value)
+            own[name] = (before if isinstance(before, dict) else {}) | filled
+        else:
+            own[name] = value
+    return own
+
+
+def did_you_mean(given: str, known: Collection[str]) -> str:
+    """``; did you mean …?`` if something known is written much like what was given."""
+    similar = get_close_matches(given, known, n=1)
+    return f"; did you mean {similar[0]}?" if similar else ""
+
+
+def _has_target(value: Any) -> bool:
+    return isinstance(value, Mapping) and TARGET in value
+
+
+def _arguments(node: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in node.items() if name not in (TARGET, PARTIAL)}
+
+
+def _checked_and_built(
+    target: Callable[..., Any],
+    node: Mapping[str, Any],
+    key: str,
+    given: Collection[str],
+    complete: bool,
+) -> dict[str, Any]:
+    hints = _hints(target)
+
+    def built(value: Any, place: str, hint: Any = None) -> Any:
+        if isinstance(value, Mapping):
+            if TARGET in value:
+                later = any(get_origin(one) is Callable_ for one in _members(hint))
+                return build_partial(value, place) if later else build(value, place)
+            return {name: built(one, f"{place}.{name}") for name, one in value.items()}
+        if isinstance(value, list):
+            return [built(one, f"{place}.{number}") for number, one in enumerate(value)]
+        return value
+
+    arguments = {
+        name: built(value, f"{key}.{name}", hints.get(name))
+        for name, value in _arguments(node).items()
+        if name not in given
+    }
+    return checked(target, arguments, key, given, complete)
+
+
+Callable_ = get_origin(Callable[..., Any])
+PLAIN = (bool, int, float, str, type(None))
+
+
+def _members(hint: Any) -> Iterator[Any]:
+    """The types that a hint is one of."""
+    if get_origin(hint) is Annotated:
+        yield from _members(get_args(hint)[0])
+    elif get_origin(hint) in (Union, UnionType):
+        for one in get_args(hint):
+            yield from _members(one)
+    else:
+        yield hint
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(_is_plain(one) for one in value.values())
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return isinstance(value, PLAIN)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _plain(one) for name, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def _hints(target: Callable[..., Any]) -> dict[str, Any]:
+    function = target
+    while isinstance(function, functools.partial):
+        function = function.func
+    if inspect.isclass(function):
+        function = function.__init__ if "__init__" in _defining(function) else function.__new__
+    try:
+        return get_type_hints(function, include_extras=True)
+    except (NameError, TypeError, AttributeError):
+        # Types that are imported for type checkers only.
+        return {name: hint for name, hint in _annotations(function).items() if hint is not None}
+
+
+def _defining(cls: type) -> set[str]:
+    return {name for one in cls.__mro__[:-1] for name in vars(one)}
+
+
+def _annotations(function: Any) -> dict[str, Any]:
+    namespace = vars(sys.modules.get(getattr(function, "__module__", ""), object))
+    found = {}
+    for name, hint in getattr(function, "__annotations__", {}).items():
+        probe = type("_", (), {"__annotations__": {name: hint}})
+        try:
+            found[name] = get_type_hints(probe, dict(namespace), include_extras=True)[name]
+        except (NameError, TypeError, AttributeError):
+            found[name] = None
+    return found
+
+
+def _checkable(hint: Any) -> bool:
+    """Whether a value that a file can hold would be of this type if it is right."""
+    if inspect.isclass(hint) and issubclass(hint, Enum):
+        return False  # often a string will do, which no annotation says
+    return all(_checkable(one) for one in get_args(hint) if one is not hint)
+
+
+@functools.cache
+def _model(
+    target: Callable[..., Any], given: tuple[str, ...] = (), complete: bool = True
+) -> type[BaseModel]:
+    """A pydantic model with a field for every argument, whose alias is the argument's name.
+
+    Our own signatures are taken by the letter; in those of others ``0.9, 0.999`` may be a list.
+    """
+    ours = _name(target).startswith(f"{PACKAGE}.")
+    hints, fields, extra = _hints(target), {}, False
+    for name, parameter in inspect.signature(target).parameters.items():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.POSITIONAL_ONLY):
+            continue
+        if parameter.kind is parameter.VAR_KEYWORD:
+            extra = True
+        elif name not in given:
+            hint = hints.get(name, Any)
+            needed = parameter.default is parameter.empty and complete
+            default = ... if needed else None
+            fields[f"{name}_"] = (hint if _checkable(hint) else Any, Field(default, alias=name))
+    config = ConfigDict(
+        extra="allow" if extra else "forbid",
+        strict=ours,
+        allow_inf_nan=not ours,
+        arbitrary_types_allowed=True,
+        protected_namespaces=(),
+    )
+    try:
+        return create_model(_name(target), __config__=config, **fields)  # type: ignore[call-overload, no-any-return]
+    except PydanticUserError:
+        anything = {name: (Any, field) for name, (_, field) in fields.items()}
+        return create_model(_name(target), __config__=config, **anything)  # type: ignore[call-overload, no-any-return]
+
+
+def _as_taken(value: Any, validated: Any) -> Any:
+    """The value as the annotation reads it: a path for a text, a tuple for a list of numbers."""
+    listed = isinstance(value, list) and isinstance(validated, tuple) and _is_plain(validated)
+    return validated if isinstance(value, PLAIN) or listed else value
+
+
+def _name(target: Any) -> str:
+    while isinstance(target, functools.partial):
+        target = target.func
+    return f"{target.__module__}.{target.__qualname__.removesuffix('.__init__')}"
+
+
+def _told(
+    error: ValidationError, values: Mapping[str, Any], key: str, target: Callable[..., Any]
+) -> str:
+    """What is wrong, in one line."""
+    told: dict[str, str] = {}
+    for one in error.errors():
+        place, message = _place_and_message(one, values, key, target)
+        # A value that is none of several types is told of once.
+        said = message.partition(": ")[2]
+        told[place] = f"{told[place]}, or {said}" if place in told else f"{place}{message}"
+    return "; ".join(told.values())
+
+
+def _place_and_message(
+    error: Any, values: Any, key: str, target: Callable[..., Any]
+) -> tuple[str, str]:
+    *above, last = error["loc"] or ("",)
+    level: Any = values
+    parts = [key] if key else []
+    # Between the keys stand names of types, where there is a choice of several.
+    for part in above:
+        if _has(level, part):
+            level, parts = level[part], [*parts, str(part)]
+    place = ".".join((*parts, str(last)))
+    if error["type"] == "extra_forbidden":
+        known = list(inspect.signature(target).parameters) if level is values else list(level)
+        similar = get_close_matches(str(last), [name for name in known if name != last], n=1)
+        meant = "".join(f"; did you mean {'.'.join((*parts, name))}?" for name in similar)
+        return place, f": there is no such key{meant}"
+    if error["type"] == "missing":
+        return place, f" has no default: add {place}=…"
+    place = place if _has(level, last) else ".".join(parts)
+    message: str = error["msg"].removeprefix("Value error, ")
+    if not place:
+        return place, message
+    if isinstance(error["input"], dict):
+        return place, f": {message}"
+    return place, f"={error['input']}: {message[0].lower()}{message[1:]}"
+
+
+def _has(level: Any, part: Any) -> bool:
+    if isinstance(level, Mapping):
+        return part in level
+    return isinstance(level, list) and isinstance(part, int) and part < len(level)

@@ -1,0 +1,277 @@
+"""The configuration of a run: its keys, and what only several of them together can have wrong."""
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Annotated, Any, Literal
+
+from lightning.pytorch.callbacks import Callback
+from pydantic import Field
+
+from alexnet_repro.base.build import (
+    TARGET,
+    ArgumentsOf,
+    Count,
+    Seed,
+    check,
+    checked,
+    described,
+    located,
+    taken,
+)
+from alexnet_repro.columns.strategy import COLUMNS, ColumnPipelineStrategy
+from alexnet_repro.data.augment import AugmentOptions
+from alexnet_repro.errors import UsageError
+from alexnet_repro.network.alexnet import INPUT_SIZE, WINDOWS_SIZE, AlexNet
+from alexnet_repro.network.torchvision_alexnet import TorchvisionAlexNet
+
+Node = dict[str, Any]
+
+OWNED = {
+    "callbacks": "callbacks=NAME adds one, callbacks.NAME._target_=… one of yours",
+    "logger": "logger=NAME chooses one, logger.NAME._target_=… one of yours",
+    "strategy": "strategy=NAME chooses one, and so do trainer=two_gpu and trainer=ddp",
+    "default_root_dir": "hydra.run.dir=FOLDER is where a run writes",
+    "plugins": "checkpoints are written by one of ours",
+    "use_distributed_sampler": "data decides which process reads which images",
+    "enable_checkpointing": "a run keeps its checkpoints; trainer.fast_dev_run=true keeps none",
+}
+"""Arguments of the Trainer that come from elsewhere, and what to type instead."""
+
+LENGTHS = {"total_steps", "T_max"}
+"""Arguments of schedulers for the length of the training, which is known."""
+
+REQUIRED = ("curve", "run_folder", "last")
+"""Callbacks without which there is no record and no way to go on."""
+
+
+@dataclass(frozen=True)
+class Scheduling:
+    """Keys of ``schedule`` beside the arguments of a scheduler of torch.
+
+    Attributes:
+        epochs: that training takes.
+        interval, frequency: the scheduler steps after so many epochs or steps.
+        monitor: the logged metric that a scheduler which looks at one is given.
+        warmup_epochs: within which the learning rate rises from a hundredth of itself to itself.
+    """
+
+    epochs: Count
+    interval: Literal["epoch", "step"] = "epoch"
+    frequency: Count = 1
+    monitor: str | None = None
+    warmup_epochs: Annotated[float, Field(ge=0)] = 0
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """Every key of ``conf/train.yaml``; what the groups hold is checked by what they name."""
+
+    model: Node
+    data: Node
+    augment: Annotated[Node, ArgumentsOf(AugmentOptions)]
+    optimizer: Node
+    schedule: Node
+    trainer: Node
+    strategy: Node
+    callbacks: dict[str, Node]
+    logger: dict[str, Node] | None
+    seed: Seed
+    run_name: str
+    resume: str | None
+    init_from: str | None
+    init_layers: list[str] | None
+    checkpoint_every_n_steps: Count | None
+    on_nonfinite: Literal["stop", "skip"]
+    skip_finished: bool
+    summary: bool
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> "Configuration":
+        """The checked configuration; nothing is built.
+
+        Raises:
+            UsageError: naming the key that is wrong, and why.
+        """
+        configuration = cls(**checked(cls, values))
+        configuration._check_parts()
+        configuration._check_arrangement()
+        return configuration
+
+    @property
+    def data_options(self) -> Node:
+        """What the data module is given beside its own node."""
+        target = located(self.data, "data")
+        return taken(target, augment=AugmentOptions(**self.augment), seed=self.seed)
+
+    @property
+    def scheduling(self) -> Scheduling:
+        """The keys of ``schedule`` that are not the scheduler's own."""
+        names = {field.name for field in fields(Scheduling)} & self.schedule.keys()
+        own = {name: self.schedule[name] for name in names}
+        return Scheduling(**checked(Scheduling, own, "schedule"))
+
+    @property
+    def scheduler(self) -> Node:
+        """``schedule`` without the keys of :class:`Scheduling`: a node of a scheduler of torch."""
+        names = {field.name for field in fields(Scheduling)}
+        return {name: value for name, value in self.schedule.items() if name not in names}
+
+    @property
+    def schedule_is_callback(self) -> bool:
+        """Whether the schedule is one of ours, which are callbacks; else it is one of torch's."""
+        return _is_callback(self.schedule)
+
+    @property
+    def has_columns(self) -> bool:
+        """Whether the network is spread over devices, a column on each."""
+        return TARGET in self.strategy and (
+            located(self.strategy, "strategy") is ColumnPipelineStrategy
+        )
+
+    @property
+    def processes(self) -> int:
+        return int(self.trainer["devices"] * self.trainer["num_nodes"])
+
+    @property
+    def replicas(self) -> int:
+        """Processes, or pairs of them, that share every batch."""
+        return self.processes // COLUMNS if self.has_columns else self.processes
+
+    def recorded(self) -> dict[str, Any]:
+        """As a record holds it: with the defaults of what is named filled in."""
+        return with_defaults(asdict(self))
+
+    def _check_parts(self) -> None:
+        filled = {"num_classes", "input_size"} - self.model.keys()
+        check(self.model, "model", *filled)
+        check(self.data, "data", *self.data_options)
+        check(self.optimizer, "optimizer", *trained(self.optimizer))
+        if self.schedule_is_callback:
+            check(self.schedule, "schedule")
+        else:
+            _ = self.scheduling
+            check(self.scheduler, "schedule", "optimizer", *LENGTHS - self.schedule.keys())
+        for key, instead in OWNED.items():
+            if key in self.trainer:
+                raise UsageError(f"trainer.{key}: {instead}")
+        check(self.trainer, "trainer", *OWNED)
+        if TARGET in self.strategy:
+            check(self.strategy, "strategy")
+        elif self.strategy:
+            key, value = next(iter(self.strategy.items()))
+            raise UsageError(
+                f"strategy.{key}={value}: this trainer has the whole network on one device; choose "
+                "trainer=two_gpu, two_cpu or columns_ddp"
+            )
+        for name in REQUIRED:
+            if name not in self.callbacks:
+                raise UsageError(
+                    f"callbacks.{name}: the record and resuming need it; leave it in callbacks"
+                )
+        for name, node in self.callbacks.items():
+            check(node, f"callbacks.{name}", *{"directory", "dirpath", "config"} - node.keys())
+        for name, node in (self.logger or {}).items():
+            check(node, f"logger.{name}")
+        if self.init_from == "":
+            raise UsageError(
+                "init_from: the experiment needs weights to start from; add init_from=PATH"
+            )
+
+    def _check_arrangement(self) -> None:
+        network = located(self.model, "model")
+        size = self.data.get("input_size", INPUT_SIZE)
+        if network in (AlexNet, TorchvisionAlexNet) and size not in (INPUT_SIZE, WINDOWS_SIZE):
+            raise UsageError(
+                f"data.input_size={size}: the network reads 224×224 pixels (§4.5), or Caffe's 227; "
+                "crops of data.crop_size are enlarged to that"
+            )
+        for key in ("devices", "num_nodes"):
+            checked(_arrangement, {key: self.trainer[key]}, "trainer", complete=False)
+        if self.has_columns:
+            self._check_columns(network)
+        elif self.processes > 1 and TARGET not in self.strategy:
+            raise UsageError(
+                f"trainer.devices={self.trainer['devices']}, trainer.num_nodes="
+                f"{self.trainer['num_nodes']}: this trainer takes one device; trainer=two_gpu, "
+                "two_cpu and columns_ddp take more"
+            )
+        images = described(self.data, "data").get("batch_size")
+        if images is not None and images % self.replicas:
+            raise UsageError(
+                f"data.batch_size={images}: {self.replicas} replicas cannot share it equally"
+            )
+        if self.has_columns:
+            micro_batches = described(self.strategy, "strategy")["micro_batches"]
+            if images is not None and images // self.replicas % micro_batches:
+                raise UsageError(
+                    f"strategy.micro_batches={micro_batches}: does not divide the "
+                    f"{images // self.replicas} images that each replica has of "
+                    f"data.batch_size={images}"
+                )
+
+    def _check_columns(self, network: Any) -> None:
+        if not (inspect.isclass(network) and issubclass(network, AlexNet)):
+            raise UsageError(
+                f"model._target_={self.model[TARGET]}: this network has no columns; train it with "
+                "trainer=auto, cpu or gpu"
+            )
+        model = described(self.model, "model")
+        if model["columns"] == 1:
+            raise UsageError(
+                "model.columns=1: the one-GPU net has no second column for a second device; "
+                "train it with trainer=auto, cpu or gpu"
+            )
+        if (model["response_norm"] or {}).get("columns", COLUMNS) < COLUMNS:
+            raise UsageError(
+                "model.response_norm.columns=1: Caffe's windows cross from one column to the "
+                "other, which two devices cannot; train it with trainer=auto, cpu or gpu"
+            )
+        devices = self.trainer["devices"]
+        if devices % COLUMNS:
+            raise UsageError(
+                f"trainer.devices={devices}: every column needs a device of its own; choose an "
+                "even number"
+            )
+        replicas = self.strategy.get("replicas")
+        if replicas is not None and COLUMNS * replicas != self.processes:
+            raise UsageError(
+                f"strategy.replicas={replicas} of 2 columns need {COLUMNS * replicas} devices, but "
+                f"trainer.devices={devices} × trainer.num_nodes={self.trainer['num_nodes']} are "
+                f"{self.processes}"
+            )
+        if self.trainer["accelerator"] == "auto":
+            raise UsageError("trainer.accelerator=auto: choose cpu or gpu for the columns")
+        if self.trainer.get("precision") == "16-mixed":
+            raise UsageError("trainer.precision=16-mixed: the columns take 32-true or bf16-mixed")
+
+
+def _arrangement(devices: Count, num_nodes: Count) -> None:
+    """What ``trainer.devices`` and ``trainer.num_nodes`` have to be."""
+
+
+def trained(optimizer: Node) -> dict[str, Any]:
+    """What the node of an optimizer is given: ``network``, or ``params`` as those of torch."""
+    return taken(located(optimizer, "optimizer"), network=None, params=None)
+
+
+def with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration with the defaults of what its groups name filled in.
+
+    The classes are those of the data, which only a run knows: they stay as they are.
+    """
+    filled = dict(values)
+    for key in ("model", "data", "optimizer"):
+        filled[key] = described(values[key], key)
+    filled["model"] |= {"num_classes": values["model"].get("num_classes")}
+    if "input_size" in filled["model"]:
+        filled["model"]["input_size"] = filled["data"]["input_size"]
+    if _is_callback(values["schedule"]):
+        filled["schedule"] = described(values["schedule"], "schedule")
+    filled["augment"] = asdict(AugmentOptions(**values["augment"]))
+    return filled
+
+
+def _is_callback(schedule: Node) -> bool:
+    target = located(schedule, "schedule")
+    return inspect.isclass(target) and issubclass(target, Callback)
