@@ -4,7 +4,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+from alexnet_repro.network.recording import by_torchs_operations
 
 aten = torch.ops.aten
 
@@ -25,7 +27,6 @@ class PoolMaximum(torch.autograd.Function):
         return largest  # type: ignore[no-any-return]
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (places,) = ctx.saved_tensors
         shape, strides = ctx.of_input
@@ -34,16 +35,22 @@ class PoolMaximum(torch.autograd.Function):
         return grad_x, None, None
 
 
+@torch.fx.wrap  # one node of a graph: what is kept depends on the input
+def max_pool(x: Tensor, size: Any, stride: Any) -> Tensor:
+    """What :class:`MaxPool` computes."""
+    if not x.requires_grad or by_torchs_operations(x):
+        return functional.max_pool2d(x, size, stride)
+    return PoolMaximum.apply(x, size, stride)  # type: ignore[no-any-return]
+
+
 class MaxPool(nn.MaxPool2d):
     """``torch.nn.MaxPool2d`` without padding, which keeps less for the way back.
 
-    Shape: (batch, maps, height, width) in, as many windows of maps out.
+    Shape: (batch, maps, height, width) or (maps, height, width) in, as many windows of maps out.
     """
 
     def __init__(self, kernel_size: int, stride: int) -> None:
         super().__init__(kernel_size, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        if not x.requires_grad or torch.compiler.is_exporting():
-            return super().forward(x)  # type: ignore[no-any-return]
-        return PoolMaximum.apply(x, self.kernel_size, self.stride)  # type: ignore[no-any-return]
+        return max_pool(x, self.kernel_size, self.stride)
