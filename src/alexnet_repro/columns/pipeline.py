@@ -63,10 +63,7 @@ def column_layer(name: str, layer: nn.Module, columns: int) -> nn.Module:
         # Its values bring their size with them: with an odd number of classes the halves differ.
         return nn.Linear(layer.in_features, layer.out_features // columns, device="meta")
     if isinstance(layer, ResponseNorm):
-        norm = ResponseNorm(layer.maps // columns, layer.n, layer.k, beta=layer.beta)
-        norm.alpha = layer.alpha
-        norm.window = layer.window[: norm.maps]
-        return norm
+        return ResponseNorm(n=layer.n, k=layer.k, alpha=layer.alpha, beta=layer.beta, dim=layer.dim)
     return layer
 
 

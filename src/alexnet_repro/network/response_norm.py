@@ -2,119 +2,161 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from alexnet_repro.base.build import ArgumentsOf, Count, NonNegative, Positive
+from alexnet_repro.network.recording import by_torchs_operations
 
-CACHED = 2**23
+
+CACHED = 2**22
 """Bytes of one tensor that stay in a CPU's cache from one pass over them to the next."""
-
 
 WORTH_COMPILING = 500
 """Batches from which the time that a compiled norm saves is more than that of compiling it."""
 
 
-def power_minus_beta(scale: Tensor, beta: float) -> Tensor:
-    """``scale`` to the power of −β."""
-    if beta == 0.75:
-        # s^-3/4 = s^1/4 / s: two square roots instead of a power, several times faster.
-        if scale.requires_grad:
-            return scale.sqrt().sqrt() / scale
-        return scale.sqrt().sqrt_().div_(scale)
-    return scale.pow(-beta)
+def power_minus_beta(scale: Tensor, beta: float, in_place: bool = False) -> Tensor:
+    """``scale`` to the power of −β; with less memory ``in_place``, which has no derivative."""
+    if beta != 0.75:
+        return scale.pow(-beta)
+    # s^-3/4 = s^1/4 / s: two square roots instead of a power, several times faster.
+    root = scale.sqrt()
+    return root.sqrt_().div_(scale) if in_place else root.sqrt() / scale
 
 
-def scale_of(a: Tensor, window: Tensor, k: float, columns: int) -> Tensor:
-    """The scale s = k + α · (windowed sum of a²), by a banded matrix that holds α."""
-    bias = window.new_full((len(window),), k)
-    return functional.conv2d(a.square(), window, bias, groups=columns)
+def largest_square(a: Tensor, n: int, alpha: float) -> float:
+    """What α · (the sum of n of them) is still finite of: infinite scales make NaN."""
+    return torch.finfo(a.dtype).max / (1 + n * alpha)
 
 
-class NormalizeInCache(torch.autograd.Function):
-    """b = a · s^-β with s = k + α · (windowed sum of a²), a few images at a time.
+def in_wide(a: Tensor) -> Tensor:
+    """A in 32 bit or more, where it can be squared."""
+    return a.to(torch.promote_types(a.dtype, torch.float32))
 
-    The derivative is db/da · g = g · s^-β − 2αβ · a · Wᵀ(g · a · s^(-β-1)), where W is the
-    windowed sum. Only a and s are saved for it; in 32 bit only a, and s is computed anew: that
-    costs 3 % of a step's time and spares a tenth of its memory.
 
-    The passes over a few images find them in a CPU's cache and not in memory. The windowed sum is a
-    1×1 convolution with a banded matrix, which holds α.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, a: Tensor, window: Tensor, k: float, beta: float, columns: int) -> Tensor:
-        b = torch.empty_like(a)
-        images = max(1, CACHED // max(1, a[:1].numel() * a.element_size()))
-        scales = []
-        for a_, b_ in zip(torch.split(a, images), torch.split(b, images), strict=True):
-            scale = scale_of(a_, window, k, columns)
-            torch.mul(power_minus_beta(scale, beta), a_, out=b_)
-            if a.element_size() < 4:
-                scales.append(scale)
-        ctx.save_for_backward(a, window, *scales)
-        ctx.constants = images, k, beta, columns
-        return b
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        a, window, *scales = ctx.saved_tensors
-        images, k, beta, columns = ctx.constants
-        grad_a = torch.empty_like(a)
-        parts = zip(
-            torch.split(a, images),
-            torch.split(grad, images),
-            torch.split(grad_a, images),
-            strict=True,
-        )
-        for i, (a_, grad_, grad_a_) in enumerate(parts):
-            scale = scales[i] if scales else scale_of(a_, window, k, columns)
-            # First the part through the numerator; that through the scale is added to it.
-            ratio = torch.mul(power_minus_beta(scale, beta), grad_, out=grad_a_) * a_
-            # Transposing the window per column turns "which squares enter scale i" into "which
-            # scales does square i enter".
-            through_scale = functional.conv_transpose2d(ratio.div_(scale), window, groups=columns)
-            grad_a_.addcmul_(through_scale, a_, value=-2 * beta)
-        return grad_a, None, None, None, None
+# The formula and its derivative, in torch's operations: maps in dimension 1 of any number of them
 
 
 def windowed_sum(x: Tensor, below: int, above: int, columns: int) -> Tensor:
     """Sums of x over windows of maps, from ``below`` before a map to ``above`` after it."""
     by_column = torch.unflatten(x, 1, (columns, -1))
     maps = by_column.shape[2]
-    padded = functional.pad(by_column, (0, 0, 0, 0, below, above))
+    padded = functional.pad(by_column, (0, 0) * (x.dim() - 2) + (below, above))
     total = padded[:, :, :maps]
     for shift in range(1, below + above + 1):
         total = total + padded[:, :, shift : shift + maps]
     return total.flatten(1, 2)
 
 
+def scale_of(a: Tensor, n: int, k: float, alpha: float, columns: int) -> Tensor:
+    """The scale s = k + α · (windowed sum of a²), in 32 bit or more."""
+    squares = in_wide(a).square()
+    squares = squares.clamp(max=largest_square(squares, n, alpha))
+    # For even n the window reaches n/2 below and n/2 − 1 above, as in torch.
+    return k + alpha * windowed_sum(squares, n // 2, (n - 1) // 2, columns)
+
+
 def normalize(
     a: Tensor, n: int, k: float, alpha: float, beta: float, columns: int
 ) -> tuple[Tensor, Tensor]:
-    """B = a · s^-β, and s, in the type of a; computed in 32 bit or more. For one fused kernel."""
-    wide = a.to(torch.promote_types(a.dtype, torch.float32))
-    scale = k + alpha * windowed_sum(wide * wide, n // 2, (n - 1) // 2, columns)
-    return (wide * power_minus_beta(scale, beta)).to(a.dtype), scale.to(a.dtype)
+    """B = a · s^-β in the type of a, and s for the way back. On a GPU for one fused kernel."""
+    scale = scale_of(a, n, k, alpha, columns)
+    b = (in_wide(a) * power_minus_beta(scale, beta)).to(a.dtype)
+    # In 16 bit where that has the range of 32.
+    return b, scale if a.dtype == torch.float16 else scale.to(a.dtype)
 
 
 def normalize_backward(
-    grad: Tensor, a: Tensor, scale: Tensor, n: int, alpha: float, beta: float, columns: int
+    grad: Tensor,
+    a: Tensor,
+    saved: Sequence[Tensor],
+    n: int,
+    k: float,
+    alpha: float,
+    beta: float,
+    columns: int,
 ) -> Tensor:
-    """The derivative of :func:`normalize`, in the type of a. For one fused kernel."""
-    wide = torch.promote_types(a.dtype, torch.float32)
-    grad, wide_a, scale = grad.to(wide), a.to(wide), scale.to(wide)
-    through_numerator = grad * power_minus_beta(scale, beta)
-    ratio = through_numerator * wide_a / scale
+    """The derivative g · s^-β − 2αβ · a · Wᵀ(g · a · s^(-β-1)), where W is the windowed sum.
+
+    Args:
+        saved: s, or nothing.
+    """
+    (scale,) = map(in_wide, saved) if saved else [scale_of(a, n, k, alpha, columns)]
+    through_numerator = in_wide(grad) * power_minus_beta(scale, beta)
+    ratio = through_numerator * in_wide(a) / scale
     through_scale = windowed_sum(ratio, (n - 1) // 2, n // 2, columns)
-    return (through_numerator - 2 * alpha * beta * wide_a * through_scale).to(a.dtype)
+    return (through_numerator - in_wide(a) * (2 * alpha * beta * through_scale)).to(a.dtype)
+
+
+# The same on a CPU, a few images at a time: every pass over them but the first finds them in its
+# cache and not in memory. The windowed sum is a 1×1 convolution with a banded matrix, which holds α
+
+
+def banded(a: Tensor, n: int, k: float, alpha: float, columns: int) -> tuple[Tensor, Tensor]:
+    """The matrix whose product with squares is α · (their windowed sum), and k for every map."""
+    maps = a.shape[1] // columns
+    band = a.new_full((columns, maps, maps), alpha).triu_(-(n // 2)).tril_((n - 1) // 2)
+    return band.flatten(0, 1)[:, :, None, None], a.new_full(a.shape[1:2], k)
+
+
+def scale_in_cache(a: Tensor, band: Tensor, bias: Tensor, columns: int, largest: float) -> Tensor:
+    """The scale s of a few images, in their type."""
+    return functional.conv2d(a.square().clamp_(max=largest), band, bias, groups=columns)
+
+
+def few_images(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """The same few images of each of ``tensors``, as many as the cache holds."""
+    images = max(1, CACHED // max(1, tensors[0][:1].nbytes))
+    return zip(*(torch.split(tensor, images) for tensor in tensors), strict=True)
+
+
+def normalize_in_cache(
+    a: Tensor, n: int, k: float, alpha: float, beta: float, columns: int
+) -> list[Tensor]:
+    """What :func:`normalize` computes → b, the banded matrix, k for every map, 16-bit scales.
+
+    In 32 bit the scales are summed anew: that costs 3 % of a step's time and spares a tenth of its
+    memory.
+    """
+    (band, bias), b = banded(a, n, k, alpha, columns), torch.empty_like(a)
+    largest, saved = largest_square(a, n, alpha), [band, bias]
+    for a_, b_ in few_images(a, b):
+        scale = scale_in_cache(a_, band, bias, columns, largest)
+        torch.mul(power_minus_beta(scale, beta, in_place=True), a_, out=b_)
+        if a.element_size() < 4:
+            saved.append(scale)
+    return [b, *saved]
+
+
+def normalize_backward_in_cache(
+    grad: Tensor,
+    a: Tensor,
+    saved: Sequence[Tensor],
+    n: int,
+    k: float,
+    alpha: float,
+    beta: float,
+    columns: int,
+) -> Tensor:
+    """What :func:`normalize_backward` computes."""
+    band, bias, *scales = saved
+    largest, grad_a = largest_square(a, n, alpha), torch.empty_like(a)
+    for i, (a_, grad_, grad_a_) in enumerate(few_images(a, grad, grad_a)):
+        scale = scales[i] if scales else scale_in_cache(a_, band, bias, columns, largest)
+        # First the part through the numerator; that through the scale is added to it.
+        power = power_minus_beta(scale, beta, in_place=True)
+        ratio = torch.mul(power, grad_, out=grad_a_) * a_
+        # Transposing the matrix per column turns "which squares enter scale i" into "which scales
+        # does square i enter".
+        through_scale = functional.conv_transpose2d(ratio.div_(scale), band, groups=columns)
+        grad_a_.addcmul_(through_scale, a_, value=-2 * beta)
+    return grad_a
 
 
 @functools.cache
@@ -123,36 +165,63 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     return torch.compile(function)
 
 
-class NormalizeFused(torch.autograd.Function):
-    """The same in one compiled kernel for each way: what a GPU, limited by its memory, needs.
-
-    Not ``compiled``, it is the same arithmetic in torch's own kernels.
-    """
+class Normalize(torch.autograd.Function):
+    """The formula with a way back of its own, which keeps the input and little else."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        a: Tensor,
-        n: int,
-        k: float,
-        alpha: float,
-        beta: float,
-        columns: int,
-        compiled: bool,
-    ) -> Tensor:
-        function = _compiled(normalize) if compiled else normalize
-        b, scale = function(a, n, k, alpha, beta, columns)
-        ctx.save_for_backward(a, scale)
-        ctx.constants = n, alpha, beta, columns
-        ctx.compiled = compiled
+    def forward(ctx: Any, a: Tensor, compiled: bool, *constants: Any) -> Tensor:
+        there: Callable[..., Sequence[Tensor]]
+        # In half precision the squares overflow: that is computed in 32 bit.
+        if a.device.type == "cpu" and a.dim() == 4 and a.dtype != torch.float16:
+            there, ctx.back = normalize_in_cache, normalize_backward_in_cache
+        elif compiled and a.is_cuda:
+            there, ctx.back = _compiled(normalize), _compiled(normalize_backward)
+        else:
+            there, ctx.back = normalize, normalize_backward
+        b, *saved = there(a, *constants)
+        ctx.save_for_backward(a, *saved)
+        ctx.constants = constants
         return b
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        function = _compiled(normalize_backward) if ctx.compiled else normalize_backward
-        grad_a = function(grad, *ctx.saved_tensors, *ctx.constants)
-        return grad_a, None, None, None, None, None, None
+        a, *saved = ctx.saved_tensors
+        if torch.is_grad_enabled() or by_torchs_operations(grad):
+            # This is to be differentiated itself, so the scale has to be made of a.
+            grad_a = normalize_backward(grad, a, [], *ctx.constants)
+        else:
+            grad_a = ctx.back(grad, a, saved, *ctx.constants)
+        return grad_a, *[None] * (1 + len(ctx.constants))
+
+
+@torch.fx.wrap  # one node of a graph: how it is computed depends on the input
+def response_norm(
+    a: Tensor,
+    n: int,
+    k: float,
+    alpha: float,
+    beta: float,
+    columns: int = 1,
+    dim: int = 1,
+    compiled: bool = False,
+) -> Tensor:
+    """What :class:`ResponseNorm` computes."""
+    kind, dim = a.device.type, dim % a.dim()
+    # Moved, other dimensions take the place of the batch: every position is normalized alone.
+    a = a if dim == 1 else a.movedim(dim, 1)
+    if kind != "meta" and torch.is_autocast_enabled(kind):
+        a = a.to(torch.get_autocast_dtype(kind))
+    if torch.compiler.is_exporting() and a.dim() == 4 and a.dtype != torch.float16:
+        # For other programs: one convolution is less to read than the windows' slices.
+        band_and_k, largest = banded(a, n, k, alpha, columns), largest_square(a, n, alpha)
+        b = a * power_minus_beta(scale_in_cache(a, *band_and_k, columns, largest), beta)
+    elif by_torchs_operations(a):
+        b, _ = normalize(a, n, k, alpha, beta, columns)
+    elif a.shape[1] % columns:
+        raise ValueError(f"{a.shape[1]} maps cannot be split into {columns} equal columns")
+    else:
+        b = Normalize.apply(a, compiled, n, k, alpha, beta, columns)
+    return b if dim == 1 else b.movedim(1, dim)
 
 
 class ResponseNorm(nn.Module):
@@ -165,60 +234,54 @@ class ResponseNorm(nn.Module):
 
     On a CPU the windowed sum is a matrix product over the squares, on a GPU all of it is one
     compiled kernel (unless :func:`compile_norms` says that it does not pay);
-    ``torch.nn.LocalResponseNorm`` pools over a fifth dimension instead.
+    ``torch.nn.LocalResponseNorm`` pools over a fifth dimension instead. Under ``torch.func``,
+    ``torch.compile``, ``torch.export`` and ``torch.jit.trace`` it is the formula in torch's
+    operations.
 
     Args:
-        maps: number of kernel maps of the input, all columns together.
+        maps: number of kernel maps of the input, all columns together, where it is known before.
         n: number of adjacent maps in the window.
         k, alpha, beta: the constants of the formula.
         columns: number of equal groups of maps that are normalized separately.
         divide_alpha_by_n: divide α by n as the 2012 program, Caffe and
             ``torch.nn.LocalResponseNorm`` do. The paper's formula does not.
+        dim: dimension of the maps. In position 1 they follow the batch as in
+            ``torch.nn.LocalResponseNorm``; −3 is for images with a batch or without.
 
-    Shape: (batch, maps, height, width) in and out.
+    Shape: (batch, maps, …) in and out, with any number of further dimensions or none.
+
+    In half precision all is computed in 32 bit. There and in bfloat16, squares beyond the largest
+    number (inputs from 1.8e19 on) count as about the largest: b is finite, though it is not the
+    formula's. No network that still trains has maps of such values.
 
     Raises:
         ValueError: if ``maps`` is not a multiple of ``columns``.
     """
 
-    window: Tensor
     compiled = True
 
     def __init__(
         self,
-        maps: int,
+        maps: Count | None = None,
         n: Count = 5,
         k: Positive = 2.0,
         alpha: NonNegative = 1e-4,
         beta: NonNegative = 0.75,
         columns: Count = 1,
         divide_alpha_by_n: bool = False,
+        dim: int = 1,
     ) -> None:
         super().__init__()
-        if maps % columns:
+        if maps is not None and maps % columns:
             raise ValueError(f"{maps} maps cannot be split into {columns} equal columns")
         self.maps, self.n, self.k, self.beta, self.columns = maps, n, k, beta, columns
         self.alpha = alpha / n if divide_alpha_by_n else alpha
-        of_column = maps // columns
-        distance = torch.arange(of_column)[None, :] - torch.arange(of_column)[:, None]
-        # For even n the window reaches n/2 below and n/2 − 1 above, as in torch.
-        inside = (distance >= -(n // 2)) & (distance <= (n - 1) // 2)
-        band = (self.alpha * inside).repeat(columns, 1)[:, :, None, None]
-        self.register_buffer("window", band, persistent=False)
+        self.dim = dim
 
     def forward(self, a: Tensor) -> Tensor:
-        if torch.compiler.is_exporting():
-            # A graph for other programs: no loop over parts of a batch of unknown size.
-            scale = scale_of(a, self.window, self.k, self.columns)
-            return a * power_minus_beta(scale, self.beta)
-        if torch.is_autocast_enabled(a.device.type):
-            a = a.to(torch.get_autocast_dtype(a.device.type))
-        if a.device.type == "cuda":
-            return NormalizeFused.apply(  # type: ignore[no-any-return]
-                a, self.n, self.k, self.alpha, self.beta, self.columns, self.compiled
-            )
-        window = self.window.to(a.dtype)
-        return NormalizeInCache.apply(a, window, self.k, self.beta, self.columns)  # type: ignore[no-any-return]
+        return response_norm(
+            a, self.n, self.k, self.alpha, self.beta, self.columns, self.dim, self.compiled
+        )
 
     def extra_repr(self) -> str:
         return (
@@ -241,11 +304,11 @@ PAPER_NORM = MappingProxyType(
     {
         name: parameter.default
         for name, parameter in inspect.signature(ResponseNorm).parameters.items()
-        if name not in ("maps", "columns")
+        if name not in ("maps", "columns", "dim")
     }
 )
 """The constants of §4.3."""
-NormArguments = Annotated[Mapping[str, Any], ArgumentsOf(ResponseNorm, ("maps",))]
+NormArguments = Annotated[Mapping[str, Any], ArgumentsOf(ResponseNorm, ("maps", "dim"))]
 
 
 class WithinMapNorm(nn.Module):
@@ -254,7 +317,7 @@ class WithinMapNorm(nn.Module):
     b = a / (1 + (scale / size²) · Σ_{size × size neighbourhood} a²)^β; not in the paper.
     The constants are those of the program: a 5×5 neighbourhood, scale 0.001, β 0.75.
 
-    Shape: (batch, maps, height, width) in and out.
+    Shape: (batch, maps, height, width) or (maps, height, width) in and out.
     """
 
     def __init__(
@@ -264,13 +327,16 @@ class WithinMapNorm(nn.Module):
         self.size, self.scale, self.beta = size, scale, beta
 
     def forward(self, a: Tensor) -> Tensor:
-        # The neighbourhood's sum as a convolution of every map with one constant kernel.
-        maps = a.shape[1]
-        kernel = a.new_full((maps, 1, self.size, self.size), self.scale / self.size**2)
-        scale = functional.conv2d(
-            a.square(), kernel, a.new_ones(maps), padding=self.size // 2, groups=maps
-        )
-        return a * power_minus_beta(scale, self.beta)
+        return within_map_norm(a, self.size, self.scale, self.beta)
 
     def extra_repr(self) -> str:
         return f"size={self.size}, scale={self.scale}, beta={self.beta}"
+
+
+@torch.fx.wrap
+def within_map_norm(a: Tensor, size: int, scale: float, beta: float) -> Tensor:
+    """What :class:`WithinMapNorm` computes; in 32 bit or more."""
+    squares = in_wide(a).square()
+    squares = squares.clamp(max=largest_square(squares, 1, scale))
+    mean = functional.avg_pool2d(squares, size, stride=1, padding=size // 2)
+    return (in_wide(a) * power_minus_beta(1 + scale * mean, beta)).to(a.dtype)
