@@ -126,8 +126,6 @@ def test_images_of_227_pixels_have_no_zeros_at_their_edges(narrow: AlexNet) -> N
     by_hand = functional.conv2d(images, narrow.conv1.weight, narrow.conv1.bias, stride=4)
     torch.testing.assert_close(narrow.conv1(narrow.conv1_pad(images)), by_hand)
     assert by_hand.shape[2:] == (55, 55)
-    with pytest.raises(ValueError, match="images of 256×256 pixels: 227 a side at most"):
-        narrow(torch.zeros(1, 3, 256, 256))
 
 
 # The columns
@@ -239,7 +237,7 @@ def _two_explicit_columns(
 @pytest.mark.parametrize("divide_alpha_by_n", [False, True])
 def test_equals_two_explicit_columns(images: Tensor, divide_alpha_by_n: bool) -> None:
     torch.manual_seed(3)
-    alpha = 5 * 2**-8  # ours is held in float32, where this and a fifth of it are exact
+    alpha = 5 * 2**-8
     constants: dict[str, Any] = {"alpha": alpha, "divide_alpha_by_n": divide_alpha_by_n}
     network = AlexNet(num_classes=10, width=0.1, response_norm=constants).double().eval()
     network.reset_parameters(dict.fromkeys(NAMES, 0.03))

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import BeforeValidator, Field
 from torch import Tensor, nn
+from torch.nn import functional
 
 from alexnet_repro.base.build import (
     Classes,
@@ -16,6 +17,7 @@ from alexnet_repro.base.build import (
     checks_arguments,
 )
 from alexnet_repro.network.pooling import MaxPool
+from alexnet_repro.network.recording import traced
 from alexnet_repro.network.response_norm import (
     PAPER_NORM,
     NormArguments,
@@ -68,27 +70,45 @@ class Dropout(nn.Module):
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
-        return nn.functional.dropout(x, self.p, self.training) * (1 - self.p)
+        return functional.dropout(x, self.p, self.training) * (1 - self.p)
 
     def extra_repr(self) -> str:
         return f"p={self.p}"
 
 
 class PadTo(nn.Module):
-    """Zeros at the right and at the bottom of images, up to ``size`` pixels a side."""
+    """Zeros at the right and at the bottom of images of ``smaller`` pixels a side, up to ``size``.
 
-    def __init__(self, size: int) -> None:
+    Images of ``size`` pixels stay as they are, others are refused.
+
+    Shape: (…, smaller, smaller) or (…, size, size) → (…, size, size).
+    """
+
+    def __init__(self, size: int, smaller: int) -> None:
         super().__init__()
-        self.size = size
+        self.size, self.smaller = size, smaller
 
     def forward(self, x: Tensor) -> Tensor:
-        height, width = x.shape[2:]
-        if max(height, width) > self.size:
-            raise ValueError(f"images of {height}×{width} pixels: {self.size} a side at most")
-        return nn.functional.pad(x, (0, self.size - width, 0, self.size - height))
+        return pad_to(x, self.size, self.smaller)
 
     def extra_repr(self) -> str:
-        return f"size={self.size}"
+        return f"size={self.size}, smaller={self.smaller}"
+
+
+@torch.fx.wrap  # one node of a graph: it looks at the size
+def pad_to(x: Tensor, size: int, smaller: int) -> Tensor:
+    """What :class:`PadTo` computes.
+
+    Raises:
+        ValueError: for images of another size.
+    """
+    sides = () if traced() else tuple(x.shape[-2:])
+    if sides and sides not in ((smaller, smaller), (size, size)):
+        raise ValueError(
+            f"images of {'×'.join(map(str, sides))} pixels: the network reads {smaller}×{smaller} "
+            f"(§4.5), or {size}×{size}, which need no zeros at their edges"
+        )
+    return functional.pad(x, (0, size - x.shape[-1], 0, size - x.shape[-2]))
 
 
 class AlexNet(nn.Sequential):
@@ -121,7 +141,8 @@ class AlexNet(nn.Sequential):
         bias: initial biases by layer; layers not named get the paper's.
 
     Shape: images (batch, 3, 224, 224), RGB 0–255 minus the training mean → logits
-    (batch, num_classes). Of images of 227×227, which Caffe crops, no edge is zeros.
+    (batch, num_classes); one image (3, 224, 224) → (num_classes,). Of images of 227×227, which
+    Caffe crops, no edge is zeros. Images of any other size are refused.
 
     Raises:
         ValueError: naming the argument that has no meaning.
@@ -157,7 +178,7 @@ class AlexNet(nn.Sequential):
 
         # Windows of conv1 start at every fourth pixel from the left and top edges; the last one
         # runs 3 pixels past the right and bottom edges, which read as zeros. So 224 gives 55.
-        self.conv1_pad = PadTo(WINDOWS_SIZE)
+        self.conv1_pad = PadTo(WINDOWS_SIZE, INPUT_SIZE)
         self._convolution("conv1", 11, stride=4, padding=0, reads_both_columns=True)
         if norm_before_relu_in_conv1:
             self._normalization("conv1")
@@ -188,7 +209,7 @@ class AlexNet(nn.Sequential):
             self._convolution("conv6", 3, reads_both_columns=True)
             self._nonlinearity("conv6")
 
-        self.flatten = nn.Flatten()
+        self.flatten = nn.Flatten(start_dim=-3)
         fc6, fc7 = (_scaled(NEURONS[layer], width) for layer in ("fc6", "fc7"))
         self.fc6 = nn.Linear(self._maps * 6 * 6, fc6)
         self._nonlinearity("fc6")
@@ -239,7 +260,7 @@ class AlexNet(nn.Sequential):
 
     def _normalization(self, layer: str) -> None:
         if self._response_norm is not None:
-            options: dict[str, Any] = {"columns": self.columns, **self._response_norm}
+            options: dict[str, Any] = {"columns": self.columns, "dim": -3, **self._response_norm}
             norm = ResponseNorm(self._maps, **options)
             self.add_module(f"{layer}_norm", norm)
 

@@ -34,8 +34,8 @@ class LocallyConnected(nn.Module):
         size: height and width of a kernel in pixels; odd, so that padding keeps the maps' size.
         side: height and width of the maps.
 
-    Shape: (batch, maps, side, side) → (batch, kernels, side, side). The weights are
-    (side², maps · size², kernels), the biases (side², 1, kernels).
+    Shape: (batch, maps, side, side) → (batch, kernels, side, side), or both without the batch. The
+    weights are (side², maps · size², kernels), the biases (side², 1, kernels).
     """
 
     def __init__(self, maps: int, kernels: int, size: int, side: int) -> None:
@@ -46,8 +46,11 @@ class LocallyConnected(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         windows = functional.unfold(x, self.size, padding=self.size // 2)
+        windows = windows.reshape(-1, self.maps * self.size**2, self.side**2)
         at_positions = torch.baddbmm(self.bias, windows.permute(2, 0, 1), self.weight)
-        return at_positions.permute(1, 2, 0).reshape(x.shape[0], self.kernels, self.side, self.side)
+        maps = (self.kernels, self.side, self.side)
+        shape = x.shape[:-3] + maps  # not unpacked: of a graph's shape the length is unknown
+        return at_positions.permute(1, 2, 0).reshape(shape)
 
     def extra_repr(self) -> str:
         return f"{self.maps}, {self.kernels}, size={self.size}, side={self.side}"
@@ -68,7 +71,7 @@ class CifarNet(nn.Sequential):
             not named get 0.01. Biases start at 0.
 
     Shape: images (batch, 3, input_size, input_size), RGB 0–255 minus the training mean → logits
-    (batch, num_classes).
+    (batch, num_classes); one image (3, input_size, input_size) → (num_classes,).
     """
 
     columns = 1
@@ -88,7 +91,7 @@ class CifarNet(nn.Sequential):
         self._response_norm, self._within_map_norm = response_norm, within_map_norm
         self._maps, self._side = 3, input_size
         self._hidden_layers()
-        self.flatten = nn.Flatten()
+        self.flatten = nn.Flatten(start_dim=-3)
         self.fc10 = nn.Linear(self._maps * self._side**2, num_classes)
         self.reset_parameters(weight_std)
 
@@ -125,7 +128,7 @@ class CifarNet(nn.Sequential):
 
     def _normalization(self, layer: str) -> None:
         if self._response_norm is not None:
-            norm = ResponseNorm(self._maps, **self._response_norm)
+            norm = ResponseNorm(self._maps, dim=-3, **self._response_norm)
             self.add_module(f"{layer}_norm", norm)
         if self._within_map_norm is not None:
             within = WithinMapNorm(**self._within_map_norm)
