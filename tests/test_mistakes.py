@@ -1,7 +1,6 @@
 """Every key of every command with a value that it cannot have: one line that names the key."""
 
 import math
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from alexnet_repro.schema.report import ReportSchema
 from alexnet_repro.schema.retrieve import RetrieveSchema
 from alexnet_repro.schema.serve import ServeSchema
 from alexnet_repro.schema.train import TrainSchema
+from tests.forks import Forks
 
 NEEDED: dict[str, tuple[type[BaseModel], list[str]]] = {
     "train": (TrainSchema, []),
@@ -186,37 +186,26 @@ def imported_for(arguments: list[str]) -> set[str]:
     return set(done.stdout.split())
 
 
-def test_what_a_user_types_is_answered_in_one_line_before_anything_slow_is_loaded(
-    tmp_path: Path,
+@pytest.mark.parametrize(("command", "arguments", "message"), TYPED)
+def test_what_a_user_types_is_answered_in_one_line(
+    forks: Forks, tmp_path: Path, command: str, arguments: list[str], message: str
 ) -> None:
-    environment = {k: v for k, v in os.environ.items() if k != "HYDRA_FULL_ERROR"}
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-m", f"alexnet_repro.{command}", *arguments],
-            cwd=tmp_path,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for command, arguments, _ in TYPED
-    ]
-    for process, (command, arguments, message) in zip(running, TYPED, strict=True):
-        printed, error = process.communicate(timeout=60)
-        assert process.returncode == 2, (command, arguments, error)
-        assert error.startswith(f"error: {message}"), (command, arguments)
-        assert error.count("\n") == 1
-        assert printed == ""
-    # What takes seconds to import is not needed to see a mistake.
+    typed = ["-m", f"alexnet_repro.{command}", *arguments]
+    done = forks.run(*typed, cwd=tmp_path, env={"HYDRA_FULL_ERROR": "0"})
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith(f"error: {message}")
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+
+
+def test_a_mistake_is_seen_before_anything_slow_is_loaded() -> None:
     imported = imported_for(TYPED[0][1])
     assert "hydra" in imported
     assert "torch" not in imported
 
 
-def test_hydra_full_error_shows_where_a_mistake_was_found(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "alexnet_repro.train", "experimnet=demo"],
-        cwd=tmp_path, env=os.environ | {"HYDRA_FULL_ERROR": "1"}, capture_output=True, text=True,
-    )  # fmt: skip
+def test_hydra_full_error_shows_where_a_mistake_was_found(forks: Forks, tmp_path: Path) -> None:
+    typed = ["-m", "alexnet_repro.train", "experimnet=demo"]
+    done = forks.run(*typed, cwd=tmp_path, env={"HYDRA_FULL_ERROR": "1"})
     assert done.returncode != 0
     assert "Traceback" in done.stderr
