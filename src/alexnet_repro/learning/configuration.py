@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Annotated, Any, Literal
 
+from lightning.pytorch.accelerators import CUDAAccelerator
 from lightning.pytorch.callbacks import Callback
 from pydantic import Field
 
@@ -94,6 +95,7 @@ class Configuration:
             UsageError: naming the key that is wrong, and why.
         """
         configuration = cls(**checked(cls, values))
+        configuration._count_devices()
         configuration._check_parts()
         configuration._check_arrangement()
         return configuration
@@ -142,6 +144,13 @@ class Configuration:
         """As a record holds it: with the defaults of what is named filled in."""
         return with_defaults(asdict(self))
 
+    def _count_devices(self) -> None:
+        """Put a number in the place of ``trainer.devices=auto``: all GPUs, or one CPU process."""
+        if self.trainer.get("devices") == "auto":
+            on_cpu = self.trainer.get("accelerator") == "cpu"
+            gpus = 0 if on_cpu else CUDAAccelerator.auto_device_count()
+            self.trainer["devices"] = max(1, gpus)
+
     def _check_parts(self) -> None:
         filled = {"num_classes", "input_size"} - self.model.keys()
         check(self.model, "model", *filled)
@@ -162,7 +171,7 @@ class Configuration:
             key, value = next(iter(self.strategy.items()))
             raise UsageError(
                 f"strategy.{key}={value}: this trainer has the whole network on one device; choose "
-                "trainer=two_gpu, two_cpu or columns_ddp"
+                "trainer=two_gpu, two_cpu or columns_ddp for columns, ddp or ddp_cpu for replicas"
             )
         for name in REQUIRED:
             if name not in self.callbacks:
@@ -193,8 +202,8 @@ class Configuration:
         elif self.processes > 1 and TARGET not in self.strategy:
             raise UsageError(
                 f"trainer.devices={self.trainer['devices']}, trainer.num_nodes="
-                f"{self.trainer['num_nodes']}: this trainer takes one device; trainer=two_gpu, "
-                "two_cpu and columns_ddp take more"
+                f"{self.trainer['num_nodes']}: this trainer takes one device; trainer=ddp and "
+                "ddp_cpu take more, two_gpu, two_cpu and columns_ddp those of a network in columns"
             )
         images = described(self.data, "data").get("batch_size")
         if images is not None and images % self.replicas:
@@ -214,18 +223,18 @@ class Configuration:
         if not (inspect.isclass(network) and issubclass(network, AlexNet)):
             raise UsageError(
                 f"model._target_={self.model[TARGET]}: this network has no columns; train it with "
-                "trainer=auto, cpu or gpu"
+                "trainer=auto, cpu, gpu or ddp"
             )
         model = described(self.model, "model")
         if model["columns"] == 1:
             raise UsageError(
                 "model.columns=1: the one-GPU net has no second column for a second device; "
-                "train it with trainer=auto, cpu or gpu"
+                "train it with trainer=auto, cpu, gpu or ddp"
             )
         if (model["response_norm"] or {}).get("columns", COLUMNS) < COLUMNS:
             raise UsageError(
                 "model.response_norm.columns=1: Caffe's windows cross from one column to the "
-                "other, which two devices cannot; train it with trainer=auto, cpu or gpu"
+                "other, which two devices cannot; train it with trainer=auto, cpu, gpu or ddp"
             )
         devices = self.trainer["devices"]
         if devices % COLUMNS:
