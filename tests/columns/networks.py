@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from alexnet_repro import AlexNet
 from alexnet_repro.learning.module import ImageClassifier
 from alexnet_repro.learning.sgd import PaperSGD, paper_sgd
+from alexnet_repro.network.torchvision_alexnet import TorchvisionAlexNet
 
 CLASSES = 7  # odd: the first column has one more than the second
 IMAGES = 4
@@ -38,6 +39,17 @@ VARIANTS: dict[str, dict[str, Any]] = {
 SEVERAL_STEPS = ("paper", "no_lrn", "remove_conv3", "six_conv")
 STD = {"conv1": 0.002, "conv2": 0.1, "conv3": 0.1, "conv4": 0.1, "conv5": 0.1, "conv6": 0.1}
 STD |= {"fc6": 0.06, "fc7": 0.07, "fc8": 0.07}
+
+
+def whole_networks() -> dict[str, nn.Module]:
+    """Networks of every kind that replicas are made of, narrow and in double precision."""
+    torch.manual_seed(5)
+    one = AlexNet(CLASSES, columns=1, width=0.1, weight_std=STD, dropout=0.0)
+    torchvision = TorchvisionAlexNet(CLASSES, dropout=0.0)
+    for number, sizes in {1: (256 * 6 * 6, 32), 4: (32, 32), 6: (32, CLASSES)}.items():
+        torchvision.classifier[number] = nn.Linear(*sizes)
+    made = {"two columns": network(), "one column": one, "torchvision": torchvision}
+    return {name: net.double().to(memory_format=torch.channels_last) for name, net in made.items()}
 
 
 def steps(variant: str) -> int:
@@ -67,7 +79,7 @@ def optimizer(net: nn.Module) -> PaperSGD:
     )
 
 
-def trained(net: AlexNet, whole: Callable[[Tensor], Tensor], steps: int) -> dict[str, Any]:
+def trained(net: nn.Module, whole: Callable[[Tensor], Tensor], steps: int) -> dict[str, Any]:
     """Logits, loss and gradients of the first step, and losses, weights and velocities of
     ``steps``.
 
@@ -99,10 +111,24 @@ def trained(net: AlexNet, whole: Callable[[Tensor], Tensor], steps: int) -> dict
 
 
 class InDoublePrecision(ImageClassifier):
-    """The module of the package, whose loss is of 32 bits, with one of 64."""
+    """The module of the package, whose loss is of 32 bits, with one of 64.
+
+    It keeps the losses of all steps, and the gradients of the first one.
+    """
+
+    def on_fit_start(self) -> None:
+        self.losses: list[Tensor] = []
+        self.gradients: dict[str, Tensor] = {}
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        return cross_entropy(self(batch["image"]), batch["label"])
+        loss = cross_entropy(self(batch["image"]), batch["label"])
+        self.losses.append(loss.detach())
+        return loss
+
+    def on_after_backward(self) -> None:
+        for name, parameter in self.network.named_parameters():
+            if len(self.losses) == 1 and parameter.grad is not None:
+                self.gradients[name] = parameter.grad.clone()
 
 
 def fitted(
@@ -112,8 +138,10 @@ def fitted(
     replica: int = 0,
     replicas: int = 1,
     accelerator: str = "cpu",
-) -> None:
-    """Train one epoch with Lightning: the next :data:`EPOCH` steps of those of :func:`trained`.
+    net: nn.Module | None = None,
+    steps: int = EPOCH,
+) -> InDoublePrecision:
+    """Train one epoch with Lightning: the next ``steps`` of those of :func:`trained`.
 
     Args:
         strategy: over as many processes as torchrun started.
@@ -121,23 +149,25 @@ def fitted(
         output: checkpoint to write.
         replica, replicas: this process trains on that part of how many of every batch.
         accelerator: ``cpu``, or ``gpu`` for a GPU in each process.
+        net: in double precision; None for :func:`network`.
     """
     done = torch.load(start, weights_only=True)["global_step"] if start else 0
     shares = []
-    for step in range(done, done + EPOCH):
+    for step in range(done, done + steps):
         images, label = (part.chunk(replicas)[replica] for part in batch(step))
         shares.append({"image": images, "label": label})
     trainer = L.Trainer(
         accelerator=accelerator,
         devices=int(os.environ.get("WORLD_SIZE", 1)),
         strategy=strategy,
-        max_epochs=done // EPOCH + 1,
+        max_epochs=done // steps + 1,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
-    module = InDoublePrecision(network(), CLASSES, optimizer)
+    module = InDoublePrecision(network() if net is None else net, CLASSES, optimizer)
     trainer.fit(module, DataLoader(shares, batch_size=None), ckpt_path=start, weights_only=True)
     trainer.save_checkpoint(output, weights_only=False)
+    return module

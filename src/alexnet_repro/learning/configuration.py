@@ -7,7 +7,9 @@ from typing import Annotated, Any, Literal
 
 from lightning.pytorch.accelerators import CUDAAccelerator
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.strategies import DDPStrategy
 from pydantic import Field
+from torch.nn.parallel import DistributedDataParallel
 
 from alexnet_repro.base.build import (
     TARGET,
@@ -167,6 +169,11 @@ class Configuration:
         check(self.trainer, "trainer", *OWNED)
         if TARGET in self.strategy:
             check(self.strategy, "strategy")
+            if located(self.strategy, "strategy") is DDPStrategy:
+                # It hands on what it does not know.
+                own = {TARGET, *inspect.signature(DDPStrategy).parameters}
+                handed_on = {k: v for k, v in self.strategy.items() if k not in own}
+                checked(DistributedDataParallel, handed_on, "strategy", complete=False)
         elif self.strategy:
             key, value = next(iter(self.strategy.items()))
             raise UsageError(

@@ -35,7 +35,9 @@ class TorchvisionAlexNet(AlexNet):  # type: ignore[misc]
     ) -> None:
         super().__init__(num_classes=num_classes, dropout=dropout)
         self.columns = columns
-        scale = STANDARD_DEVIATION.reshape(1, 3, 1, 1).clone()
+        # Of three dimensions: with four it would be in channels-last format, in which DDP cannot
+        # send a buffer that is the only one.
+        scale = STANDARD_DEVIATION.reshape(3, 1, 1).clone()
         self.register_buffer("scale", scale, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
