@@ -2,11 +2,13 @@
 
 import contextlib
 import functools
+import json
 import logging
 import os
 import re
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -218,9 +220,11 @@ def _traceback(wanted: bool) -> Iterator[None]:
 
 
 def _fail(message: str) -> NoReturn:
-    # Of several processes the first one speaks.
+    # Of several processes the first one speaks; for another one who launched it does.
     if global_rank() == 0:
         print(f"error: {message}", file=sys.stderr)
+    elif path := os.environ.get("TORCHELASTIC_ERROR_FILE"):
+        Path(path).write_text(json.dumps({"message": message, "timestamp": int(time.time())}))
     sys.exit(USAGE_EXIT_CODE)
 
 

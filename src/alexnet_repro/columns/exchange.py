@@ -191,6 +191,21 @@ class _Receive(torch.autograd.Function):
         return parts, None
 
 
+def between_processes(error: BaseException) -> UsageError | None:
+    """What to say where torch, Lightning or torchmetrics waited for another process in vain, or
+    replicas left weights out; None for any other error.
+    """
+    if isinstance(error, dist.DistError) or "gloo" in str(error):
+        pair = dist.get_world_size() == 2
+        return lost(f"rank {1 - dist.get_rank()}" if pair else "another rank", error)
+    if "Expected to have finished reduction in the prior iteration" in str(error):
+        return UsageError(
+            "strategy: some weights of the network take no part in the loss; add "
+            "strategy.find_unused_parameters=true"
+        )
+    return None
+
+
 def lost(other: str, error: BaseException) -> UsageError:
     """The message for an exchange with the process ``other`` that failed."""
     # Before the reason stands a line of the library's source, after it advice for its developers.

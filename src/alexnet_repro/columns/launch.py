@@ -58,7 +58,7 @@ def _started_by_others() -> tuple[str, int] | None:
     return ("srun", tasks) if tasks > 1 and not interactive else None
 
 
-def launch(processes: int, overrides: Sequence[str], directory: Path) -> None:
+def launch(processes: int, columns: int, overrides: Sequence[str], directory: Path) -> None:
     """Train in ``processes`` processes of this machine and wait for them.
 
     This process takes no part: it watches. If one of the others fails, the rest are ended too.
@@ -67,6 +67,7 @@ def launch(processes: int, overrides: Sequence[str], directory: Path) -> None:
     and kills the first process, and so the sweep, when another one fails.
 
     Args:
+        columns: processes that hold one replica of the network together.
         overrides: of this run's configuration; of this job's in a sweep.
         directory: of the run.
 
@@ -75,7 +76,7 @@ def launch(processes: int, overrides: Sequence[str], directory: Path) -> None:
         SystemExit: if a signal, such as that of Ctrl-C, ended the run.
     """
     arguments = ["-m", "alexnet_repro.train", *overrides, f"hydra.run.dir='{directory}'"]
-    in_processes(processes, sys.executable, *arguments)
+    in_processes(processes, sys.executable, *arguments, columns=columns)
 
 
 def end_with_launcher() -> None:
@@ -85,7 +86,7 @@ def end_with_launcher() -> None:
 
 
 def in_processes(
-    processes: int, program: str | Callable[..., Any], *arguments: Any
+    processes: int, program: str | Callable[..., Any], *arguments: Any, columns: int = 1
 ) -> dict[int, Any]:
     """Run ``program``, a file or a function that a new process can import, in every process.
 
@@ -111,21 +112,24 @@ def in_processes(
         try:
             returned: dict[int, Any] = elastic_launch(config, program)(*arguments)
         except ChildFailedError as error:
-            raise UsageError(_what_failed(error)) from error
+            raise UsageError(_what_failed(error, columns)) from error
         except SignalException as error:
             sys.exit(128 + error.sigval)
     return returned
 
 
-def _what_failed(error: ChildFailedError) -> str:
-    def importance(item: tuple[int, ProcessFailure]) -> tuple[bool, bool]:
+def _what_failed(error: ChildFailedError, columns: int) -> str:
+    def importance(item: tuple[int, ProcessFailure]) -> tuple[bool, bool, int]:
         # A process that was killed explains why another one lost it.
-        return item[1].exitcode >= 0, item[1].exitcode == USAGE_EXIT_CODE
+        return item[1].exitcode >= 0, item[1].exitcode == USAGE_EXIT_CODE, item[0]
 
     rank, failure = min(error.failures.items(), key=importance)
-    who = f"rank {rank} (column {rank % 2} of replica {rank // 2}, process {failure.pid})"
+    place = f"column {rank % columns} of replica {rank // columns}, " if columns > 1 else ""
+    who = f"rank {rank} ({place}process {failure.pid})"
     if failure.exitcode < 0:
         return f"{who} was ended by {failure.signal_name()}, and with it the others"
+    if failure.exitcode == USAGE_EXIT_CODE and rank > 0:
+        return f"{who}, and with it the others: {failure.message}"
     return f"{who} ended with exit code {failure.exitcode}, as told above, and with it the others"
 
 

@@ -14,7 +14,6 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor
 from torchmetrics import Metric
 
-from alexnet_repro.columns.exchange import lost
 from alexnet_repro.columns.pipeline import ColumnPipeline, own_half, split_parameters
 from alexnet_repro.errors import UsageError
 from alexnet_repro.network.alexnet import AlexNet
@@ -118,17 +117,6 @@ class ColumnPipelineStrategy(ModelParallelStrategy):
             }
             optimizer.load_state_dict(saved)
         return checkpoint
-
-    def on_exception(self, exception: BaseException) -> None:
-        """Tell of a lost process in one line, wherever Lightning or torchmetrics waited for it.
-
-        Raises:
-            UsageError: if that is what happened.
-        """
-        waited = isinstance(exception, RuntimeError) and "gloo" in str(exception)
-        if waited or isinstance(exception, dist.DistError):
-            other = f"rank {1 - self.global_rank}" if self.world_size == 2 else "another rank"
-            raise lost(other, exception) from exception
 
     def _count_every_image_once(self) -> None:
         """Both columns know what became of every image: metrics are summed over replicas only."""

@@ -98,7 +98,7 @@ class Interruption(Callback):
         if not self._training:
             raise Interrupted(number)
         self._received = number
-        # Who started the columns passes on to them what they have heard themselves.
+        # Who started several processes passes on to them what they have heard themselves.
         launched = "TORCHELASTIC_RUN_ID" in os.environ
         for again in self._noted:
             ignored = launched or again == signal.SIGUSR1

@@ -34,6 +34,8 @@ class NonFinite(Callback):
     ``skip`` leaves weights and velocities as they are where the loss or a gradient is not finite.
     It has to know before every update, and so a GPU is waited for once a step.
 
+    Of several replicas each has a loss of its own; they tell each other when it is read.
+
     Args:
         directory: of the run, which gets ``nonfinite.json``.
         then: ``stop`` or ``skip``.
@@ -70,7 +72,7 @@ class NonFinite(Callback):
         first = (self._first[0] < 0) & ~loss.isfinite()
         self._first = torch.where(first, here, self._first)
         if known_at_once(loss):
-            self._read()
+            self._read(trainer)
 
     def on_before_optimizer_step(
         self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer
@@ -90,7 +92,7 @@ class NonFinite(Callback):
         self._in_a_row += 1
         # The optimizer passes over what has no gradient.
         optimizer.zero_grad(set_to_none=True)
-        told = self._write(happened)
+        told = self._write(trainer, happened)
         log.warning("a loss or gradient that is not finite: skipped %s", told)
         if self._in_a_row == MOST_IN_A_ROW:
             raise DivergenceError(
@@ -100,30 +102,32 @@ class NonFinite(Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, *arguments: Any) -> None:
         if trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
-            self._read()
+            self._read(trainer)
 
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        self._read()
+        self._read(trainer)
         for name, weights in checkpoint["state_dict"].items():
             if weights.is_floating_point() and not bool(_local(weights).isfinite().all()):
                 raise DivergenceError(
                     f"{name} is not finite after step {trainer.global_step}; {self._what_to_do()}"
                 )
 
-    def _read(self) -> None:
-        """Stop if a loss since the last time was not finite."""
+    def _read(self, trainer: L.Trainer) -> None:
+        """Stop if a loss of any replica since the last time was not finite."""
         if self._first is not None:
-            number, loss = self._first.tolist()
-            if number >= 0:
-                told = self._write(self._unread[int(number)] | {"loss": str(loss)})
+            of_all = trainer.strategy.all_gather(self._first).reshape(-1, 2).tolist()
+            if found := [(number, loss) for number, loss in of_all if number >= 0]:
+                number, loss = min(found, key=lambda one: one[0])
+                told = self._write(trainer, self._unread[int(number)] | {"loss": str(loss)})
                 raise DivergenceError(f"the loss is {loss} at {told}; {self._what_to_do()}")
         self._unread = []
 
-    def _write(self, happened: dict[str, Any]) -> str:
+    def _write(self, trainer: L.Trainer, happened: dict[str, Any]) -> str:
         names = list(self._names(happened["epoch"], happened["batch"]))
-        write_json(self.path, happened | {"images": names})
+        if trainer.is_global_zero:
+            write_json(self.path, happened | {"images": names})
         shown = f", images {', '.join(names[:3])}{' …' if len(names) > 3 else ''}" if names else ""
         return (
             f"step {happened['step']} (epoch {happened['epoch'] + 1}, batch "

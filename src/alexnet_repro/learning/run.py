@@ -26,6 +26,7 @@ from alexnet_repro.base.build import (
     taken,
     takes_any,
 )
+from alexnet_repro.columns.exchange import between_processes
 from alexnet_repro.columns.launch import end_with_launcher, launch, must_launch
 from alexnet_repro.config import checkpoint_to_resume, global_rank, resolved
 from alexnet_repro.data.datamodule import ImageDataModule
@@ -104,7 +105,8 @@ def train_and_test(
     data.prepare_data()
     classes = number_of_classes(configuration.model, data)
     if must_launch(configuration.trainer):
-        launch(configuration.processes, HydraConfig.get().overrides.task, directory)
+        columns = configuration.processes // configuration.replicas
+        launch(configuration.processes, columns, HydraConfig.get().overrides.task, directory)
         return best_validation_error(directory / "result.json")
     processes = begin(directory, configuration) if global_rank() == 0 else []
     network = make_network(configuration, classes, data.input_size)
@@ -133,6 +135,10 @@ def train_and_test(
     try:
         trainer.fit(module, data, ckpt_path=resume or None, weights_only=True)
         (metrics,) = trainer.test(module, data, verbose=False)
+    except RuntimeError as error:
+        if told := between_processes(error):
+            raise told from error
+        raise
     finally:
         finish()
     if not trainer.is_global_zero:
