@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from alexnet_repro.data.augment import Augmentation, Draws, draw
+from alexnet_repro.data.augment import Augmentation, AugmentOptions, Draws, draw
 from alexnet_repro.data.statistics import Statistics
 
 Floats = npt.NDArray[np.float64]
@@ -17,7 +17,7 @@ MARGIN = 256 - 224
 
 def draws(count: int, seed: int = 0, epoch: int = 0, **choices: Any) -> Draws:
     ids = np.arange(count)
-    return draw(seed, epoch, ids, ids, MARGIN, **choices)
+    return draw(seed, epoch, ids, ids, MARGIN, AugmentOptions(**choices))
 
 
 def same(one: Draws, other: Draws, part: slice | npt.NDArray[np.int64] = slice(None)) -> bool:
@@ -116,7 +116,7 @@ def test_without_reflection_none_is_reflected() -> None:
 
 def test_in_the_2012_program_32_consecutive_images_share_crop_and_reflection() -> None:
     indices = np.random.default_rng(0).permutation(5000)[:256]
-    d = draw(0, 0, indices, np.arange(256), MARGIN, crop_chunk=32)
+    d = draw(0, 0, indices, np.arange(256), MARGIN, AugmentOptions(crop_chunk=32))
     chunks = d.offset.reshape(8, 32, 2)
     assert np.array_equal(chunks, np.broadcast_to(chunks[:, :1], chunks.shape))
     assert len({tuple(offset) for offset in chunks[:, 0]}) == 8
@@ -127,9 +127,9 @@ def test_in_the_2012_program_32_consecutive_images_share_crop_and_reflection() -
 
 def test_chunks_are_of_the_epochs_order_not_of_the_batch() -> None:
     ids = np.arange(256)
-    whole = draw(0, 0, ids, ids, MARGIN, crop_chunk=32)
+    whole = draw(0, 0, ids, ids, MARGIN, AugmentOptions(crop_chunk=32))
     for batch in np.split(ids, 16):
-        assert same(whole, draw(0, 0, batch, batch, MARGIN, crop_chunk=32), batch)
+        assert same(whole, draw(0, 0, batch, batch, MARGIN, AugmentOptions(crop_chunk=32)), batch)
 
 
 def test_colour_does_not_depend_on_chunks() -> None:
@@ -162,16 +162,8 @@ def drawn() -> Draws:
     return d
 
 
-def augmentation(statistics: Statistics, **changes: Any) -> Augmentation:
-    options = {
-        "crop_size": CROP,
-        "input_size": CROP,
-        "mean_crop": "same_place",
-        "colour_pca": 0.1,
-        "colour_magnitude": "eigenvalue",
-        "colour_divisor": 1.0,
-    }
-    return Augmentation(statistics, **(options | changes))  # type: ignore[arg-type]
+def augmentation(statistics: Statistics, input_size: int = CROP, **changes: Any) -> Augmentation:
+    return Augmentation(statistics, CROP, input_size, AugmentOptions(**changes))
 
 
 def view(a: Augmentation, stored: npt.NDArray[np.uint8], d: Draws) -> torch.Tensor:

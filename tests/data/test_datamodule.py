@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from alexnet_repro.data.augment import draw
+from alexnet_repro.data.augment import AugmentOptions, draw
 from alexnet_repro.data.datamodule import ImageDataModule, workers_for
 from alexnet_repro.data.reader import EpochOrder, SharedBatches
 from alexnet_repro.data.sources import folder
@@ -20,15 +20,6 @@ from alexnet_repro.errors import UsageError
 
 MakeFolder = Callable[..., Path]
 STORED, CROP, BATCH = 20, 16, 8
-AUGMENT = {
-    "random_crop": True,
-    "reflection": True,
-    "crop_chunk": 1,
-    "mean_crop": "same_place",
-    "colour_pca": 0.1,
-    "colour_magnitude": "eigenvalue",
-    "colour_divisor": 1.0,
-}
 
 
 @pytest.fixture
@@ -42,16 +33,12 @@ def data(root: Path, tmp_path: Path) -> Callable[..., ImageDataModule]:
         options: dict[str, Any] = {
             "name": "pets",
             "source": lambda: folder(str(root)),
-            "directory": None,
             "cache_dir": str(tmp_path / "cache"),
-            "max_damaged": 0,
-            "exif_orientation": "ignore",
             "image_size": STORED,
             "crop_size": CROP,
             "input_size": CROP,
             "batch_size": BATCH,
             "num_workers": 0,
-            "augment": AUGMENT,
             "seed": 3,
         }
         return ImageDataModule(**(options | changes))
@@ -74,7 +61,7 @@ def epoch_of(loader: DataLoader[Any], epoch: int) -> list[dict[str, Tensor]]:
 def test_a_batch_holds_the_crops_of_its_images(
     data: Callable[..., ImageDataModule], epoch: int, crop_chunk: int
 ) -> None:
-    module = data(augment=AUGMENT | {"crop_chunk": crop_chunk})
+    module = data(augment=AugmentOptions(crop_chunk=crop_chunk))
     train = module.store.splits["train"]
     expected_order = np.random.default_rng([3, epoch]).permutation(27)
     batches = epoch_of(module.train_dataloader(), epoch)
@@ -82,7 +69,7 @@ def test_a_batch_holds_the_crops_of_its_images(
     for number, batch in enumerate(batches):
         positions = np.arange(BATCH * number, BATCH * (number + 1))
         indices = expected_order[positions]
-        drawn = draw(3, epoch, indices, positions, STORED - CROP, crop_chunk=crop_chunk)
+        drawn = draw(3, epoch, indices, positions, STORED - CROP, module.augment)
         assert np.array_equal(batch["offset"], drawn.offset)
         assert np.array_equal(batch["reflect"], drawn.reflect)
         assert np.array_equal(batch["colour"], drawn.colour)
@@ -172,7 +159,7 @@ class Recorder(L.LightningModule):
 @pytest.fixture
 def recorded(data: Callable[..., ImageDataModule]) -> Iterator[tuple[Recorder, ImageDataModule]]:
     """Two epochs of training and a test."""
-    recorder, module = Recorder(), data(augment=AUGMENT | {"colour_pca": 0.0})
+    recorder, module = Recorder(), data(augment=AugmentOptions(colour_pca=0.0))
     trainer = L.Trainer(
         accelerator="cpu",
         max_epochs=2,

@@ -8,13 +8,12 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from alexnet_repro.data.augment import PAPER
 from alexnet_repro.data.manifest import StoredAs
 from alexnet_repro.data.preparation import cached
 from alexnet_repro.data.reader import EpochOrder, TrainingCrops
 from alexnet_repro.data.sources import folder
 from alexnet_repro.data.store import StoredSplit
-
-CHOICES = {"random_crop": True, "reflection": True, "crop_chunk": 1}
 
 
 @pytest.fixture(params=["raw", "jpeg"])
@@ -25,7 +24,7 @@ def train(request: pytest.FixtureRequest, root: Path, cache: Path) -> StoredSpli
 
 def batches(train: StoredSplit, workers: int, context: str | None) -> list[dict[str, torch.Tensor]]:
     loader = DataLoader(
-        TrainingCrops(train, 56, 3, CHOICES),
+        TrainingCrops(train, 56, 3, PAPER),
         batch_size=8,
         sampler=EpochOrder(len(train), 3),
         num_workers=workers,
@@ -52,7 +51,7 @@ def test_workers_read_what_one_process_reads(
 
 def test_crops_are_pieces_of_the_stored_images(train: StoredSplit) -> None:
     keys = [(5, position, index) for position, index in enumerate((70, 3, 41))]
-    read = TrainingCrops(train, 56, 3, CHOICES).__getitems__(keys)
+    read = TrainingCrops(train, 56, 3, PAPER).__getitems__(keys)
     for crop, (top, left), (_, _, index) in zip(read["image"], read["offset"], keys, strict=True):
         whole = train.image(index)
         assert np.array_equal(crop.numpy(), whole[top : top + 56, left : left + 56])
@@ -68,7 +67,7 @@ def _anonymous_kilobytes() -> int:
 
 @pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="needs Linux")
 def test_memory_does_not_grow_over_epochs(train: StoredSplit) -> None:
-    dataset, order = TrainingCrops(train, 56, 3, CHOICES), EpochOrder(len(train), 3)
+    dataset, order = TrainingCrops(train, 56, 3, PAPER), EpochOrder(len(train), 3)
 
     def epoch(number: int) -> None:
         order.set_epoch(number)

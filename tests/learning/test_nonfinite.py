@@ -46,6 +46,18 @@ def names(epoch: int, batch: int) -> list[str]:
     return [f"{epoch}-{batch}-{i}.png" for i in range(SIZE)]
 
 
+class Data(L.LightningDataModule):
+    """Batches whose images have names."""
+
+    def __init__(self, batches: list[dict[str, Tensor]]) -> None:
+        super().__init__()
+        self.batches = batches
+        self.training_names = names
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        return DataLoader(self.batches, batch_size=None)  # type: ignore[arg-type]
+
+
 @pytest.fixture
 def fit(trainer: MakeTrainer, tmp_path: Path) -> Callable[..., tuple[ImageClassifier, Any]]:
     """Trains on these batches; returns the network and what the run was ended by, if it was."""
@@ -53,11 +65,10 @@ def fit(trainer: MakeTrainer, tmp_path: Path) -> Callable[..., tuple[ImageClassi
     def run(then: Any, data: list[Any], epochs: int = 1, **options: Any) -> Any:
         torch.manual_seed(0)
         module = ImageClassifier(Linear(), CLASSES, lambda n: PaperSGD(n.parameters(), lr=0.05))
-        callback = NonFinite(tmp_path, tmp_path / "last.ckpt", then, names)
+        callback = NonFinite(tmp_path, then)
         made = trainer(max_epochs=epochs, callbacks=[callback, *options.pop("more", [])], **options)
-        loader = DataLoader(data, batch_size=None)  # type: ignore[arg-type]
         try:
-            made.fit(module, loader)
+            made.fit(module, datamodule=Data(data))
         except UsageError as error:
             return module, error
         return module, None
@@ -91,9 +102,11 @@ def test_a_run_stops_before_the_weights_change_and_says_all(fit: Any, tmp_path: 
 
 
 def test_the_last_good_checkpoint_is_named(fit: Any, tmp_path: Path) -> None:
-    (tmp_path / "last.ckpt").touch()
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    last.parent.mkdir()
+    last.touch()
     _, told = fit("stop", batches({3}))
-    assert f"the last good checkpoint is {tmp_path / 'last.ckpt'}" in str(told)
+    assert f"the last good checkpoint is {last}" in str(told)
 
 
 def test_a_skipped_batch_is_as_if_it_had_not_been(fit: Any, tmp_path: Path) -> None:
@@ -167,7 +180,7 @@ def test_on_a_gpu_no_step_waits_for_its_loss(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(nonfinite, "known_at_once", lambda loss: False)
-    callback = NonFinite(tmp_path, tmp_path / "last.ckpt", "stop", names)
+    callback = NonFinite(tmp_path)
     module = ImageClassifier(Linear(), CLASSES, lambda n: PaperSGD(n.parameters(), lr=0.05))
     optimizer = module.configure_optimizers()
     seen: Any = SimpleNamespace(
