@@ -1,25 +1,19 @@
-"""What the configuration files compose to, and what the schema refuses."""
+"""What the configuration files compose to, and which values are refused."""
 
+import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import OmegaConf
 
-from alexnet_repro.config import (
-    CONF,
-    checkpoint_to_resume,
-    run_directory,
-    sweep_name,
-    validated,
-)
+from alexnet_repro.base.build import build
+from alexnet_repro.config import CONF, checkpoint_to_resume, run_directory, sweep_name
 from alexnet_repro.errors import UsageError
 
-ABSENT = "absent"
+from .recorded import ABSENT, configuration, difference, flat, recorded
 
 CHANGES: dict[str, dict[str, Any]] = {
     "alexnet": {},
@@ -78,46 +72,47 @@ SOURCE2012: dict[str, Any] = {
 """The rows of the table of differences between the paper's text and the 2012 program."""
 
 
-def composed(*overrides: str) -> dict[str, Any]:
-    """The values of ``conf/train.yaml`` with these overrides, validated."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("train", list(overrides), return_hydra_config=True)
-        config.hydra.runtime.output_dir = "run"
-        HydraConfig.instance().set_config(config)
-        OmegaConf.set_struct(config, False)
-        del config["hydra"]
-        return validated(config)
+@pytest.fixture(scope="module")
+def baseline() -> dict[str, Any]:
+    return recorded()
 
 
-def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    leaves: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            leaves |= flat(value, f"{prefix}{key}.")
-        else:
-            leaves[prefix + key] = value
-    return leaves
+FROZEN: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_suffix(".json").read_text())
+"""Every experiment, and what differs in it from the paper's own, before defaults stood in code."""
+LATER = {
+    "data.seed": 0,
+    "model.norm_after_pool": False,
+    "trainer.enable_model_summary": False,
+    "trainer.num_sanity_val_steps": 0,
+}
+"""Keys that records did not name then, with what they were all the same."""
+PLACES = ("logger.", "callbacks.", "strategy.")
 
 
-def difference(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    before, after = flat(one), flat(other)
-    keys = before.keys() | after.keys()
+def frozen(values: dict[str, Any]) -> dict[str, Any]:
+    """What is measured, of the values of all keys, under the names of then."""
     return {
-        key: after.get(key, ABSENT)
-        for key in keys
-        if before.get(key, ABSENT) != after.get(key, ABSENT)
+        key: value
+        for key, value in flat(values).items()
+        if not key.startswith(PLACES) and LATER.get(key, ABSENT) != value
     }
 
 
-@pytest.fixture(scope="module")
-def baseline() -> dict[str, Any]:
-    return composed()
+@pytest.mark.parametrize("arguments", FROZEN)
+def test_what_an_experiment_measures_does_not_change(arguments: str) -> None:
+    here = "data.cache_dir='~/.cache/alexnet_repro'"
+    paper = FROZEN["experiment=alexnet"]
+    assert frozen(recorded("experiment=alexnet", here)) == paper
+    changed = difference(paper, frozen(recorded(*arguments.split(), here)))
+    assert changed == (FROZEN[arguments] if arguments != "experiment=alexnet" else {})
 
 
 def test_every_experiment_file_is_listed_here() -> None:
     files = {path.stem for path in (CONF / "experiment").glob("*.yaml")}
     others = {"alexnet_source2012", "demo", "finetune", "small", "torchvision_alexnet"}
     assert files == CHANGES.keys() | CIFAR.keys() | others
+    named = {arguments.partition(" ")[0].removeprefix("experiment=") for arguments in FROZEN}
+    assert files <= named
 
 
 @pytest.mark.parametrize("experiment", CHANGES)
@@ -127,13 +122,13 @@ def test_an_experiment_changes_exactly_one_thing(experiment: str, baseline: dict
         norm = flat(baseline["model"]["response_norm"])
         expected |= {f"model.response_norm.{key}": ABSENT for key in norm}
     expected |= {"run_name": experiment} if experiment != "alexnet" else {}
-    assert difference(baseline, composed(f"experiment={experiment}")) == expected
+    assert difference(baseline, recorded(f"experiment={experiment}")) == expected
 
 
 @pytest.mark.parametrize("experiment", CIFAR)
 def test_a_variant_on_cifar10_changes_one_thing_of_its_network(experiment: str) -> None:
     base, change = CIFAR[experiment]
-    one, other = (composed(f"experiment={name}") for name in (base, experiment))
+    one, other = (recorded(f"experiment={name}") for name in (base, experiment))
     assert other["model"] == one["model"] | change
     # Of Fig. 1: "The learning rates for each network were chosen independently".
     allowed = {"run_name", "optimizer.lr", "schedule.epochs", "trainer.max_epochs"}
@@ -142,7 +137,7 @@ def test_a_variant_on_cifar10_changes_one_thing_of_its_network(experiment: str) 
 
 
 def test_the_13_percent_network_follows_the_notes_of_the_program() -> None:
-    values = composed("experiment=cifar_13")
+    values = recorded("experiment=cifar_13")
     assert (values["data"]["crop_size"], values["data"]["input_size"]) == (24, 24)
     assert values["augment"]["random_crop"]
     assert values["augment"]["reflection"]
@@ -155,7 +150,7 @@ def test_the_13_percent_network_follows_the_notes_of_the_program() -> None:
 
 def test_the_network_of_figure_1_is_not_regularized() -> None:
     for experiment in ("relu_speed", "relu_speed_tanh"):
-        values = composed(f"experiment={experiment}")
+        values = recorded(f"experiment={experiment}")
         assert values["optimizer"]["weight_decay"] == 0
         assert not values["augment"]["random_crop"]
         assert not values["augment"]["reflection"]
@@ -167,7 +162,7 @@ def test_the_network_of_figure_1_is_not_regularized() -> None:
 def test_source2012_is_every_row_of_the_table_and_its_schedule(
     choice: str, baseline: dict[str, Any]
 ) -> None:
-    changed = difference(baseline, composed(choice))
+    changed = difference(baseline, recorded(choice))
     changed = {key: value for key, value in changed.items() if key != "run_name"}
     schedule = {key for key in changed if key.startswith("schedule.")}
     assert {key: changed[key] for key in changed.keys() - schedule} == SOURCE2012 | {
@@ -180,7 +175,7 @@ def test_source2012_is_every_row_of_the_table_and_its_schedule(
 def test_cnn_star_is_the_six_conv_net_from_given_weights_on_a_schedule_of_its_own(
     baseline: dict[str, Any],
 ) -> None:
-    changed = difference(baseline, composed("experiment=finetune", "init_from=pretrained.ckpt"))
+    changed = difference(baseline, recorded("experiment=finetune", "init_from=pretrained.ckpt"))
     changed = {key: value for key, value in changed.items() if not key.startswith("schedule.")}
     assert changed == {
         "run_name": "finetune",
@@ -189,25 +184,27 @@ def test_cnn_star_is_the_six_conv_net_from_given_weights_on_a_schedule_of_its_ow
         "trainer.max_epochs": 54,
     }
     with pytest.raises(UsageError, match="needs weights to start from; add init_from=PATH"):
-        composed("experiment=finetune")
+        recorded("experiment=finetune")
 
 
 def test_torchvision_alexnet_is_another_network_and_nothing_else(
     baseline: dict[str, Any],
 ) -> None:
-    changed = difference(baseline, composed("experiment=torchvision_alexnet"))
-    changed = {key: value for key, value in changed.items() if value is not ABSENT}
+    changed = difference(baseline, recorded("experiment=torchvision_alexnet"))
+    changed = {key: value for key, value in changed.items() if value != ABSENT}
     assert changed == {
         "run_name": "torchvision_alexnet",
         "model._target_": "alexnet_repro.TorchvisionAlexNet",
         "model.columns": 1,
     }
-    with pytest.raises(UsageError, match="experiment=torchvision_alexnet chooses both"):
-        composed("model=torchvision_alexnet")
+    alone = difference(baseline, recorded("model=torchvision_alexnet"))
+    assert {key: value for key, value in alone.items() if value != ABSENT} == {
+        key: value for key, value in changed.items() if key != "run_name"
+    }
 
 
 def test_caffe_is_a_network_and_a_recipe(baseline: dict[str, Any]) -> None:
-    bvlc = composed("model=bvlc_alexnet", "recipe=caffe")
+    bvlc = recorded("model=bvlc_alexnet", "recipe=caffe")
     changed = difference(baseline, bvlc)
     assert {key: value for key, value in changed.items() if "response_norm" in key} == {
         "model.response_norm.k": 1.0,
@@ -215,16 +212,17 @@ def test_caffe_is_a_network_and_a_recipe(baseline: dict[str, Any]) -> None:
         "model.response_norm.divide_alpha_by_n": True,
     }
     assert changed["augment.colour_pca"] == 0
-    caffenet = composed("model=caffenet", "recipe=caffe")
+    caffenet = recorded("model=caffenet", "recipe=caffe")
     assert difference(bvlc, caffenet) == {"model.norm_after_pool": True}
-    with pytest.raises(UsageError, match=r"model=caffenet goes with recipe=caffe"):
-        composed("model=caffenet", "recipe=source2012")
+    neither = configuration("model=caffenet", "recipe=source2012")
+    with pytest.raises(UsageError, match=r"model: .*norm_before_relu_in_conv1 exclude each other"):
+        build(neither.model, "model")
     with pytest.raises(UsageError, match=r"model\.response_norm\.columns=1: .* two devices cannot"):
-        composed("model=bvlc_alexnet", "recipe=caffe", "trainer=two_cpu")
+        recorded("model=bvlc_alexnet", "recipe=caffe", "trainer=two_cpu")
 
 
 def test_the_schedule_of_a_recipe_can_be_chosen_apart_from_it(baseline: dict[str, Any]) -> None:
-    changed = difference(baseline, composed("recipe=source2012", "schedule=plateau"))
+    changed = difference(baseline, recorded("recipe=source2012", "schedule=plateau"))
     assert changed == SOURCE2012
 
 
@@ -245,7 +243,7 @@ def test_the_baseline_is_the_paper(baseline: dict[str, Any]) -> None:
 
 
 def test_experiments_combine() -> None:
-    values = composed("experiment=[demo,ablation_no_lrn]")
+    values = recorded("experiment=[demo,ablation_no_lrn]")
     assert values["run_name"] == "demo+ablation_no_lrn"
     assert values["model"]["response_norm"] is None
     assert values["model"]["width"] == 0.25
@@ -254,7 +252,7 @@ def test_experiments_combine() -> None:
 def test_the_small_settings_change_no_more_than_size_start_and_schedule(
     baseline: dict[str, Any],
 ) -> None:
-    changed = difference(baseline, composed("experiment=small"))
+    changed = difference(baseline, recorded("experiment=small"))
     parts = {
         key
         for key in changed
@@ -271,37 +269,40 @@ def test_the_small_settings_change_no_more_than_size_start_and_schedule(
 
 @pytest.mark.parametrize("experiment", [name for name in CHANGES if "ablation" in name])
 def test_an_ablation_changes_the_same_in_the_small_settings(experiment: str) -> None:
-    small = composed("experiment=[small,alexnet]")
-    alone = difference(composed(), composed(f"experiment={experiment}"))
-    both = difference(small, composed(f"experiment=[small,{experiment}]"))
+    small = recorded("experiment=[small,alexnet]")
+    alone = difference(recorded(), recorded(f"experiment={experiment}"))
+    both = difference(small, recorded(f"experiment=[small,{experiment}]"))
     assert both.pop("run_name") == f"small+{alone.pop('run_name')}"
     assert both == alone
 
 
-@pytest.mark.parametrize("group", ["data", "logger", "performance", "trainer", "model", "schedule"])
+GROUPS = re.findall(r"^  - (?:override )?(\w+): ", (CONF / "train.yaml").read_text(), re.MULTILINE)
+
+
+NEEDED = {
+    ("experiment", "finetune"): ["init_from=a.ckpt"],
+    ("recipe", "cifar"): ["model=cifar_18"],
+    ("strategy", "columns"): ["trainer=two_cpu"],
+}
+"""What a choice cannot do without."""
+
+
+def with_places(*overrides: str) -> dict[str, Any]:
+    """The recorded values; a place that has no default is ``here``."""
+    try:
+        return recorded(*overrides)
+    except UsageError as error:
+        missing = re.fullmatch(r"(\S+) has no default: add \1=… to the command", str(error))
+        assert missing, error
+        return with_places(*overrides, f"{missing[1]}=here")
+
+
+@pytest.mark.parametrize("group", GROUPS)
 def test_every_choice_of_every_group_is_valid(group: str) -> None:
     choices = [path.stem for path in (CONF / group).glob("*.yaml") if path.stem != "base"]
-    assert len(choices) >= 2
+    assert choices
     for choice in choices:
-        place = {"folder": "source.root", "prepared": "directory"}.get(choice)
-        place = "source.root" if choice.startswith(("imagenet_", "huggingface")) else place
-        others = [f"data.{place}=here"] if place else []
-        others += ["recipe=torchvision"] if choice == "torchvision_alexnet" else []
-        others += ["recipe=cifar"] if choice.startswith("cifar_") else []
-        composed(f"{group}={choice}", *others)
-
-
-@pytest.mark.parametrize(
-    ("choices", "message"),
-    [
-        (["model=cifar_18"], "model: this network takes recipe=cifar, as experiment=cifar_18"),
-        (["recipe=cifar"], "model: this network takes recipe=paper or source2012"),
-    ],
-)
-def test_a_recipe_for_another_network_is_told(choices: list[str], message: str) -> None:
-    with pytest.raises(UsageError) as told:
-        composed(*choices)
-    assert message in str(told.value)
+        with_places(f"{group}={choice}", *NEEDED.get((group, choice), ()))
 
 
 @pytest.mark.parametrize(
@@ -321,7 +322,7 @@ def test_a_recipe_for_another_network_is_told(choices: list[str], message: str) 
         ("data.crop_size=300", "data.crop_size=300: stored images have only data.image_size=256"),
         ("schedule.factor=2", "schedule.factor=2: input should be less than 1"),
         ("schedule.epochs=0", "schedule.epochs=0: input should be greater than or equal to 1"),
-        ("trainer.precision=8", "trainer.precision=8: input should be '32-true'"),
+        ("trainer.precision=8", "trainer.precision=8: input should be 64, 32 or 16, or "),
         ("seed=-1", "seed=-1: input should be greater than or equal to 0"),
         ("+augment.cutout=1", "augment.cutout: there is no such key"),
         ("data=prepared", "data=prepared: add data.directory="),
@@ -330,7 +331,8 @@ def test_a_recipe_for_another_network_is_told(choices: list[str], message: str) 
 )
 def test_a_wrong_value_is_refused_naming_its_key(override: str, message: str) -> None:
     with pytest.raises(UsageError) as refused:
-        composed(override)
+        checked = configuration(override)
+        build(checked.data, "data", **checked.data_options)
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
 
@@ -364,7 +366,7 @@ def test_an_impossible_arrangement_of_columns_is_refused(
     overrides: list[str], message: str
 ) -> None:
     with pytest.raises(UsageError) as refused:
-        composed(*overrides)
+        recorded(*overrides)
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
 
@@ -400,10 +402,10 @@ def test_the_jobs_of_a_sweep_share_its_name_and_a_single_run_has_none(tmp_path: 
     job.parent.mkdir()
     (job.parent / "multirun.yaml").touch()
     assert sweep_name(RunMode.RUN, str(job)) == "ablations"
-    assert composed("logger=wandb")["logger"]["wandb"]["group"] is None
+    assert recorded("logger=wandb")["logger"]["wandb"]["group"] is None
 
 
 def test_jobs_on_a_cluster_go_on_after_a_requeue() -> None:
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
-    assert composed("launcher=slurm")["skip_finished"] is True
-    assert composed()["skip_finished"] is False
+    assert recorded("launcher=slurm")["skip_finished"] is True
+    assert recorded()["skip_finished"] is False

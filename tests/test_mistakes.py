@@ -1,20 +1,21 @@
 """Every key of every command with a value that it cannot have: one line that names the key."""
 
+import copy
 import math
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from pydantic import BaseModel
 
-from alexnet_repro.config import CONF, validated
+from alexnet_repro.base.build import TARGET, described
+from alexnet_repro.config import CONF, composed, resolved, validated
 from alexnet_repro.errors import UsageError
+from alexnet_repro.learning.configuration import Configuration
 from alexnet_repro.schema.benchmark import BenchmarkSchema
 from alexnet_repro.schema.evaluate import EvaluateSchema
 from alexnet_repro.schema.figures import FiguresSchema
@@ -23,11 +24,11 @@ from alexnet_repro.schema.prepare import PrepareSchema
 from alexnet_repro.schema.report import ReportSchema
 from alexnet_repro.schema.retrieve import RetrieveSchema
 from alexnet_repro.schema.serve import ServeSchema
-from alexnet_repro.schema.train import TrainSchema
 from tests.forks import Forks
 
-NEEDED: dict[str, tuple[type[BaseModel], list[str]]] = {
-    "train": (TrainSchema, []),
+from .recorded import configuration
+
+SCHEMAS: dict[str, tuple[type[BaseModel], list[str]]] = {
     "prepare": (PrepareSchema, ["source=images", "output=store"]),
     "evaluate": (EvaluateSchema, ["checkpoint=a.ckpt"]),
     "predict": (PredictSchema, ["checkpoint=a.ckpt", "images=images"]),
@@ -37,62 +38,77 @@ NEEDED: dict[str, tuple[type[BaseModel], list[str]]] = {
     "report": (ReportSchema, []),
     "benchmark": (BenchmarkSchema, ["benchmark=data"]),
 }
-"""The commands, with what they cannot do without."""
-GROUPS = {
-    "train": [
-        "model", "data", "augment", "optimizer", "schedule", "trainer", "performance", "logger",
-        "recipe", "experiment",
-    ],
-    "prepare": ["data"],
-    "benchmark": ["benchmark"],
-}  # fmt: skip
-"""Whose other choices may have keys of their own."""
-TOGETHER = {
-    ("model", "cifar_13"): ["recipe=cifar"],
-    ("model", "cifar_18"): ["recipe=cifar"],
-    ("model", "torchvision_alexnet"): ["recipe=torchvision"],
-    ("recipe", "cifar"): ["model=cifar_18"],
-    ("recipe", "torchvision"): ["model=torchvision_alexnet"],
-}
-"""Networks and the recipes that only they go with."""
-PLACES = {"folder": "source.root", "prepared": "directory"}
+"""The commands other than train, with what they cannot do without."""
+OURS = "alexnet_repro."
+CHOICES = [
+    [],
+    ["data=imagenet_2012", "data.source.root=here"],
+    ["data=imagenet_fall2011", "data.source.root=here"],
+    ["data=folder", "data.source.root=here"],
+    ["data=huggingface", "data.source.root=here"],
+    ["data=imagenette", "logger=wandb"],
+    ["trainer=columns_ddp", "schedule=constant", "optimizer=source2012"],
+    ["experiment=cifar_13_response_norm"],
+    ["experiment=cifar_18"],
+    ["model=torchvision_alexnet"],
+]
+"""Arguments of train that name, together, everything of this package that it can be built of."""
 
 
-def values_of(command: str, *overrides: str) -> dict[str, Any]:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose(command, [*NEEDED[command][1], *overrides], return_hydra_config=True)
-        config.hydra.runtime.output_dir = "run"
-        HydraConfig.instance().set_config(config)
-        OmegaConf.set_struct(config, False)
-        del config["hydra"]
-        return validated(config, NEEDED[command][0])
+def of_train(*overrides: str) -> dict[str, Any]:
+    """The configuration with all keys of what is ours in it."""
+    values = copy.deepcopy(configuration(*overrides).recorded())
+    del values["model"]["num_classes"]  # of the data, if it is not given
+    values["model"].pop("input_size", None)
+    for group in ("callbacks", "logger"):
+        for name, node in values[group].items():
+            values[group][name] = described(node, name)
+    if TARGET in values["strategy"]:
+        values["strategy"] = described(values["strategy"], "strategy")
+    values["data"]["source"] = described(values["data"]["source"], "data.source")
+    return values
+
+
+def check_train(values: dict[str, Any]) -> None:
+    Configuration.of(copy.deepcopy(values))
+
+
+def of_command(command: str, *overrides: str) -> dict[str, Any]:
+    schema, needed = SCHEMAS[command]
+    return resolved(composed(command, *needed, *overrides))
 
 
 def configurations(command: str) -> Iterator[dict[str, Any]]:
-    """The default, and that of every choice of every group."""
-    yield values_of(command)
-    for group in GROUPS.get(command, ()):
-        for path in sorted((CONF / group).glob("*.yaml")):
-            place = PLACES.get(path.stem, "source.root")
-            somewhere = path.stem in PLACES or path.stem.startswith(("imagenet_", "huggingface"))
-            more = [f"data.{place}=here"] if group == "data" and somewhere else []
-            more = ["init_from=a.ckpt"] if path.stem == "finetune" and group != "schedule" else more
-            more = TOGETHER.get((group, path.stem), more)
-            if path.stem != "base" and not (command == "prepare" and path.stem == "prepared"):
-                yield values_of(command, f"{group}={path.stem}", *more)
+    """Configurations that together have every key of the command."""
+    if command == "train":
+        yield from (of_train(*choice) for choice in CHOICES)
+    elif command == "benchmark":
+        names = sorted(path.stem for path in (CONF / "benchmark").glob("*.yaml"))
+        yield from (of_command(command, f"benchmark={name}") for name in names)
+    else:
+        yield of_command(command)
+
+
+def checking(command: str) -> Callable[[dict[str, Any]], None]:
+    if command == "train":
+        return check_train
+    return lambda values: validated(OmegaConf.create(values), SCHEMAS[command][0])  # type: ignore[return-value]
 
 
 def leaves(values: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Keys and values of what is ours, which alone is as strict as we say."""
+    if not values.get(TARGET, OURS).startswith(OURS):
+        return
     for key, value in values.items():
         if isinstance(value, dict):
             yield from leaves(value, (*path, key))
-        else:
+        elif key != TARGET:
             yield (*path, key), value
 
 
 def unfit(path: tuple[Any, ...], value: Any) -> list[Any]:
     """Values of another type than this one, negative and not finite ones."""
-    nothing = {"a": 1}
+    nothing = {"a": "b"}
     if isinstance(value, bool):
         return ["perhaps", 2, -1.5, nothing, ["yes"]]
     if isinstance(value, int | float):
@@ -104,11 +120,20 @@ def unfit(path: tuple[Any, ...], value: Any) -> list[Any]:
     return [nothing, [nothing]]
 
 
-@pytest.mark.parametrize("command", NEEDED)
-def test_every_key_of_every_group_refuses_what_it_cannot_be(command: str) -> None:
+def refused(command: str, values: dict[str, Any]) -> str | None:
+    try:
+        checking(command)(values)
+    except UsageError as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.parametrize("command", ["train", *SCHEMAS])
+def test_every_key_refuses_what_it_cannot_be(command: str) -> None:
     seen: set[tuple[Any, ...]] = set()
     accepted = []
     for values in configurations(command):
+        assert refused(command, values) is None
         for path, value in leaves(values):
             if (kind := (*path, type(value))) in seen:
                 continue
@@ -119,42 +144,30 @@ def test_every_key_of_every_group_refuses_what_it_cannot_be(command: str) -> Non
                 level = level[key]
             for wrong in unfit(path, value):
                 level[last] = wrong
-                message = refused(values, NEEDED[command][0])
-                # What an unknown _target_ belongs to is named without it.
-                key = ".".join(path).removesuffix("._target_")
-                if message is None or key not in message or "\n" in message:
+                message = refused(command, values)
+                if message is None or ".".join(path) not in message or "\n" in message:
                     accepted.append((".".join(path), wrong, message))
             level[last] = value
     assert accepted == []
     assert len(seen) >= 6
 
 
-def refused(values: dict[str, Any], schema: type[BaseModel]) -> str | None:
-    try:
-        validated(OmegaConf.create(values), schema)
-    except UsageError as error:
-        return str(error)
-    return None
-
-
-@pytest.mark.parametrize("command", NEEDED)
+@pytest.mark.parametrize("command", ["train", *SCHEMAS])
 def test_a_key_that_there_is_not_is_named_with_the_one_that_is_like_it(command: str) -> None:
-    values = values_of(command)
+    values = next(configurations(command))
     for path, _ in list(leaves(values)):
         *above, last = path
-        if above[:1] == ["logger"] or str(last).startswith("_") or len(str(last)) < 4:
+        # A mapping of layers takes any name.
+        if len(str(last)) < 4 or above[-1:] in (["weight_std"], ["bias"]):
             continue
         level = values
         for key in above:
             level = level[key]
-        # A dictionary of layers takes any name.
-        if above[-1:] in (["weight_std"], ["bias"]):
-            continue
         misspelt = str(last)[:-2] + str(last)[:-3:-1]
         if misspelt == last:
             continue
         level[misspelt] = 1
-        message = refused(values, NEEDED[command][0])
+        message = refused(command, values)
         del level[misspelt]
         name = ".".join([*above, misspelt])
         assert message is not None

@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from pydantic import BaseModel
 
-from alexnet_repro.config import CONF, validated
+from alexnet_repro.config import composed, validated
 from alexnet_repro.schema.convert import ConvertSchema
 from alexnet_repro.schema.export import ExportSchema
 

@@ -86,10 +86,9 @@ def test_a_target_in_the_configuration_is_not_called(changed: Any) -> None:
 
 def test_a_target_among_the_arguments_of_another_is_not_called(changed: Any) -> None:
     def plant(checkpoint: dict[str, Any]) -> None:
-        # Hydra would import it and call it with the rest of the mapping.
         checkpoint["config"]["augment"]["_target_"] = "antigravity.geohash"
 
-    with pytest.raises(UsageError, match=r"its configuration names a program \(antigravity"):
+    with pytest.raises(UsageError, match=r"augment\._target_: there is no such key"):
         load_trained(changed(plant))
     assert "antigravity" not in sys.modules
 
@@ -100,7 +99,7 @@ def test_a_target_among_the_arguments_of_another_is_not_called(changed: Any) -> 
         (lambda c: c.update(format=3), "a checkpoint of format 3; this version reads up to 2"),
         (lambda c: c["state_dict"].update({"network.fc9.bias": torch.ones(1)}), r"Unexpected.*fc9"),
         (lambda c: c.pop("config"), "it has no config"),
-        (lambda c: c["config"]["model"].update(width=-1.0), r"width: .* greater than 0"),
+        (lambda c: c["config"]["model"].update(width=-1.0), r"width=-1\.0: .* greater than 0"),
         (lambda c: c["config"]["model"].update(width=0.2), "its weights are not those of its"),
         (lambda c: c["state_dict"].pop("network.fc8.bias"), r"Missing key.*fc8\.bias"),
         (lambda c: c["ImageDataModule"].pop("mean_image"), "mean_image"),

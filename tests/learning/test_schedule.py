@@ -7,13 +7,13 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from alexnet_repro.config import CONF
+from alexnet_repro.base.build import build
+from alexnet_repro.config import composed
+from alexnet_repro.learning.run import make_optimizer
 from alexnet_repro.learning.schedule import EpochSchedule, PlateauSchedule
 from alexnet_repro.network.alexnet import AlexNet
 
@@ -213,6 +213,10 @@ class Batches(L.LightningDataModule):
         return batch
 
 
+def plain(node: Any) -> Any:
+    return OmegaConf.to_container(node, resolve=True)
+
+
 @pytest.fixture
 def recipe_2012() -> Any:
     return composed("train", "recipe=source2012", "experiment=alexnet_source2012")
@@ -224,9 +228,9 @@ def run_2012(trainer: MakeTrainer, recipe_2012: Any) -> Callable[..., tuple[Any,
         epochs: int = 91, stop: int | None = None, resume: Path | None = None
     ) -> tuple[L.Trainer, Network2012, Batches]:
         recipe_2012.schedule.epochs = epochs
-        schedule = instantiate(recipe_2012.schedule)
+        schedule = build(plain(recipe_2012.schedule), "schedule")
         assert isinstance(schedule, EpochSchedule)
-        module, data = Network2012(instantiate(recipe_2012.optimizer)), Batches()
+        module, data = Network2012(make_optimizer(plain(recipe_2012.optimizer))), Batches()
         fit = trainer(max_epochs=stop or epochs, callbacks=[schedule])
         fit.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
         return fit, module, data

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from alexnet_repro.network.alexnet import AlexNet, Dropout
+from alexnet_repro.network.alexnet import BIASES, AlexNet, Dropout
 from alexnet_repro.network.summary import Layer, layers
 
 NAMES = ["conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8"]
@@ -567,7 +567,7 @@ def test_bias_of_conv6_starts_at_one() -> None:
     assert torch.all(AlexNet(width=0.1, sixth_conv=True).conv6.bias == 1)
 
 
-def test_given_standard_deviations_and_biases_are_used_by_layer() -> None:
+def test_given_standard_deviations_and_biases_replace_those_of_their_layers() -> None:
     torch.manual_seed(7)
     network = AlexNet(
         width=0.25, weight_std={"conv3": 0.03, "fc8": 0.5}, bias={"conv1": 0.5, "conv4": -1.0}
@@ -576,7 +576,8 @@ def test_given_standard_deviations_and_biases_are_used_by_layer() -> None:
         layer = getattr(network, name)
         expected = {"conv3": 0.03, "fc8": 0.5}.get(name, 0.01)
         assert abs(layer.weight.std() / expected - 1) < 5 / (2 * layer.weight.numel()) ** 0.5, name
-        assert torch.all(layer.bias == {"conv1": 0.5, "conv4": -1.0}.get(name, 0.0)), name
+        bias = {"conv1": 0.5, "conv4": -1.0}.get(name, BIASES[name])
+        assert torch.all(layer.bias == bias), name
 
 
 def test_the_same_random_state_gives_the_same_weights() -> None:
@@ -595,14 +596,14 @@ def test_the_same_random_state_gives_the_same_weights() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"columns": 3}, "columns is 3: the network has 2, or 1"),
-        ({"activation": "gelu"}, "activation is 'gelu': choose relu or tanh"),
-        ({"pool": "average"}, "pool is 'average': choose overlapping or nonoverlapping"),
-        ({"removed_conv": 1}, "conv1 cannot be removed, since its stride of 4"),
-        ({"removed_conv": 6}, "removed_conv is 6: choose 2, 3, 4 or 5"),
-        ({"width": 0}, "width is 0: .* above 0"),
-        ({"width": -1.0}, "width is -1.0"),
-        ({"width": float("nan")}, "width is nan"),
+        ({"columns": 3}, "columns=3: input should be 1 or 2"),
+        ({"activation": "gelu"}, "activation=gelu: input should be 'relu' or 'tanh'"),
+        ({"pool": "average"}, "pool=average: input should be 'overlapping' or 'nonoverlapping'"),
+        ({"removed_conv": 1}, "removed_conv=1: conv1 cannot be removed, since its stride of 4"),
+        ({"removed_conv": 6}, "removed_conv=6: input should be 2, 3, 4 or 5"),
+        ({"width": 0}, "width=0: input should be greater than 0"),
+        ({"width": -1.0}, "width=-1.0: input should be greater than 0"),
+        ({"width": float("nan")}, "width=nan: input should be a finite number"),
     ],
 )
 def test_a_meaningless_argument_is_named(options: dict[str, Any], message: str) -> None:

@@ -51,7 +51,7 @@ def test_multiply_adds_are_724406816_in_total(rows: dict[str, Layer]) -> None:
 def printed() -> list[list[str]]:
     """The printed table, its lines split into words."""
     with contextlib.redirect_stdout(io.StringIO()) as out:
-        print_summary({"_target_": "alexnet_repro.AlexNet", "num_classes": None})
+        print_summary({"_target_": "alexnet_repro.AlexNet"})
     return [line.split() for line in out.getvalue().splitlines()]
 
 

@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
 from scipy import stats
 
-from alexnet_repro.config import CONF, with_list
+from alexnet_repro.config import CONF, composed, with_list
 from alexnet_repro.errors import UsageError
 from alexnet_repro.results.claims import Archive, Finding, read_claims
 from alexnet_repro.results.conditions import Experiments
@@ -43,8 +42,7 @@ def test_every_claim_of_the_paper_is_in_the_report() -> None:
         "relu-speed two-gpu two-gpu-time lrn lrn-cifar overlap-pool colour-pca crops dropout "
         "weight-decay depth ten-crop table-1 table-2 fall-2009 kernels retrieval codes"
     )
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        shown = list(compose("report").claims)
+    shown = list(composed("report").claims)
     assert set(shown) == set(CLAIMS)
     found = [re.sub("^table-2-.*", "table-2", name.replace("_", "-")) for name in shown]
     assert list(dict.fromkeys(found)) == ids.split()

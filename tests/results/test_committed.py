@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
 from scipy import stats
 
-from alexnet_repro.config import CONF
+from alexnet_repro.config import composed
 from alexnet_repro.learning.run import result_line
 from alexnet_repro.results.report import write_report
 from alexnet_repro.results.tables import number
@@ -272,9 +271,7 @@ def test_the_committed_report_is_what_the_command_makes_of_the_committed_records
     tmp_path: Path,
 ) -> None:
     """Otherwise: ``python -m alexnet_repro.report runs=results output=results``."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        claims = list(compose("report").claims)
-    write_report(ROOT / "results", tmp_path, claims)
+    write_report(ROOT / "results", tmp_path, list(composed("report").claims))
     for path in tmp_path.iterdir():
         assert path.read_text() == (ROOT / "results" / path.name).read_text(), path.name
     others = {path.name for path in (ROOT / "results").iterdir() if path.is_file()}

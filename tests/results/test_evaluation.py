@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from PIL import Image
 from torchmetrics.functional.classification import multiclass_accuracy
 
-from alexnet_repro.config import CONF, validated
+from alexnet_repro.config import composed, validated
 from alexnet_repro.data.preprocess import shorter_side_and_centre
 from alexnet_repro.data.store import StoredSplit
 from alexnet_repro.errors import UsageError

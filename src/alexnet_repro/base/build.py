@@ -229,7 +229,8 @@ def _checked_and_built(
         if isinstance(value, Mapping):
             if TARGET in value:
                 later = any(get_origin(one) is Callable_ for one in _members(hint))
-                return build_partial(value, place) if later else build(value, place)
+                complete = later and not value.get(PARTIAL)
+                return build_partial(value, place) if complete else build(value, place)
             return {name: built(one, f"{place}.{name}") for name, one in value.items()}
         if isinstance(value, list):
             return [built(one, f"{place}.{number}") for number, one in enumerate(value)]
@@ -362,7 +363,7 @@ def _told(
     for one in error.errors():
         place, message = _place_and_message(one, values, key, target)
         # A value that is none of several types is told of once.
-        said = message.partition(": ")[2]
+        said = message.partition(": ")[2].removeprefix("input should be ")
         told[place] = f"{told[place]}, or {said}" if place in told else f"{place}{message}"
     return "; ".join(told.values())
 
@@ -391,7 +392,11 @@ def _place_and_message(
         return place, message
     if isinstance(error["input"], dict):
         return place, f": {message}"
-    return place, f"={error['input']}: {message[0].lower()}{message[1:]}"
+    # As it is typed.
+    given = {"None": "null", "True": "true", "False": "false"}.get(
+        str(error["input"]), error["input"]
+    )
+    return place, f"={given}: {message[0].lower()}{message[1:]}"
 
 
 def _has(level: Any, part: Any) -> bool:

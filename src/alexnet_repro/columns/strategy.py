@@ -14,6 +14,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor
 from torchmetrics import Metric
 
+from alexnet_repro.base.build import Count, Positive
 from alexnet_repro.columns.pipeline import ColumnPipeline, own_half, split_parameters
 from alexnet_repro.errors import UsageError
 from alexnet_repro.network.alexnet import AlexNet
@@ -41,7 +42,7 @@ class ColumnPipelineStrategy(ModelParallelStrategy):
     """
 
     def __init__(
-        self, micro_batches: int = 1, replicas: int | None = None, timeout: float = 600
+        self, micro_batches: Count = 1, replicas: Count | None = None, timeout: Positive = 600
     ) -> None:
         super().__init__(
             data_parallel_size="auto" if replicas is None else replicas,
