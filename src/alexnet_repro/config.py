@@ -76,7 +76,7 @@ def resolved(config: DictConfig) -> dict[str, Any]:
 
 
 def validated(config: DictConfig, schema: type[BaseModel]) -> dict[str, Any]:
-    """:func:`resolved`, checked against ``schema``.
+    """:func:`resolved`, checked against ``schema``, and ``data`` against what it names.
 
     Raises:
         UsageError: naming every key that is wrong and why.
@@ -91,6 +91,11 @@ def validated(config: DictConfig, schema: type[BaseModel]) -> dict[str, Any]:
             key, message = _key_and_message(one, values)
             told[key] = f"{told[key]}, or {message}" if key in told else f"{key}{message}"
         raise UsageError("; ".join(told.values())) from error
+    if values.get("data") is not None:
+        # Lightning, of which data modules are, takes seconds to import.
+        from alexnet_repro.base.build import check
+
+        check(values["data"], "data")
     return values
 
 

@@ -14,12 +14,11 @@ log = logging.getLogger(__name__)
 @command("prepare")
 def main(config: DictConfig) -> None:
     values = validated(config, PrepareSchema)
-    from alexnet_repro.base.build import build, check, described
+    from alexnet_repro.base.build import build, described
     from alexnet_repro.data.manifest import StoredAs
     from alexnet_repro.data.preparation import Part, prepare, prepare_part
     from alexnet_repro.data.verification import verify
 
-    check(values["data"], "data")
     data, output = described(values["data"], "data"), Path(values["output"]).expanduser()
     if values["prepare"]["verify"]:
         verify(output)

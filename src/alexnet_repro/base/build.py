@@ -17,7 +17,6 @@ from importlib import import_module
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.errors import PydanticUserError
 
@@ -77,8 +76,16 @@ def called(target: Callable[..., Any], key: str, /, *positional: Any, **argument
     """``target(…)``; what it refuses is told with the key of its node."""
     try:
         return target(*positional, **arguments)
-    except (ValueError, TypeError, LookupError, ImportError, MisconfigurationException) as error:
+    except _refusals() as error:
         raise UsageError(f"{key}: {_name(target)}: {' '.join(str(error).split())}") from error
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    """What objects raise that do not take their arguments."""
+    # Seconds to import, which commands do without until something is built.
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+    return ValueError, TypeError, LookupError, ImportError, MisconfigurationException
 
 
 def located(node: Mapping[str, Any], key: str) -> Callable[..., Any]:
@@ -393,9 +400,8 @@ def _place_and_message(
     if isinstance(error["input"], dict):
         return place, f": {message}"
     # As it is typed.
-    given = {"None": "null", "True": "true", "False": "false"}.get(
-        str(error["input"]), error["input"]
-    )
+    given = str(error["input"])
+    given = {"None": "null", "True": "true", "False": "false"}.get(given, given)
     return place, f"={given}: {message[0].lower()}{message[1:]}"
 
 

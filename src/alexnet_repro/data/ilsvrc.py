@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import scipy.io
 
@@ -83,7 +84,7 @@ class Synset:
     words: str
 
 
-def imagenet(root: str, year: int) -> Source:
+def imagenet(root: str, year: Literal[2010, 2012]) -> Source:
     """The images of a challenge, read from its archives in ``root`` without unpacking them.
 
     Expects the development kit and the archives under the names they are distributed with

@@ -2,17 +2,24 @@
 
 import logging
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
+from alexnet_repro.base.build import Natural
 from alexnet_repro.data.archives import Labelled, Member, class_members, fingerprint, split_of
 from alexnet_repro.data.sources import Source
 from alexnet_repro.errors import UsageError
 
+Share = Annotated[float, Field(ge=0, le=1)]
+
 log = logging.getLogger(__name__)
 
 
-def release(root: str, whole: str, held_out: float, min_images: int, split_seed: int) -> Source:
+def release(
+    root: str, whole: str, held_out: Share, min_images: Natural, split_seed: Natural
+) -> Source:
     """A whole release of ImageNet (Fall 2009, Fall 2011): one tar per synset, or a tar of them.
 
     A release has no splits of its own. Of every class, a share ``held_out`` is drawn for ``val``

@@ -5,9 +5,11 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from PIL import Image
 
+from alexnet_repro.base.build import Natural
 from alexnet_repro.data import miniature as miniature_ilsvrc
 from alexnet_repro.errors import UsageError
 
@@ -124,7 +126,7 @@ def _files_split(top: Path, files: list[tuple[Path, int]]) -> Split:
     )
 
 
-def miniature(root: str, seed: int) -> Source:
+def miniature(root: str, seed: Natural) -> Source:
     """The miniature ILSVRC, rendered into ``root`` the first time (see ``data.miniature``)."""
     directory = Path(root).expanduser() / f"seed{seed}"
     if not directory.exists():
@@ -132,7 +134,7 @@ def miniature(root: str, seed: int) -> Source:
     return folder(str(miniature_ilsvrc.generate(directory, seed=seed)))
 
 
-def imagenette(root: str, size: str) -> Source:
+def imagenette(root: str, size: Literal["full", "320px", "160px"]) -> Source:
     """Imagenette 2 (ten classes of ImageNet), downloaded by torchvision if ``root`` lacks it.
 
     Args:
@@ -143,8 +145,6 @@ def imagenette(root: str, size: str) -> Source:
 
     top = Path(root).expanduser()
     folders = {"full": "imagenette2", "320px": "imagenette2-320", "160px": "imagenette2-160"}
-    if size not in folders:
-        raise UsageError(f"data.source.size={size}: choose one of {', '.join(folders)}")
     extracted = top / folders[size]
     if not extracted.is_dir():
         top.mkdir(parents=True, exist_ok=True)

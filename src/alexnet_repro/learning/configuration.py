@@ -156,6 +156,8 @@ class Configuration:
     def _check_parts(self) -> None:
         filled = {"num_classes", "input_size"} - self.model.keys()
         check(self.model, "model", *filled)
+        for key in self.data_options.keys() & self.data.keys():
+            raise UsageError(f"data.{key}: {key} beside it is what the data are given")
         check(self.data, "data", *self.data_options)
         check(self.optimizer, "optimizer", *trained(self.optimizer))
         if self.schedule_is_callback:
