@@ -70,8 +70,8 @@ def test_help_imports_nothing_that_takes_seconds() -> None:
 
 
 @pytest.mark.parametrize("module", ["alexnet_repro", *(f"alexnet_repro.{c}" for c in COMMANDS)])
-def test_the_version_is_that_of_this_package(module: str) -> None:
-    done = run("-m", module, "--version")
+def test_the_version_is_that_of_this_package(forks: Forks, tmp_path: Path, module: str) -> None:
+    done = forks.run("-m", module, "--version", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"alexnet_repro {metadata.version('alexnet-repro')}\n"
     assert alexnet_repro.__version__ == metadata.version("alexnet-repro")

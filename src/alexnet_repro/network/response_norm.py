@@ -13,7 +13,6 @@ from torch.nn import functional
 from alexnet_repro.base.build import ArgumentsOf, Count, NonNegative, Positive
 from alexnet_repro.network.recording import by_torchs_operations
 
-
 CACHED = 2**22
 """Bytes of one tensor that stay in a CPU's cache from one pass over them to the next."""
 
