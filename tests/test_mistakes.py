@@ -1,13 +1,16 @@
 """Every key of every command with a value that it cannot have: one line that names the key."""
 
 import copy
+import inspect
 import math
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import lightning
 import pytest
 from omegaconf import OmegaConf
 from pydantic import BaseModel
@@ -15,7 +18,8 @@ from pydantic import BaseModel
 from alexnet_repro.base.build import TARGET, described
 from alexnet_repro.config import CONF, composed, resolved, validated
 from alexnet_repro.errors import UsageError
-from alexnet_repro.learning.configuration import Configuration
+from alexnet_repro.learning.configuration import OWNED, Configuration
+from alexnet_repro.mistakes import meant
 from alexnet_repro.schema.benchmark import BenchmarkSchema
 from alexnet_repro.schema.evaluate import EvaluateSchema
 from alexnet_repro.schema.figures import FiguresSchema
@@ -28,6 +32,7 @@ from tests.forks import Forks
 
 from .recorded import configuration
 
+Run = Callable[..., subprocess.CompletedProcess[str]]
 SCHEMAS: dict[str, tuple[type[BaseModel], list[str]]] = {
     "prepare": (PrepareSchema, ["source=images", "output=store"]),
     "evaluate": (EvaluateSchema, ["checkpoint=a.ckpt"]),
@@ -182,10 +187,134 @@ TYPED = [
     ("train", ["seed=1,2"], "seed=1,2: one value is needed; a list is seed=[1,2], a sweep takes"),
     ("train", ["model=null"], "model=null: there is no such choice; there are alexnet, alexnet_"),
     ("train", ["-m", "seed=1", "data=cifra10"], "data=cifra10: there is no such choice; did you"),
-    ("train", ["optimizer.lr=nan"], "optimizer.lr=nan: input should be a finite number"),
+    ("train", ["data=mnist"], "data=mnist: there is no such choice; there are cifar10, folder, "),
+    ("train", ["paths.data_dir=a"], "paths: there is no such key; type data.cache_dir=FOLDER"),
+    ("train", ["lr=0.1"], "lr: there is no such key; did you mean optimizer.lr?"),
+    (
+        "train",
+        ["trainer.fast_dev_rnu=1"],
+        "trainer.fast_dev_rnu: there is no such key; did you mea",
+    ),
     ("predict", ["chekpoint=a", "images=b"], "chekpoint: there is no such key; did you mean check"),
     ("serve", ["checkpoint=a", "port=80000"], "port=80000: input should be less than or equal"),
 ]
+"""Commands and how their answer begins."""
+MEANT = {
+    "ckpt_path": "resume=PATH",
+    "task_name": "run_name=NAME",
+    "tags": "logger.wandb.tags=[…]",
+    "paths.data_dir": "data.cache_dir=FOLDER",
+    "hparams_search": "sweep=learning_rate",
+    "train": "python -m alexnet_repro.evaluate",
+    "lr": "optimizer.lr?",
+    "weight_decay": "optimizer.weight_decay?",
+    "dropout": "model.dropout?",
+    "batch_size": "data.batch_size?",
+    "epochs": "schedule.epochs=",
+    "max_epochs": "schedule.epochs=",
+    "fast_dev_run": "trainer.fast_dev_run?",
+    "profiler": "trainer.profiler?",
+    "gradient_clip_val": "trainer.gradient_clip_val?",
+    "accumulate_grad_batches": "trainer.accumulate_grad_batches?",
+    "experimnet": "experiment?",
+    "sede": "seed?",
+}
+"""What is typed for train, and the key that is meant."""
+
+
+@pytest.mark.parametrize("typed", MEANT)
+def test_what_users_of_other_programs_type_gets_the_key_that_is_meant(typed: str) -> None:
+    assert MEANT[typed] in meant(typed, CONF, "train")
+
+
+def test_a_key_of_train_is_not_meant_for_another_command() -> None:
+    assert meant("lr", CONF, "predict") == meant("profiler", CONF, "serve") == ""
+    assert meant("chekpoint", CONF, "evaluate") == "; did you mean checkpoint?"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("+lr=0.1", "lr: there is no such key; did you mean optimizer.lr?"),
+        ("data.seed=1", "data.seed: seed beside it is what the data are given"),
+        ("trainer.logger=false", "trainer.logger: logger=NAME chooses one"),
+        ("trainer.default_root_dir=x", "trainer.default_root_dir: hydra.run.dir=FOLDER is where"),
+        (
+            "trainer.max_epcohs=1",
+            "trainer.max_epcohs: there is no such key; did you mean trainer.m",
+        ),
+        ("~callbacks.run_folder", "callbacks.run_folder: the record and resuming need it"),
+        (
+            "callbacks.mine._target_=mine.Callback",
+            "callbacks.mine._target_=mine.Callback: there is",
+        ),
+        (
+            "optimizer._target_=torch.optim.AdamX",
+            "optimizer._target_=torch.optim.AdamX: there is n",
+        ),
+    ],
+)
+def test_a_mistake_in_what_is_built_is_told_with_its_key(override: str, message: str) -> None:
+    with pytest.raises(UsageError) as told:
+        configuration(override)
+    assert str(told.value).startswith(message)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("name", OWNED)
+def test_arguments_of_the_trainer_that_come_from_elsewhere_say_from_where(name: str) -> None:
+    assert name in inspect.signature(lightning.Trainer).parameters
+    with pytest.raises(UsageError, match=f"trainer.{name}: {re.escape(OWNED[name])}"):
+        configuration(f"trainer.{name}=1")
+
+
+def test_every_other_argument_of_the_trainer_is_a_key() -> None:
+    parameters = inspect.signature(lightning.Trainer).parameters.keys() - OWNED.keys()
+    for name in sorted(parameters - {"accelerator", "devices", "num_nodes"}):
+        configuration(f"trainer.{name}=null")
+
+
+@pytest.fixture
+def run(forks: Forks, tmp_path: Path) -> Run:
+    """``python -m ARGUMENTS`` in an empty folder."""
+
+    def start(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return forks.run("-m", *arguments, cwd=tmp_path, env={"HYDRA_FULL_ERROR": "0"})
+
+    return start
+
+
+@pytest.mark.parametrize(("command", "arguments", "message"), TYPED)
+def test_what_a_user_types_is_answered_in_one_line(
+    run: Run, command: str, arguments: list[str], message: str
+) -> None:
+    done = run(f"alexnet_repro.{command}", *arguments)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith(f"error: {message}")
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+
+
+def test_a_multirun_of_nothing_is_a_mistake(run: Run) -> None:
+    done = run("alexnet_repro.train", "-m", "experiment=glob(nope_*)")
+    assert done.returncode == 2
+    assert done.stderr.startswith(
+        "error: experiment=glob(nope_*): no choice has such a name; there"
+    )
+
+
+def test_a_search_without_m_is_a_mistake(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "mine.yaml").write_text("# @package _global_\nseed: 1\n")
+    done = run("alexnet_repro.train", f"--config-dir={tmp_path}", "sweep=mine")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: sweep=mine: a search is many runs: add -m\n"
+
+
+def test_what_hydra_finds_wrong_is_told_before_anything_slow_is_loaded() -> None:
+    imported = imported_for(["profiler=simple"])
+    assert "hydra" in imported
+    assert not {"torch", "lightning"} & imported
 
 
 def imported_for(arguments: list[str]) -> set[str]:
@@ -197,24 +326,6 @@ def imported_for(arguments: list[str]) -> set[str]:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     return set(done.stdout.split())
-
-
-@pytest.mark.parametrize(("command", "arguments", "message"), TYPED)
-def test_what_a_user_types_is_answered_in_one_line(
-    forks: Forks, tmp_path: Path, command: str, arguments: list[str], message: str
-) -> None:
-    typed = ["-m", f"alexnet_repro.{command}", *arguments]
-    done = forks.run(*typed, cwd=tmp_path, env={"HYDRA_FULL_ERROR": "0"})
-    assert done.returncode == 2, done.stderr
-    assert done.stderr.startswith(f"error: {message}")
-    assert done.stderr.count("\n") == 1
-    assert done.stdout == ""
-
-
-def test_a_mistake_is_seen_before_anything_slow_is_loaded() -> None:
-    imported = imported_for(TYPED[0][1])
-    assert "hydra" in imported
-    assert "torch" not in imported
 
 
 def test_hydra_full_error_shows_where_a_mistake_was_found(forks: Forks, tmp_path: Path) -> None:

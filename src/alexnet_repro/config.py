@@ -28,8 +28,8 @@ import alexnet_repro
 from alexnet_repro.errors import DivergenceError, PrunedError, UsageError, out_of_memory
 from alexnet_repro.extras import check_plugins
 from alexnet_repro.hydra_version import COMPOSING, MAIN, register_resolver
-from alexnet_repro.mistakes import composing, did_you_mean, writing
-from alexnet_repro.results.sweep import print_sweep
+from alexnet_repro.mistakes import composing, did_you_mean, no_match, writing
+from alexnet_repro.results.sweep import had_no_jobs, print_sweep
 
 _PACKAGE = Path(__file__).parent
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parents[1] / "conf"
@@ -307,6 +307,8 @@ def command(
                 # Hydra would print several lines, or a traceback, and exit with another code.
                 with _traceback(True):
                     hydra_main()
+                if had_no_jobs():
+                    raise UsageError(no_match(sys.argv[1:], CONF))
             except UsageError as error:
                 _fail(str(error))
             except KeyboardInterrupt:

@@ -1,21 +1,36 @@
 """What is wrong with a command line or with the disk, in one line that names the key or path."""
 
+import ast
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
+import yaml
 from hydra.errors import MissingConfigException, OverrideParseException
-from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
-
-from alexnet_repro.hydra_version import COMPOSING
 
 LISTED = 12
 """Choices that a message names; more are counted."""
+
+MEANT = {
+    "ckpt_path": "resume=PATH to train on, python -m alexnet_repro.evaluate checkpoint=PATH to test",
+    "debug_mode": "debug=fdr",
+    "epochs": "schedule.epochs=…",
+    "gpus": "trainer.devices=…",
+    "hparams_search": "sweep=learning_rate, with -m",
+    "learning_rate": "optimizer.lr=…",
+    "max_epochs": "schedule.epochs=…",
+    "name": "run_name=NAME",
+    "paths": "data.cache_dir=FOLDER for data and hydra.run.dir=FOLDER for what a run writes",
+    "tags": "run_name=NAME, or with logger=wandb logger.wandb.tags=[…]",
+    "task_name": "run_name=NAME",
+    "test": "trainer.limit_test_batches=1 for a short test; every run ends with one",
+    "train": "python -m alexnet_repro.evaluate checkpoint=PATH to test without training",
+}
+"""What users of other programs of Lightning and Hydra type for train, and what to type here."""
 
 
 def composing(error: Exception, conf: Path, name: str, arguments: Sequence[str]) -> str:
@@ -36,8 +51,7 @@ def composing(error: Exception, conf: Path, name: str, arguments: Sequence[str])
         return f"{group}={choice}: there is no such choice{_offered(choice, error.options or ())}"
     if isinstance(error.__cause__, ConfigKeyError | ConfigAttributeError):
         key = str(error.__cause__.full_key)
-        known = [other for other in _keys(conf, name) if other.count(".") == key.count(".")]
-        return f"{key}: there is no such key{did_you_mean(key, known)}"
+        return f"{key}: there is no such key{meant(key, conf, name)}"
     if ambiguous := re.match(r"Ambiguous value for argument '(.*)'", str(error)):
         key, _, value = ambiguous[1].partition("=")
         return f"{ambiguous[1]}: one value is needed; a list is {key}=[{value}], a sweep takes -m"
@@ -64,22 +78,71 @@ def did_you_mean(given: str, known: Iterable[str]) -> str:
     return f"; did you mean {similar[0]}?" if similar else ""
 
 
+def meant(key: str, conf: Path, name: str) -> str:
+    """``; did you mean …?`` for a key that a command has not: a group or another key of its own.
+
+    Args:
+        key: as typed: ``lr``, ``paths.data_dir``.
+        conf: the folder of configuration files.
+        name: of the file that the command reads.
+    """
+    own = yaml.safe_load((conf / f"{name}.yaml").read_text())
+    choices = [one for one in own.pop("defaults", ()) if isinstance(one, dict)]
+    groups = [group for one in choices for group in one if not group.startswith("override ")]
+    if name == "train":
+        if instead := MEANT.get(key.partition(".")[0]):
+            return f"; type {instead}"
+        if key in _arguments_of_the_trainer():
+            return f"; did you mean trainer.{key}?"
+    inside = next((one for one in _inside(conf, groups) if one.rpartition(".")[2] == key), None)
+    if inside is not None:
+        return f"; did you mean {inside}?"
+    return did_you_mean(key, [*groups, *own])
+
+
+def no_match(arguments: Sequence[str], conf: Path) -> str:
+    """What is wrong with a multirun that had no jobs."""
+    for argument in arguments:
+        group, _, pattern = argument.partition("=")
+        if pattern.startswith("glob("):
+            choices = [path.stem for path in (conf / group).glob("*.yaml")]
+            return f"{argument}: no choice has such a name{_offered(pattern[5:-1], choices)}"
+    return "-m: there is nothing to run"
+
+
 def _offered(given: str, choices: Iterable[str]) -> str:
-    names = sorted(choices)
+    # base is what the others are made of.
+    names = sorted(set(choices) - {"base"})
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     return f"{did_you_mean(given, names)}; there are {', '.join(names[:LISTED])}{more}"
 
 
-def _keys(conf: Path, name: str) -> Iterator[str]:
-    """The keys that the command knows, and its groups."""
-    yield from (path.name for path in conf.iterdir() if path.is_dir())
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(conf), **COMPOSING):
-        yield from _dotted(OmegaConf.to_container(compose(name), resolve=False))
+def _inside(conf: Path, groups: Iterable[str]) -> Iterator[str]:
+    """The keys that the files of these groups set."""
+    for group in groups:
+        for path in sorted((conf / group).glob("*.yaml")):
+            text = path.read_text()
+            if values := yaml.safe_load(text):
+                values.pop("defaults", None)
+                package = re.match("# @package (.*)", text)
+                above = package[1].replace("_global_", "") if package else group
+                yield from _dotted(values, f"{above}." if above else "")
 
 
-def _dotted(values: Any, before: str = "") -> Iterator[str]:
+def _dotted(values: Mapping[str, Any], before: str) -> Iterator[str]:
     for key, value in values.items():
         yield f"{before}{key}"
         if isinstance(value, dict):
             yield from _dotted(value, f"{before}{key}.")
+
+
+def _arguments_of_the_trainer() -> list[str]:
+    """Read in its source: Lightning takes seconds to import."""
+    lightning = find_spec("lightning")
+    assert lightning is not None
+    assert lightning.origin is not None
+    source = Path(lightning.origin).with_name("pytorch") / "trainer" / "trainer.py"
+    for node in ast.walk(ast.parse(source.read_text())):
+        if isinstance(node, ast.FunctionDef) and node.name == "__init__":
+            return [argument.arg for argument in node.args.kwonlyargs]
+    return []

@@ -23,8 +23,10 @@ from alexnet_repro.base.build import (
     taken,
 )
 from alexnet_repro.columns.strategy import COLUMNS, ColumnPipelineStrategy
+from alexnet_repro.config import CONF
 from alexnet_repro.data.augment import AugmentOptions
 from alexnet_repro.errors import UsageError
+from alexnet_repro.mistakes import meant
 from alexnet_repro.network.alexnet import INPUT_SIZE, WINDOWS_SIZE, AlexNet
 from alexnet_repro.network.torchvision_alexnet import TorchvisionAlexNet
 
@@ -96,6 +98,8 @@ class Configuration:
         Raises:
             UsageError: naming the key that is wrong, and why.
         """
+        for key in values.keys() - inspect.signature(cls).parameters.keys():
+            raise UsageError(f"{key}: there is no such key{meant(key, CONF, 'train')}")
         configuration = cls(**checked(cls, values))
         configuration._count_devices()
         configuration._check_parts()

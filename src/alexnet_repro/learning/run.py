@@ -28,7 +28,7 @@ from alexnet_repro.base.build import (
 )
 from alexnet_repro.columns.exchange import between_processes
 from alexnet_repro.columns.launch import end_with_launcher, launch, must_launch
-from alexnet_repro.config import checkpoint_to_resume, global_rank, resolved
+from alexnet_repro.config import checkpoint_to_resume, global_rank, resolved, sweep_name
 from alexnet_repro.data.datamodule import ImageDataModule
 from alexnet_repro.errors import UsageError
 from alexnet_repro.learning.checkpoint_file import CheckpointFile, whole
@@ -71,7 +71,12 @@ def train(config: DictConfig) -> float | None:
     if configuration.summary:
         print_summary(configuration.model)
         return None
-    directory = Path(HydraConfig.get().runtime.output_dir)
+    hydra = HydraConfig.get()
+    directory = Path(hydra.runtime.output_dir)
+    if (search := hydra.runtime.choices.get("sweep")) and not sweep_name(
+        hydra.mode, str(directory)
+    ):
+        raise UsageError(f"sweep={search}: a search is many runs: add -m")
     resume = configuration.resume and checkpoint_to_resume(
         configuration.resume, configuration.run_name
     )

@@ -104,6 +104,11 @@ def _errors(path: Path) -> dict[str, float]:
     }
 
 
+def had_no_jobs() -> bool:
+    """Whether this process started a multirun of nothing."""
+    return any(not _rows(directory) for directory in _sweeps)
+
+
 def print_sweep() -> None:
     """Print the table of the jobs of the multirun that this process started, if it did."""
     finished = [row for directory in _sweeps for row in _rows(directory)]
