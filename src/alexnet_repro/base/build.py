@@ -3,7 +3,8 @@
 A node is a mapping whose ``_target_`` names a class or a function, of this package or of any
 other; its other keys are the arguments. Their types, ranges and defaults stand in the signature and
 nowhere else. An argument that is to be a function may be a node too: it stands for a call with
-these arguments, as does any node with ``_partial_: true``.
+these arguments, as does any node with ``_partial_: true``. ``_num_classes_`` of a network names
+the argument that is given the number of classes.
 """
 
 import functools
@@ -31,7 +32,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Pixels = Annotated[int, Field(ge=8)]
 Classes = Annotated[int, Field(ge=2)]
 
-TARGET, PARTIAL = "_target_", "_partial_"
+TARGET, PARTIAL, CLASSES = "_target_", "_partial_", "_num_classes_"
 PACKAGE = __name__.partition(".")[0]
 Init = TypeVar("Init", bound=Callable[..., None])
 
@@ -198,7 +199,9 @@ def described(node: Mapping[str, Any], key: str) -> dict[str, Any]:
         for name, parameter in inspect.signature(target).parameters.items()
         if _is_plain(parameter.default)
     }
-    own: dict[str, Any] = {TARGET: node[TARGET]} | defaults
+    own: dict[str, Any] = {
+        name: node[name] for name in (TARGET, CLASSES) if name in node
+    } | defaults
     for name, value in _arguments(node).items():
         if isinstance(value, Mapping):
             before = defaults.get(name)
@@ -220,7 +223,7 @@ def _has_target(value: Any) -> bool:
 
 
 def _arguments(node: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in node.items() if name not in (TARGET, PARTIAL)}
+    return {name: value for name, value in node.items() if name not in (TARGET, PARTIAL, CLASSES)}
 
 
 def _checked_and_built(

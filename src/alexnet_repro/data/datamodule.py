@@ -1,7 +1,7 @@
 """The Lightning data module: prepared images in, normalized batches on the device out."""
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler
 
-from alexnet_repro.base.build import Count, Natural, Pixels, Seed, checks_arguments
+from alexnet_repro.base.build import TARGET, Count, Natural, Pixels, Seed, build, checks_arguments
 from alexnet_repro.cores import usable_cores
 from alexnet_repro.data.augment import PAPER, Augmentation, AugmentOptions
 from alexnet_repro.data.manifest import StoredAs
@@ -291,3 +291,18 @@ class ImageDataModule(L.LightningDataModule):
             "eigenvalues": torch.tensor(statistics.eigenvalues),
             "eigenvectors": torch.tensor(statistics.eigenvectors),
         }
+
+
+def stored_images(node: Mapping[str, Any]) -> ImageDataModule:
+    """The data module of ``data``, where the images themselves are asked for.
+
+    Raises:
+        UsageError: if it is another one, which only training takes.
+    """
+    data = build(node, "data")
+    if not isinstance(data, ImageDataModule):
+        raise UsageError(
+            f"data._target_={node[TARGET]}: it has no stored images, as an ImageDataModule has; "
+            "only train takes it"
+        )
+    return data

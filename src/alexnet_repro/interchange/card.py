@@ -7,6 +7,7 @@ from typing import Any
 
 from alexnet_repro.errors import UsageError
 from alexnet_repro.learning.checkpoint import Trained
+from alexnet_repro.learning.networks import NETWORKS
 from alexnet_repro.results.record import checksum
 
 LICENCE = "bsd-3-clause"
@@ -40,22 +41,25 @@ def model_card(trained: Trained, given: str | None) -> str:
     record = record_of(trained, given)
     config = trained.config
     converted = config.get("converted")
-    data = config["data"]["name"]
+    data, target = config["data"]["name"], config["model"]["_target_"]
+    ours = target in NETWORKS
     lines = [
         "---",
         f"license: {LICENCE if converted is None else 'other'}",
         "library_name: alexnet-repro",
         "pipeline_tag: image-classification",
-        "tags: [alexnet, image-classification, reproduction]",
+        f"tags: [{'alexnet, image-classification, reproduction' if ours else 'image-classification'}]",
         *_model_index(config["run_name"], record),
         "---",
         "",
         f"# {config['run_name']}",
         "",
         "AlexNet (Krizhevsky, Sutskever & Hinton, *ImageNet Classification with Deep Convolutional "
-        "Neural Networks*, NeurIPS 2012), from the package `alexnet-repro`.",
+        "Neural Networks*, NeurIPS 2012), from the package `alexnet-repro`."
+        if ours
+        else f"`{target}`, trained with the package `alexnet-repro`.",
         "",
-        *_use(trained),
+        *_use(trained, "" if ours else ", network=NETWORK"),
         "",
         "## Data",
         "",
@@ -97,14 +101,19 @@ def _model_index(name: str, record: Mapping[str, Any] | None) -> list[str]:
     ]
 
 
-def _use(trained: Trained) -> list[str]:
+def _use(trained: Trained, more: str) -> list[str]:
+    """How to load it.
+
+    Args:
+        more: arguments beside the folder.
+    """
     views = trained.views
     return [
         "```python",
         "from alexnet_repro import HubClassifier",
         "from PIL import Image",
         "",
-        'classifier = HubClassifier.from_pretrained("FOLDER").eval()',
+        f'classifier = HubClassifier.from_pretrained("FOLDER"{more}).eval()',
         'image = classifier.preprocess(Image.open("photograph.jpg"))',
         "label = classifier(image[None]).argmax()",
         "print((classifier.words or classifier.classes)[label])",

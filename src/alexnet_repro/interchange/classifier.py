@@ -1,5 +1,6 @@
 """A trained network with all that it takes to show it photographs, for other programs."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -10,7 +11,8 @@ from torch import Tensor, nn
 
 from alexnet_repro.data.preprocess import shorter_side_and_centre
 from alexnet_repro.errors import UsageError
-from alexnet_repro.learning.checkpoint import NETWORKS, Trained, built
+from alexnet_repro.learning.checkpoint import Trained
+from alexnet_repro.learning.networks import NETWORKS, built
 
 
 class Classifier(nn.Module):
@@ -23,11 +25,13 @@ class Classifier(nn.Module):
         image_size: pixels a side of an image before its centre is cut out (§3).
         crop_size: pixels a side of what is cut out, and of what :meth:`forward` takes.
         input_size: pixels a side that the network reads; a smaller crop is enlarged (bilinear).
+        network: the network itself; needed of a ``model`` that is not of this package, which is
+            never built by its name.
 
     Shape: (batch, 3, crop, crop), RGB 0–255 → logits (batch, classes).
 
     Raises:
-        UsageError: if the network is none of this package's.
+        UsageError: if the network is none of this package's and is not given.
     """
 
     mean: Tensor
@@ -40,11 +44,14 @@ class Classifier(nn.Module):
         image_size: int = 256,
         crop_size: int = 224,
         input_size: int = 224,
+        network: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        if (target := model["_target_"]) not in NETWORKS:
-            raise UsageError(f"{target}: no network of this package ({', '.join(NETWORKS)})")
-        self.network = built(model, len(classes))
+        if network is None and (target := model["_target_"]) not in NETWORKS:
+            raise UsageError(
+                f"{target}: no network of this package ({', '.join(NETWORKS)}); give it as network="
+            )
+        self.network = built(model, len(classes)) if network is None else network
         self.classes, self.words = tuple(classes), None if words is None else tuple(words)
         self.image_size, self.crop_size, self.input_size = image_size, crop_size, input_size
         self.register_buffer("mean", torch.zeros(3, crop_size, crop_size))
@@ -52,8 +59,8 @@ class Classifier(nn.Module):
     @classmethod
     def of(cls, trained: Trained) -> Self:
         """The network of a checkpoint with its mean image, in evaluation mode."""
-        made = cls(**settings(trained))
-        made.network.load_state_dict(trained.network.state_dict())
+        network = copy.deepcopy(trained.network).to("cpu", memory_format=torch.contiguous_format)
+        made = cls(**settings(trained), network=network)
         edge = (trained.image_size - made.crop_size) // 2
         inside = slice(edge, edge + made.crop_size)
         made.mean.copy_(trained.views.mean[inside, inside].permute(2, 0, 1))

@@ -13,9 +13,8 @@ import numpy.typing as npt
 import torch
 from torch._dynamo.exc import UserError
 
-from alexnet_repro.base.build import build
 from alexnet_repro.console import counting
-from alexnet_repro.data.datamodule import ImageDataModule
+from alexnet_repro.data.datamodule import stored_images
 from alexnet_repro.errors import UsageError
 from alexnet_repro.interchange.card import model_card
 from alexnet_repro.interchange.classifier import Classifier, settings
@@ -53,7 +52,8 @@ def export(values: Mapping[str, Any], overrides: list[str]) -> None:
                 f"to={values['to']}: {package} is not installed; "
                 "pip install 'alexnet-repro[export]'"
             )
-    trained = load_trained(Path(values["checkpoint"]).expanduser())
+    path = Path(values["checkpoint"]).expanduser()
+    trained = load_trained(path, model=values["model"], trust=values["trust"])
     output = Path(values["output"]).expanduser()
     output.parent.mkdir(parents=True, exist_ok=True)
     EXPORTS[values["to"]](trained, output, values, overrides)
@@ -213,7 +213,7 @@ def _measure(
     whole: Path, quantized: Path, trained: Trained, values: Mapping[str, Any], overrides: list[str]
 ) -> None:
     """Errors on images of both files, centre crop, and a record of them beside the output."""
-    data: ImageDataModule = build(values["data"], "data")
+    data = stored_images(values["data"])
     check_fit(trained, data)
     split = values["split"] or data.test_split
     runners = {"32 bit": onnx_runner(whole), "8 bit": onnx_runner(quantized)}

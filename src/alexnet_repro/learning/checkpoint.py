@@ -1,13 +1,15 @@
 """A trained network from its checkpoint, with what it takes to show it new images.
 
 A checkpoint may come from anybody: its tensors and plain values are read, nothing in it is run.
-Its configuration is checked like that of a command, and only networks of this package are built.
+Its configuration is checked like that of a command, and only networks of this package are built, or
+those that the user names again or trusts.
 """
 
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -18,21 +20,15 @@ from alexnet_repro.data.augment import Augmentation, AugmentOptions
 from alexnet_repro.data.statistics import Statistics
 from alexnet_repro.errors import UsageError
 from alexnet_repro.learning.checkpoint_file import damage
+from alexnet_repro.learning.networks import NETWORKS, built, foreign
 from alexnet_repro.network.alexnet import AlexNet
-from alexnet_repro.network.cifar import Cifar13Net, Cifar18Net
 from alexnet_repro.network.response_norm import compile_norms
-from alexnet_repro.network.torchvision_alexnet import TorchvisionAlexNet
-
-NETWORKS: dict[str, Callable[..., nn.Module]] = {
-    f"alexnet_repro.{network.__name__}": network
-    for network in (AlexNet, Cifar13Net, Cifar18Net, TorchvisionAlexNet)
-}
-"""What a checkpoint may name as its network."""
 
 FORMAT = 2
 """Of the checkpoints that are written. Those of format 1 do not say so, and hold the same."""
 
 DATA, NETWORK = "ImageDataModule", "network."
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 READING_ERRORS = (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError)
 
 
@@ -76,9 +72,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except READING_ERRORS as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UsageError(f"{path}: not a checkpoint, or a damaged one ({reason})") from error
-    missing = {"state_dict", "config", DATA} - set(
-        checkpoint if isinstance(checkpoint, dict) else ()
-    )
+    missing = {"state_dict", "config"} - set(checkpoint if isinstance(checkpoint, dict) else ())
     if missing:
         raise UsageError(
             f"{path}: not a checkpoint of alexnet_repro.train (it has no {min(missing)})"
@@ -100,17 +94,35 @@ def network_weights(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
     }
 
 
-def load_trained(path: Path, device: torch.device | str = "cpu") -> Trained:
+def load_trained(
+    path: Path,
+    device: torch.device | str = "cpu",
+    model: Mapping[str, Any] = NOTHING,
+    trust: str | None = None,
+) -> Trained:
     """The trained network of a checkpoint, on ``device``.
+
+    A network that is not of this package is built only if the caller says so, in one of two ways.
+
+    Args:
+        model: the node of such a network named again, ``{"_target_": "package.Network"}``; what it
+            leaves out is as in the checkpoint.
+        trust: the package of such a network, ``torchvision``: the checkpoint may name any function
+            or class of it.
 
     Raises:
         UsageError: if the file cannot be read, or its parts do not fit together.
     """
     checkpoint = read_checkpoint(path)
+    if DATA not in checkpoint:
+        raise UsageError(
+            f"{path}: it has neither classes nor mean image, since its data module is not an "
+            "ImageDataModule; resume takes it, and ImageClassifier.load_from_checkpoint"
+        )
     config, data = checkpoint["config"], checkpoint[DATA]
     try:
         classes = tuple(data["classes"])
-        network = _network(path, config["model"], len(classes))
+        network = _network(path, config["model"], len(classes), data["input_size"], model, trust)
         network.load_state_dict(network_weights(checkpoint))
         compile_norms(network, batches=1)  # who shows it many says so
         views = _views(path, config["augment"], data)
@@ -132,22 +144,28 @@ def load_trained(path: Path, device: torch.device | str = "cpu") -> Trained:
         raise UsageError(f"{path}: its weights are not those of its network ({reason})") from error
 
 
-def _network(path: Path, model: dict[str, Any], classes: int) -> nn.Module:
+def _network(
+    path: Path,
+    model: dict[str, Any],
+    classes: int,
+    input_size: int,
+    named: Mapping[str, Any],
+    trust: str | None,
+) -> nn.Module:
     if model.get("_target_") not in NETWORKS:
+        try:
+            return foreign(model, classes, input_size, named, trust)
+        except UsageError as error:
+            raise UsageError(f"{path}: {error}") from error
+    if named:
         raise UsageError(
-            f"{path}: its network is {model.get('_target_')}; this version builds "
-            f"{', '.join(NETWORKS)}"
+            f"model.{next(iter(named))}: {path} says itself what its network is, "
+            f"{model['_target_']}; leave it out"
         )
     try:
         return built(model, classes)
     except ValueError as error:
         raise UsageError(f"{path}: its configuration is not valid ({error})") from error
-
-
-def built(model: Mapping[str, Any], classes: int) -> nn.Module:
-    """The network of the ``model`` part of a configuration, whose target is in :data:`NETWORKS`."""
-    options = {key: value for key, value in model.items() if not key.startswith("_")}
-    return NETWORKS[model["_target_"]](**options | {"num_classes": classes})
 
 
 def paper_network(trained: Trained) -> AlexNet:

@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.strategies import DDPStrategy
 from pydantic import Field
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from alexnet_repro.base.build import (
     TARGET,
@@ -25,9 +26,12 @@ from alexnet_repro.base.build import (
 from alexnet_repro.columns.strategy import COLUMNS, ColumnPipelineStrategy
 from alexnet_repro.config import CONF
 from alexnet_repro.data.augment import AugmentOptions
+from alexnet_repro.data.datamodule import ImageDataModule
 from alexnet_repro.errors import UsageError
+from alexnet_repro.learning.networks import sizes
 from alexnet_repro.mistakes import meant
 from alexnet_repro.network.alexnet import INPUT_SIZE, WINDOWS_SIZE, AlexNet
+from alexnet_repro.network.cifar import CifarNet
 from alexnet_repro.network.torchvision_alexnet import TorchvisionAlexNet
 
 Node = dict[str, Any]
@@ -64,7 +68,7 @@ class Scheduling:
     epochs: Count
     interval: Literal["epoch", "step"] = "epoch"
     frequency: Count = 1
-    monitor: str | None = None
+    monitor: str = "val/top1_error"
     warmup_epochs: Annotated[float, Field(ge=0)] = 0
 
 
@@ -110,7 +114,16 @@ class Configuration:
     def data_options(self) -> Node:
         """What the data module is given beside its own node."""
         target = located(self.data, "data")
-        return taken(target, augment=AugmentOptions(**self.augment), seed=self.seed)
+        given: dict[str, Any] = {"seed": self.seed}
+        if self.data_are_stored:
+            given["augment"] = AugmentOptions(**self.augment)
+        return taken(target, **given)
+
+    @property
+    def data_are_stored(self) -> bool:
+        """Whether the data module is an :class:`ImageDataModule`, or another one."""
+        target = located(self.data, "data")
+        return inspect.isclass(target) and issubclass(target, ImageDataModule)
 
     @property
     def scheduling(self) -> Scheduling:
@@ -158,8 +171,7 @@ class Configuration:
             self.trainer["devices"] = max(1, gpus)
 
     def _check_parts(self) -> None:
-        filled = {"num_classes", "input_size"} - self.model.keys()
-        check(self.model, "model", *filled)
+        check(self.model, "model", *sizes(self.model, input_size=0).keys() - self.model.keys())
         for key in self.data_options.keys() & self.data.keys():
             raise UsageError(f"data.{key}: {key} beside it is what the data are given")
         check(self.data, "data", *self.data_options)
@@ -167,7 +179,7 @@ class Configuration:
         if self.schedule_is_callback:
             check(self.schedule, "schedule")
         else:
-            _ = self.scheduling
+            self._check_scheduling()
             check(self.scheduler, "schedule", "optimizer", *LENGTHS - self.schedule.keys())
         for key, instead in OWNED.items():
             if key in self.trainer:
@@ -200,8 +212,48 @@ class Configuration:
                 "init_from: the experiment needs weights to start from; add init_from=PATH"
             )
 
+    def _check_scheduling(self) -> None:
+        options, plateau = self.scheduling, _is_a(self.schedule, ReduceLROnPlateau)
+        warmup = options.warmup_epochs
+        if plateau and (options.interval == "step" or warmup):
+            key = "warmup_epochs" if warmup else "interval"
+            raise UsageError(
+                f"schedule.{key}={self.schedule[key]}: ReduceLROnPlateau looks at the validation "
+                "once an epoch, and torch puts no warm-up before it"
+            )
+        if warmup >= options.epochs or (options.interval == "epoch" and warmup % 1):
+            raise UsageError(
+                f"schedule.warmup_epochs={warmup:g}: fewer than schedule.epochs={options.epochs}, "
+                "and whole ones unless schedule.interval=step"
+            )
+
+    def _check_foreign(self, network: Any) -> None:
+        """What needs a network of this package, where the network is another one."""
+        if self.summary and not _is_a(self.model, AlexNet, CifarNet):
+            raise UsageError(
+                f"summary=true: it prints the layers of AlexNet and of the CIFAR-10 networks, not "
+                f"of {self.model[TARGET]}; trainer.enable_model_summary=true prints those of any"
+            )
+        if self.model[TARGET] in NETWORKS or _is_a(self.model, *NETWORKS.values()):
+            return
+        for key in ("init_from", "init_layers"):
+            if getattr(self, key) is not None:
+                raise UsageError(
+                    f"{key}: it takes layers of this package's networks, not of "
+                    f"{self.model[TARGET]}, which may have an argument of its own for weights"
+                )
+        own = set(inspect.signature(AlexNet).parameters) - set(
+            inspect.signature(network).parameters
+        )
+        if papers := sorted(own & self.model.keys() - {"num_classes", "width", "dropout"}):
+            raise UsageError(
+                f"model.{papers[0]}: {self.model[TARGET]} does not take it; it is an option of "
+                "AlexNet, as experiment=… and recipe=… may set it"
+            )
+
     def _check_arrangement(self) -> None:
         network = located(self.model, "model")
+        self._check_foreign(network)
         size = self.data.get("input_size", INPUT_SIZE)
         if network in (AlexNet, TorchvisionAlexNet) and size not in (INPUT_SIZE, WINDOWS_SIZE):
             raise UsageError(
@@ -218,7 +270,7 @@ class Configuration:
                 f"{self.trainer['num_nodes']}: this trainer takes one device; trainer=ddp and "
                 "ddp_cpu take more, two_gpu, two_cpu and columns_ddp those of a network in columns"
             )
-        images = described(self.data, "data").get("batch_size")
+        images = described(self.data, "data").get("batch_size") if self.data_are_stored else None
         if images is not None and images % self.replicas:
             raise UsageError(
                 f"data.batch_size={images}: {self.replicas} replicas cannot share it equally"
@@ -285,9 +337,9 @@ def with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
     filled = dict(values)
     for key in ("model", "data", "optimizer"):
         filled[key] = described(values[key], key)
-    filled["model"] |= {"num_classes": values["model"].get("num_classes")}
+    filled["model"] |= {name: values["model"].get(name) for name in sizes(values["model"])}
     if "input_size" in filled["model"]:
-        filled["model"]["input_size"] = filled["data"]["input_size"]
+        filled["model"]["input_size"] = filled["data"].get("input_size")
     if _is_callback(values["schedule"]):
         filled["schedule"] = described(values["schedule"], "schedule")
     filled["augment"] = asdict(AugmentOptions(**values["augment"]))
@@ -295,5 +347,10 @@ def with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_callback(schedule: Node) -> bool:
-    target = located(schedule, "schedule")
-    return inspect.isclass(target) and issubclass(target, Callback)
+    return _is_a(schedule, Callback)
+
+
+def _is_a(node: Node, *classes: type) -> bool:
+    """Whether what a node names is one of these classes, or inherits from one."""
+    target = located(node, "")
+    return inspect.isclass(target) and issubclass(target, classes)

@@ -7,6 +7,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 
+from alexnet_repro.learning.module import images_of
 from alexnet_repro.results.record import write_csv
 
 COLUMNS = (
@@ -54,7 +55,7 @@ class Curve(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        self._images += images_of(trainer)
+        self._images += images_of(trainer, batch)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._elapsed = time.perf_counter() - self._started
@@ -93,9 +94,3 @@ class Curve(Callback):
 def curve_of(trainer: L.Trainer) -> Curve:
     """The curve of a run, which all of them have."""
     return next(callback for callback in trainer.callbacks if isinstance(callback, Curve))  # type: ignore[attr-defined]
-
-
-def images_of(trainer: L.Trainer) -> int:
-    """Images of a training step, of all replicas of the network together."""
-    images: int = trainer.datamodule.batch_size  # type: ignore[attr-defined]
-    return images

@@ -1,8 +1,9 @@
 """The LightningModule: loss, error rates and update rule around the network."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
 
 import lightning as L
 import numpy as np
@@ -10,16 +11,43 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, nll_loss
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
+from alexnet_repro.learning.checkpoint import load_trained
 from alexnet_repro.learning.sgd import paper_sgd
 from alexnet_repro.network.response_norm import compile_norms
 
 
-def images_in(batch: Mapping[str, Any]) -> int:
-    """Images of a training batch."""
-    return len(batch["label"])
+def views_and_labels(batch: Any) -> tuple[Iterable[Tensor], Tensor]:
+    """Of a batch: views of its images, each (B, 3, input, input), and its labels (B,).
+
+    Args:
+        batch: ``(images, labels)``, as most data sets yield; or a mapping with ``label`` and either
+            ``image`` or ``views``, as :class:`ImageDataModule` yields.
+
+    Raises:
+        TypeError: if it is neither.
+    """
+    if isinstance(batch, Mapping) and "label" in batch and {"views", "image"} & batch.keys():
+        return batch["views"] if "views" in batch else [batch["image"]], batch["label"]
+    if isinstance(batch, Sequence) and len(batch) == 2:
+        images, labels = batch
+        return [images], labels
+    raise TypeError("a batch has to be (images, labels), or a mapping with image and label")
+
+
+def images_in(batch: Any) -> int:
+    """Images of a training batch, in this process."""
+    return len(views_and_labels(batch)[1])
+
+
+def images_of(trainer: L.Trainer, batch: Any) -> int:
+    """Images of a training batch, of all replicas of the network together."""
+    shares = getattr(trainer.strategy, "distributed_sampler_kwargs", {"num_replicas": 1})
+    replicas: int = shares["num_replicas"]
+    return images_in(batch) * replicas
 
 
 STAGES = ("train", "val", "test", "ten_crop")
@@ -72,10 +100,12 @@ class ImageClassifier(L.LightningModule):
 
     Logged for each epoch: ``train/…``, ``val/…``, ``test/…`` and ``ten_crop/…`` with ``loss`` (mean
     negative log-likelihood), ``top1_error`` and ``top5_error`` (percent). ``test`` is the centre
-    view of the test images, ``ten_crop`` the softmax averaged over their ten views (§5.1).
+    view of the test images, ``ten_crop`` the softmax averaged over their ten views (§5.1), where
+    the data have more than one. Batches are what :func:`views_and_labels` takes: those of
+    :class:`ImageDataModule`, or ``(images, labels)`` of any loader.
 
     Args:
-        network: images (B, 3, input, input) → logits (B, num_classes).
+        network: any module, images (B, 3, input, input) → logits (B, num_classes).
         num_classes: classes of the data.
         optimizer: from the network to its optimizer.
         scheduler: from the optimizer and the Trainer to what Lightning takes as ``lr_scheduler``;
@@ -93,7 +123,9 @@ class ImageClassifier(L.LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        self.save_hyperparameters("num_classes", "seed", logger=False)
         self._scheduler = scheduler
+        self.images_tested = 0
         self.seed = seed
         self.network = network.to(memory_format=torch.channels_last)
         self._optimizer = optimizer
@@ -103,13 +135,37 @@ class ImageClassifier(L.LightningModule):
             self.metrics[f"{stage}/top1_error"] = TopKError(num_classes, k=1)
             self.metrics[f"{stage}/top5_error"] = TopKError(num_classes, k=5)
 
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]
+        cls, checkpoint_path: str | Path, map_location: Any = None, **arguments: Any
+    ) -> Self:
+        """The module of a checkpoint: a network of this package as its configuration says.
+
+        Args:
+            map_location: of the weights, as ``torch.load`` takes it.
+            arguments: others of the constructor. A network that is not of this package is among
+                them, ``network=resnet18(num_classes=10)``, and so are an optimizer and a scheduler
+                if training is to go on with others than the default.
+
+        Raises:
+            UsageError: if there is no such checkpoint, it is damaged, or its network is none of
+                this package's and is not given.
+        """
+        path = Path(checkpoint_path)
+        if "network" not in arguments:
+            trained = load_trained(path)
+            arguments["network"] = trained.network.train()
+            arguments.setdefault("num_classes", len(trained.classes))
+        return super().load_from_checkpoint(path, map_location, **arguments)  # type: ignore[no-any-return]
+
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.network(images)
         return logits
 
     def configure_optimizers(self) -> Any:
         optimizer = self._optimizer(self.network)
-        if self._scheduler is None:
+        # Without a Trainer nothing says how long a schedule is to be.
+        if self._scheduler is None or self._trainer is None:
             return optimizer
         return {
             "optimizer": optimizer,
@@ -119,7 +175,19 @@ class ImageClassifier(L.LightningModule):
     def on_train_start(self) -> None:
         compile_norms(self.network, self.trainer.estimated_stepping_batches)
 
-    def on_train_batch_start(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+    def on_train_epoch_end(self) -> None:
+        # Lightning shows a schedule the metric after the epoch's checkpoint is saved, which would
+        # lack that step: it is shown here, before.
+        for config in self.trainer.lr_scheduler_configs:
+            shown = config.reduce_on_plateau and self.trainer.is_last_batch
+            if shown and (self.trainer.current_epoch + 1) % config.frequency == 0:
+                config.scheduler.step(self.trainer.callback_metrics[config.monitor])  # type: ignore[index]
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
+        if not isinstance(scheduler, ReduceLROnPlateau):
+            super().lr_scheduler_step(scheduler, metric)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         # A CPU generator reads only the low 32 bits of a seed: mix all three into them.
         numbers = [self.seed, self.global_rank, self.global_step]
         if (batches := self.trainer.accumulate_grad_batches) > 1:
@@ -127,17 +195,18 @@ class ImageClassifier(L.LightningModule):
         mixed = np.random.SeedSequence(numbers)
         torch.manual_seed(int(mixed.generate_state(1)[0]))
 
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        logits = self(batch["image"]).float()
-        loss = cross_entropy(logits, batch["label"])
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        (images,), label = views_and_labels(batch)
+        logits = self(images).float()
+        loss = cross_entropy(logits, label)
         # A batch that may be skipped is no part of the epoch's mean.
         finite = loss.detach().isfinite()
         mean = torch.where(finite, loss.detach(), 0.0)
-        self._count("train", logits.detach(), batch["label"], mean, finite * len(logits))
+        self._count("train", logits.detach(), label, mean, finite * len(logits))
         self.log("train/step_loss", loss, on_step=True, on_epoch=False)
         return loss
 
-    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
         self._evaluate("val", batch)
 
     def on_validation_epoch_end(self) -> None:
@@ -146,17 +215,24 @@ class ImageClassifier(L.LightningModule):
             self._log_epoch("train")
         self._log_epoch("val")
 
-    def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+    def test_step(self, batch: Any, batch_idx: int) -> None:
         self._evaluate("test", batch)
 
     def on_test_epoch_end(self) -> None:
-        self._log_epoch("test")
-        self._log_epoch("ten_crop")
+        loss = self._metric("test/loss")
+        with loss.sync_context():
+            self.images_tested = int(loss.metric_state["weight"])
+        # A replica with no share of the last images logs what the others do.
+        ten = self._metric("ten_crop/loss").update_called
+        ten = self.trainer.strategy.reduce_boolean_decision(ten, all=False)
+        for stage in ("test", "ten_crop") if ten else ("test",):
+            self._log_epoch(stage)
 
-    def _evaluate(self, stage: str, batch: dict[str, Any]) -> None:
-        label, views = batch["label"], log_probabilities(map(self, batch["views"]))
+    def _evaluate(self, stage: str, batch: Any) -> None:
+        images, label = views_and_labels(batch)
+        views = log_probabilities(map(self, images))
         self._count(stage, views[0], label, nll_loss(views[0], label))
-        if stage == "test":
+        if stage == "test" and len(views) > 1:
             ten_crop = log_mean(views)
             self._count("ten_crop", ten_crop, label, nll_loss(ten_crop, label))
 
@@ -185,6 +261,8 @@ class ImageClassifier(L.LightningModule):
         checkpoint["counted"] = counted
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self._trainer is None:  # loaded to be used, not to go on
+            return
         # The first replica goes on with all that was counted, the others begin at zero.
         if getattr(self.trainer.strategy, "distributed_sampler_kwargs", {"rank": 0})["rank"] > 0:
             return

@@ -9,7 +9,8 @@ from lightning.pytorch.callbacks import ProgressBar
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from alexnet_repro.console import console
-from alexnet_repro.learning.curve import curve_of, images_of
+from alexnet_repro.learning.curve import curve_of
+from alexnet_repro.learning.module import images_of
 
 
 class TrainingProgress(ProgressBar):
@@ -21,10 +22,12 @@ class TrainingProgress(ProgressBar):
         self._task = TaskID(0)
         self._started = 0.0
         self._first_batch_done = 0
+        self._images = 0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
         self._started, self._first_batch_done = time.perf_counter(), trainer.global_step
+        self._images = 0
         self._open("train", self._total(trainer), completed=trainer.global_step)
 
     def on_train_batch_end(
@@ -36,14 +39,14 @@ class TrainingProgress(ProgressBar):
         batch_idx: int,
     ) -> None:
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        self._images += images_of(trainer, batch)
         if self._bar is not None:
-            steps = trainer.global_step - self._first_batch_done
             seconds = time.perf_counter() - self._started
             self._bar.update(
                 self._task,
                 completed=trainer.global_step,
                 epoch=f"{trainer.current_epoch + 1}/{trainer.max_epochs}",
-                speed=f"{steps * images_of(trainer) / seconds:.0f} images/s",
+                speed=f"{self._images / seconds:.0f} images/s",
                 left=f"{self._left(trainer)} left",
             )
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -19,12 +20,13 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LinearLR, SequentialLR
 
 from alexnet_repro.base.build import (
+    CLASSES,
+    TARGET,
     build,
     build_partial,
     described,
     located,
     taken,
-    takes_any,
 )
 from alexnet_repro.columns.exchange import between_processes
 from alexnet_repro.columns.launch import end_with_launcher, launch, must_launch
@@ -35,6 +37,7 @@ from alexnet_repro.learning.checkpoint_file import CheckpointFile, whole
 from alexnet_repro.learning.configuration import LENGTHS, Configuration, Node, trained
 from alexnet_repro.learning.curve import Curve, curve_of
 from alexnet_repro.learning.module import ImageClassifier
+from alexnet_repro.learning.networks import make_network
 from alexnet_repro.learning.pruning import pruning
 from alexnet_repro.learning.start import check_resume, start_from
 from alexnet_repro.memory import keep_freed_memory
@@ -106,24 +109,24 @@ def train_and_test(
         keep_freed_memory()
     L.seed_everything(configuration.seed, workers=True, verbose=False)
 
-    data: ImageDataModule = build(configuration.data, "data", **configuration.data_options)
-    data.prepare_data()
+    data = make_data(configuration)
     classes = number_of_classes(configuration.model, data)
+    names = tuple(getattr(data, "classes", ()))
     if must_launch(configuration.trainer):
         columns = configuration.processes // configuration.replicas
         launch(configuration.processes, columns, HydraConfig.get().overrides.task, directory)
         return best_validation_error(directory / "result.json")
     processes = begin(directory, configuration) if global_rank() == 0 else []
-    network = make_network(configuration, classes, data.input_size)
+    network = make_network(configuration.model, classes, getattr(data, "input_size", None))
     started_from = None
     if resume:
-        check_resume(resume, network, data.classes)
+        check_resume(resume, network, names)
     if configuration.init_from is not None:
         started_from = Path(configuration.init_from).expanduser()
         if resume:
             log.info("resume goes on with weights of its own: init_from was for the start")
         else:
-            start_from(started_from, network, data.classes, configuration.init_layers)
+            start_from(started_from, network, names, configuration.init_layers)
     module = ImageClassifier(
         network,
         classes,
@@ -133,8 +136,9 @@ def train_and_test(
     )
     trainer = make_trainer(configuration, directory)
 
-    images = len(data.store.splits["train"])
-    log.info("%s on %s: %d training images", configuration.run_name, data.dataset_name, images)
+    dataset = description(data, classes)
+    images = dataset["images"].get("train", "unknown")
+    log.info("%s on %s: %s training images", configuration.run_name, dataset["name"], images)
     log.info("writing to %s", directory)
     started = time.perf_counter()
     try:
@@ -151,9 +155,6 @@ def train_and_test(
     if trainer.fast_dev_run:  # type: ignore[attr-defined]
         log.info("trainer.fast_dev_run: it runs; there is no record of one batch")
         return None
-    tested = min(
-        len(data.store.splits[data.test_split]), sum(trainer.num_test_batches) * data.batch_size
-    )
     record = {
         "format": FORMAT,
         "experiment": configuration.run_name,
@@ -163,7 +164,11 @@ def train_and_test(
         "resumed_from": processes[:-1],
         "init_from_sha256": started_from and checksum(started_from),
         "wall_seconds": round(time.perf_counter() - started, 1),
-        **measured(data, metrics, int(tested)),
+        "dataset": dataset,
+        "split": getattr(data, "test_split", "test"),
+        "images": module.images_tested,
+        "errors": measured(metrics, module.images_tested),
+        "chance": chance_error(classes),
         **learned(curve_of(trainer)),
         # Loggers do not change what is measured, and hold paths of this machine.
         "config": {k: v for k, v in configuration.recorded().items() if k != "logger"},
@@ -190,13 +195,23 @@ def begin(directory: Path, configuration: Configuration) -> list[dict[str, Any]]
     return list(processes)
 
 
-def make_network(configuration: Configuration, classes: int, input_size: int) -> nn.Module:
-    """The network of ``model``, for so many classes and images of ``input_size`` pixels a side."""
-    target = located(configuration.model, "model")
-    sizes = {"num_classes": classes} if takes_any(target) else {}
-    sizes |= taken(target, num_classes=classes, input_size=input_size)
-    network: nn.Module = build(configuration.model, "model", **sizes)
-    return network
+def make_data(configuration: Configuration) -> L.LightningDataModule:
+    """The data module of ``data``; an :class:`ImageDataModule` with its images prepared.
+
+    Raises:
+        UsageError: for what the user can put right; or if another one lacks a loader.
+    """
+    data = build(configuration.data, "data", **configuration.data_options)
+    if isinstance(data, ImageDataModule):
+        data.prepare_data()
+        return data
+    key = f"data._target_={configuration.data[TARGET]}"
+    if not isinstance(data, L.LightningDataModule):
+        raise UsageError(f"{key}: it makes no LightningDataModule")
+    for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
+        if getattr(type(data), name) is getattr(L.LightningDataModule, name):
+            raise UsageError(f"{key}: it has no {name}, which a run needs")
+    return data
 
 
 def make_optimizer(node: Node) -> Callable[[nn.Module], Optimizer]:
@@ -219,10 +234,9 @@ def make_scheduler(configuration: Configuration) -> Callable[[Optimizer, L.Train
     call = build_partial(node, "schedule", "optimizer", *lengths)
 
     def scheduler(optimizer: Optimizer, trainer: L.Trainer) -> dict[str, Any]:
-        steps = trainer.estimated_stepping_batches
-        per_epoch = 1.0 if options.interval == "epoch" else steps / options.epochs
+        per_epoch = 1 if options.interval == "epoch" else steps_per_epoch(trainer)
         warmup = round(options.warmup_epochs * per_epoch)
-        length = round(options.epochs * per_epoch) - warmup
+        length = options.epochs * per_epoch - warmup
         made = call(optimizer=optimizer, **dict.fromkeys(lengths, length))
         if warmup:
             rising = LinearLR(optimizer, start_factor=0.01, total_iters=warmup)
@@ -235,6 +249,30 @@ def make_scheduler(configuration: Configuration) -> Callable[[Optimizer, L.Train
         }
 
     return scheduler
+
+
+def steps_per_epoch(trainer: L.Trainer) -> int:
+    """Optimizer steps of a whole epoch.
+
+    Raises:
+        UsageError: if the data do not say how many batches they have.
+    """
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    batches: float
+    if isinstance(data, ImageDataModule):
+        # Asked for an estimate of the steps, the Trainer would begin to read at once; but where a
+        # resumed run begins, it is told only after its schedules are made.
+        batches, limit = len(data.train_dataloader()), trainer.limit_train_batches
+        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+    else:
+        _ = trainer.estimated_stepping_batches
+        batches = trainer.num_training_batches
+    if batches == math.inf:
+        raise UsageError(
+            "schedule.interval=step: the data do not say how many batches an epoch has; take "
+            "schedule.interval=epoch"
+        )
+    return math.ceil(batches / trainer.accumulate_grad_batches)
 
 
 def make_trainer(configuration: Configuration, directory: Path) -> L.Trainer:
@@ -256,7 +294,7 @@ def make_trainer(configuration: Configuration, directory: Path) -> L.Trainer:
         logger=[build(node, f"logger.{name}") for name, node in loggers.items()],
         plugins=[CheckpointFile()],
         default_root_dir=directory,
-        use_distributed_sampler=False,
+        use_distributed_sampler=not configuration.data_are_stored,
     )
     for logger in trainer.loggers:
         if not isinstance(logger, CSVLogger):
@@ -300,30 +338,40 @@ def arrangement(configuration: Configuration) -> dict[str, int]:
     }
 
 
-def number_of_classes(model: Node, data: ImageDataModule) -> int:
-    """The classes of the data, checked against ``model.num_classes`` if that is set."""
-    asked, found = model.get("num_classes"), len(data.classes)
-    if asked not in (None, found):
-        raise UsageError(f"model.num_classes={asked}, but {data.dataset_name} has {found} classes")
-    return found
+def number_of_classes(model: Node, data: L.LightningDataModule) -> int:
+    """The classes of the data, checked against ``model.num_classes`` if that is set.
+
+    A data module of somebody else's tells them by ``classes`` (their names) or ``num_classes``, or
+    leaves them to the configuration.
+    """
+    key = model.get(CLASSES) or "num_classes"
+    asked, names = model.get(key), getattr(data, "classes", None)
+    found = getattr(data, "num_classes", None) if names is None else len(names)
+    name = getattr(data, "dataset_name", type(data).__name__)
+    if asked is None and found is None:
+        raise UsageError(f"model.{key}: {name} does not say how many classes it has; add it")
+    if None not in (asked, found) and asked != found:
+        raise UsageError(f"model.{key}={asked}, but {name} has {found} classes")
+    return int(asked if found is None else found)
 
 
-def measured(data: ImageDataModule, metrics: Mapping[str, float], images: int) -> dict[str, Any]:
-    """The test errors in percent on ``images`` images, with the chance level and the data."""
-    errors = {
+def description(data: L.LightningDataModule, classes: int) -> dict[str, Any]:
+    """What a record says of the data."""
+    if isinstance(data, ImageDataModule):
+        return data.description
+    return {"name": type(data).__name__, "classes": classes, "images": {}}
+
+
+def measured(metrics: Mapping[str, float], images: int) -> dict[str, Any]:
+    """The test errors in percent on ``images`` images, by the crops that were looked at."""
+    return {
         crops: error_figures(
             metrics[f"{stage}/loss"],
             {top: metrics[f"{stage}/{top}_error"] for top in ("top1", "top5")},
             images,
         )
         for crops, stage in (("centre", "test"), ("ten", "ten_crop"))
-    }
-    return {
-        "dataset": data.description,
-        "split": data.test_split,
-        "images": images,
-        "errors": errors,
-        "chance": chance_error(len(data.classes)),
+        if f"{stage}/loss" in metrics
     }
 
 
@@ -338,14 +386,15 @@ def learned(curve: Curve) -> dict[str, Any]:
 
 def result_line(record: dict[str, Any]) -> str:
     """The result in one line, with the chance level beside it."""
-    centre, ten = record["errors"]["centre"], record["errors"]["ten"]
+    centre, ten = record["errors"]["centre"], record["errors"].get("ten")
     low, high = centre["top1_interval"]
     chance = record["chance"]
+    ten_crop = f"ten-crop {ten['top1']:.1f} / {ten['top5']:.1f} %; " if ten else ""
     return (
         f"{record['experiment']} on {record['dataset']['name']} ({record['split']}, "
         f"{record['images']} images): top-1 error {centre['top1']:.1f} % (95 % interval "
-        f"{low:.1f}-{high:.1f}), top-5 {centre['top5']:.1f} %; ten-crop {ten['top1']:.1f} / "
-        f"{ten['top5']:.1f} %; chance {chance['top1']:.1f} / {chance['top5']:.1f} %"
+        f"{low:.1f}-{high:.1f}), top-5 {centre['top5']:.1f} %; {ten_crop}"
+        f"chance {chance['top1']:.1f} / {chance['top5']:.1f} %"
     )
 
 

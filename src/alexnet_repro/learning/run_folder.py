@@ -8,8 +8,9 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from alexnet_repro.base.build import Count
+from alexnet_repro.data.datamodule import ImageDataModule
 from alexnet_repro.errors import PrunedError
-from alexnet_repro.learning.checkpoint import FORMAT
+from alexnet_repro.learning.checkpoint import DATA, FORMAT
 from alexnet_repro.learning.checkpoint_file import last_checkpoint
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,12 @@ class RunFolder(Callback):
     ) -> None:
         checkpoint["config"] = self.config
         checkpoint["format"] = FORMAT
+        # They may be objects of any kind, and a checkpoint is read for plain values only.
+        checkpoint.pop(L.LightningDataModule.CHECKPOINT_HYPER_PARAMS_KEY, None)
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        if isinstance(data, ImageDataModule):
+            # Lightning calls it by its class, which may be one that inherits from ours.
+            checkpoint[DATA] = checkpoint.pop(type(data).__qualname__)
 
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException

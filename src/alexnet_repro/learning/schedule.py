@@ -17,7 +17,8 @@ from alexnet_repro.base.build import (
     Positive,
     checks_arguments,
 )
-from alexnet_repro.data.datamodule import batches_done
+from alexnet_repro.data.datamodule import ImageDataModule, batches_done
+from alexnet_repro.errors import UsageError
 
 log = logging.getLogger(__name__)
 
@@ -174,6 +175,12 @@ class EpochSchedule(Callback):
                     group["lr"] = group["lr"] if rate is None else rate
         made: dict[str, Any] = {"weights": change.weights, "biases": change.biases}
         if change.colour_noise is not None:
-            trainer.datamodule.augmentation.colour_noise = change.colour_noise  # type: ignore[attr-defined]
+            data = getattr(trainer, "datamodule", None)
+            if not isinstance(data, ImageDataModule):
+                raise UsageError(
+                    "schedule.changes: colour_noise is the augmentation of an ImageDataModule; "
+                    "leave it out with other data"
+                )
+            data.augmentation.colour_noise = change.colour_noise
             made["colour_noise"] = change.colour_noise
         log.info("epoch %.2f: %s", change.epoch, {k: v for k, v in made.items() if v != {}})

@@ -44,7 +44,7 @@ def start_from(
         raise UsageError(
             f"init_layers: the network has no layer {min(unknown)}; it has {', '.join(names)}"
         )
-    same_classes = list(checkpoint[DATA].get("classes", ())) == list(classes)
+    same_classes = list(checkpoint.get(DATA, {}).get("classes", ())) == list(classes)
     taken = [
         layer
         for layer in names
@@ -73,7 +73,9 @@ def check_resume(path: Path, network: nn.Module, classes: Sequence[str]) -> None
             f"resume={path}: it holds weights without the state of a training (no {min(missing)}); "
             "start from them with init_from="
         )
-    if (there := list(checkpoint[DATA].get("classes", ()))) != list(classes):
+    # A data module of somebody else's may leave nothing of its own in a checkpoint.
+    there = list(checkpoint.get(DATA, {}).get("classes", ()))
+    if there != list(classes) and there and classes:
         raise UsageError(
             f"resume={path}: it tells {len(there)} other classes apart than the {len(classes)} of "
             "the data; resume on the same data, or start from its weights with init_from="

@@ -12,8 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from alexnet_repro.base.build import described
 from alexnet_repro.config import CONF, composed
-from alexnet_repro.learning.checkpoint import NETWORKS
 from alexnet_repro.learning.configuration import with_defaults
+from alexnet_repro.learning.networks import NETWORKS
 
 BASELINE = "alexnet"
 NOT_EXPERIMENTS = {BASELINE, "demo", "small"}

@@ -12,9 +12,8 @@ import torch
 from rich.table import Table
 from torch import Tensor
 
-from alexnet_repro.base.build import build
 from alexnet_repro.console import console, counting
-from alexnet_repro.data.datamodule import ImageDataModule
+from alexnet_repro.data.datamodule import ImageDataModule, stored_images
 from alexnet_repro.errors import UsageError
 from alexnet_repro.learning.checkpoint import Trained, load_trained
 from alexnet_repro.learning.device import chosen_device
@@ -78,8 +77,8 @@ def evaluate(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, A
         keep_freed_memory()
     given = values["checkpoint"]
     paths = [Path(path).expanduser() for path in ([given] if isinstance(given, str) else given)]
-    members = [load_trained(path, device) for path in paths]
-    data: ImageDataModule = build(values["data"], "data")
+    members = [load_trained(path, device, values["model"], values["trust"]) for path in paths]
+    data = stored_images(values["data"])
     for member in members:
         check_fit(member, data)
     split = values["split"] or data.test_split

@@ -100,6 +100,7 @@ def _errors(path: Path) -> dict[str, float]:
     return {
         f"{prefix}{top}": round(errors[crops][top], 2)
         for prefix, crops in (("", "centre"), ("ten_crop_", "ten"))
+        if crops in errors
         for top in ("top1", "top5")
     }
 

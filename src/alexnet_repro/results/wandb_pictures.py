@@ -48,7 +48,8 @@ class WandbPictures(Callback):
                 logger.experiment.log({"kernels": wandb.Image(kernel_pixels(weight))} | step)
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if logger := wandb_of(trainer):
+        stored = isinstance(trainer.datamodule, ImageDataModule)  # type: ignore[attr-defined]
+        if stored and (logger := wandb_of(trainer)):
             table = wandb.Table(list(COLUMNS), predictions(trainer, pl_module))
             logger.experiment.log({"predictions": table})
             if logger.checkpoints:

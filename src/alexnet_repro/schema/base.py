@@ -6,7 +6,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from alexnet_repro.base.build import Count, Natural, NonNegative, Positive
 
-__all__ = ["Count", "Natural", "Node", "NonNegative", "Positive", "Precision", "Schema"]
+__all__ = [
+    "Count",
+    "ForeignSchema",
+    "Natural",
+    "Node",
+    "NonNegative",
+    "Positive",
+    "Precision",
+    "Schema",
+]
 
 Node = dict[str, Any]
 """What is built, and checked by the signature of what it names."""
@@ -19,3 +28,10 @@ class Schema(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
     target: str = Field(alias="_target_", default="")
     partial: bool = Field(alias="_partial_", default=False)
+
+
+class ForeignSchema(Schema):
+    """What a user says of a trained network that is not of this package."""
+
+    model: Node
+    trust: str | None

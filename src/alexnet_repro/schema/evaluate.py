@@ -4,14 +4,14 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from alexnet_repro.schema.base import Node, Precision, Schema
+from alexnet_repro.schema.base import ForeignSchema, Node, Precision, Schema
 
 
 class PrecisionSchema(Schema):
     precision: Precision
 
 
-class EvaluateSchema(Schema):
+class EvaluateSchema(ForeignSchema):
     """Every key of ``conf/evaluate.yaml``."""
 
     checkpoint: str | list[str]

@@ -4,10 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from alexnet_repro.schema.base import Node, Schema
+from alexnet_repro.schema.base import ForeignSchema, Node
 
 
-class ExportSchema(Schema):
+class ExportSchema(ForeignSchema):
     """Every key of ``conf/export.yaml``."""
 
     to: Literal["onnx", "torch_export", "safetensors"]

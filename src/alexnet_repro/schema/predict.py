@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from alexnet_repro.schema.base import Count, Schema
+from alexnet_repro.schema.base import Count, ForeignSchema, Schema
 
 
 class NetworkSchema(Schema):
@@ -21,7 +21,7 @@ class TrainedSchema(NetworkSchema):
     batch_size: Count
 
 
-class PredictSchema(TrainedSchema):
+class PredictSchema(TrainedSchema, ForeignSchema):
     """Every key of ``conf/predict.yaml``."""
 
     checkpoint: str

@@ -13,9 +13,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from alexnet_repro.base.build import build
 from alexnet_repro.console import counting
-from alexnet_repro.data.datamodule import ImageDataModule
+from alexnet_repro.data.datamodule import ImageDataModule, stored_images
 from alexnet_repro.data.store import Store, StoredSplit
 from alexnet_repro.learning.checkpoint import Trained, paper_network
 from alexnet_repro.results.record import checksum
@@ -30,7 +29,7 @@ LAYERS = {"fc6": "fc6_dropout", "fc7": "fc7_dropout"}
 
 def labelled_images(data: Mapping[str, Any], trained: Trained) -> ImageDataModule:
     """The prepared images of the ``data`` part of a configuration."""
-    module: ImageDataModule = build(data, "data")
+    module = stored_images(data)
     module.prepare_data()
     return module
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from alexnet_repro.data.preprocess import Pixels
 from alexnet_repro.errors import UsageError
-from alexnet_repro.learning.checkpoint import Trained, load_trained
+from alexnet_repro.learning.checkpoint import NOTHING, Trained, load_trained
 from alexnet_repro.learning.device import chosen_device
 from alexnet_repro.results.record import checksum
 from alexnet_repro.seeing.images import Damaged, read_image
@@ -73,7 +73,12 @@ def most_probable(
 
 def trained_with_words(values: Mapping[str, Any]) -> Trained:
     """The network of ``checkpoint``, on ``device``, with the ``words`` of a configuration."""
-    trained = load_trained(Path(values["checkpoint"]).expanduser(), chosen_device(values["device"]))
+    trained = load_trained(
+        Path(values["checkpoint"]).expanduser(),
+        chosen_device(values["device"]),
+        values.get("model", NOTHING),
+        values.get("trust"),
+    )
     words = values["words"]
     return with_words(trained, None if words is None else Path(words).expanduser())
 
