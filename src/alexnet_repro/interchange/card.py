@@ -43,12 +43,13 @@ def model_card(trained: Trained, given: str | None) -> str:
     converted = config.get("converted")
     data, target = config["data"]["name"], config["model"]["_target_"]
     ours = target in NETWORKS
+    tags = ["alexnet", "image-classification", "reproduction"] if ours else ["image-classification"]
     lines = [
         "---",
         f"license: {LICENCE if converted is None else 'other'}",
         "library_name: alexnet-repro",
         "pipeline_tag: image-classification",
-        f"tags: [{'alexnet, image-classification, reproduction' if ours else 'image-classification'}]",
+        f"tags: [{', '.join(tags)}]",
         *_model_index(config["run_name"], record),
         "---",
         "",

@@ -59,7 +59,7 @@ class Classifier(nn.Module):
     @classmethod
     def of(cls, trained: Trained) -> Self:
         """The network of a checkpoint with its mean image, in evaluation mode."""
-        network = copy.deepcopy(trained.network).to("cpu", memory_format=torch.contiguous_format)
+        network = copy.deepcopy(trained.network).cpu().to(memory_format=torch.contiguous_format)
         made = cls(**settings(trained), network=network)
         edge = (trained.image_size - made.crop_size) // 2
         inside = slice(edge, edge + made.crop_size)

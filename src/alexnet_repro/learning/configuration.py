@@ -47,6 +47,9 @@ OWNED = {
 }
 """Arguments of the Trainer that come from elsewhere, and what to type instead."""
 
+OURS = (AlexNet, CifarNet, TorchvisionAlexNet)
+"""Networks of this package; those that inherit from them are too."""
+
 LENGTHS = {"total_steps", "T_max"}
 """Arguments of schedulers for the length of the training, which is known."""
 
@@ -234,7 +237,7 @@ class Configuration:
                 f"summary=true: it prints the layers of AlexNet and of the CIFAR-10 networks, not "
                 f"of {self.model[TARGET]}; trainer.enable_model_summary=true prints those of any"
             )
-        if self.model[TARGET] in NETWORKS or _is_a(self.model, *NETWORKS.values()):
+        if _is_a(self.model, *OURS):
             return
         for key in ("init_from", "init_layers"):
             if getattr(self, key) is not None:

@@ -156,7 +156,7 @@ class ImageClassifier(L.LightningModule):
             trained = load_trained(path)
             arguments["network"] = trained.network.train()
             arguments.setdefault("num_classes", len(trained.classes))
-        return super().load_from_checkpoint(path, map_location, **arguments)  # type: ignore[no-any-return]
+        return super().load_from_checkpoint(path, map_location, **arguments)
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.network(images)
@@ -178,10 +178,11 @@ class ImageClassifier(L.LightningModule):
     def on_train_epoch_end(self) -> None:
         # Lightning shows a schedule the metric after the epoch's checkpoint is saved, which would
         # lack that step: it is shown here, before.
+        whole = self.trainer.is_last_batch  # not cut short by trainer.max_steps
         for config in self.trainer.lr_scheduler_configs:
-            shown = config.reduce_on_plateau and self.trainer.is_last_batch
-            if shown and (self.trainer.current_epoch + 1) % config.frequency == 0:
-                config.scheduler.step(self.trainer.callback_metrics[config.monitor])  # type: ignore[index]
+            due = (self.trainer.current_epoch + 1) % config.frequency == 0
+            if isinstance(config.scheduler, ReduceLROnPlateau) and due and whole:
+                config.scheduler.step(self.trainer.callback_metrics[str(config.monitor)])
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
         if not isinstance(scheduler, ReduceLROnPlateau):
@@ -221,7 +222,7 @@ class ImageClassifier(L.LightningModule):
     def on_test_epoch_end(self) -> None:
         loss = self._metric("test/loss")
         with loss.sync_context():
-            self.images_tested = int(loss.metric_state["weight"])
+            self.images_tested = int(loss.weight)  # type: ignore[arg-type]
         # A replica with no share of the last images logs what the others do.
         ten = self._metric("ten_crop/loss").update_called
         ten = self.trainer.strategy.reduce_boolean_decision(ten, all=False)

@@ -137,8 +137,9 @@ def train_and_test(
     trainer = make_trainer(configuration, directory)
 
     dataset = description(data, classes)
-    images = dataset["images"].get("train", "unknown")
-    log.info("%s on %s: %s training images", configuration.run_name, dataset["name"], images)
+    images = dataset["images"]
+    told = f": {images['train']} training images" if images else ""
+    log.info("%s on %s%s", configuration.run_name, dataset["name"], told)
     log.info("writing to %s", directory)
     started = time.perf_counter()
     try:
@@ -338,7 +339,7 @@ def arrangement(configuration: Configuration) -> dict[str, int]:
     }
 
 
-def number_of_classes(model: Node, data: L.LightningDataModule) -> int:
+def number_of_classes(model: Node, data: Any) -> int:
     """The classes of the data, checked against ``model.num_classes`` if that is set.
 
     A data module of somebody else's tells them by ``classes`` (their names) or ``num_classes``, or
@@ -352,7 +353,8 @@ def number_of_classes(model: Node, data: L.LightningDataModule) -> int:
         raise UsageError(f"model.{key}: {name} does not say how many classes it has; add it")
     if None not in (asked, found) and asked != found:
         raise UsageError(f"model.{key}={asked}, but {name} has {found} classes")
-    return int(asked if found is None else found)
+    number: int = asked if found is None else found
+    return number
 
 
 def description(data: L.LightningDataModule, classes: int) -> dict[str, Any]:
