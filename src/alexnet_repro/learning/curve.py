@@ -40,12 +40,21 @@ class Curve(Callback):
         self._started = 0.0
         self._images = 0
         self._elapsed = 0.0
+        self._rate = 0.0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._started = time.perf_counter() - self._elapsed
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._started, self._images = time.perf_counter(), 0
+
+    def on_train_batch_start(self, trainer: L.Trainer, *arguments: Any) -> None:
+        # At the end of the epoch a schedule of torch has set that of the next one.
+        self._rate = max(
+            group["lr"]
+            for group in trainer.optimizers[0].param_groups
+            if group.get("name", "weight").endswith("weight")
+        )
 
     def on_train_batch_end(
         self,
@@ -70,11 +79,7 @@ class Curve(Callback):
             "step": trainer.global_step,
             "seconds": round(before + self._elapsed, 2),
             "images_per_second": round(self._images / self._elapsed, 1),
-            "lr": max(
-                group["lr"]
-                for group in trainer.optimizers[0].param_groups
-                if group.get("name", "weight").endswith("weight")
-            ),
+            "lr": float(self._rate),
         }
         self.rows.append(row | {c: float(metrics[c]) for c in COLUMNS if c in metrics})
         self._elapsed, self._images = 0.0, 0

@@ -353,7 +353,7 @@ def number_of_classes(model: Node, data: Any) -> int:
         raise UsageError(f"model.{key}: {name} does not say how many classes it has; add it")
     if None not in (asked, found) and asked != found:
         raise UsageError(f"model.{key}={asked}, but {name} has {found} classes")
-    number: int = asked if found is None else found
+    number: int = asked or found  # type: ignore[assignment]
     return number
 
 
