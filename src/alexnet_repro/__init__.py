@@ -5,10 +5,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from alexnet_repro.columns.strategy import ColumnPipelineStrategy
+    from alexnet_repro.data.augment import AugmentOptions
+    from alexnet_repro.data.datamodule import ImageDataModule
+    from alexnet_repro.data.sources import Source, Split
     from alexnet_repro.interchange.classifier import Classifier
     from alexnet_repro.interchange.hub import HubClassifier
     from alexnet_repro.learning.checkpoint import Trained, load_trained
-    from alexnet_repro.learning.sgd import PaperSGD
+    from alexnet_repro.learning.module import ImageClassifier
+    from alexnet_repro.learning.schedule import EpochSchedule, PlateauSchedule
+    from alexnet_repro.learning.sgd import PaperSGD, paper_sgd
     from alexnet_repro.network.alexnet import AlexNet, Dropout
     from alexnet_repro.network.cifar import Cifar13Net, Cifar18Net
     from alexnet_repro.network.response_norm import ResponseNorm
@@ -23,30 +29,48 @@ if sys.version_info < (3, 11):  # noqa: UP036 - from a checkout, where pip does 
 
 __all__ = [
     "AlexNet",
+    "AugmentOptions",
     "Cifar13Net",
     "Cifar18Net",
     "Classifier",
+    "ColumnPipelineStrategy",
     "Dropout",
+    "EpochSchedule",
     "HubClassifier",
+    "ImageClassifier",
+    "ImageDataModule",
     "PaperSGD",
+    "PlateauSchedule",
     "ResponseNorm",
+    "Source",
+    "Split",
     "TorchvisionAlexNet",
     "Trained",
     "load_trained",
+    "paper_sgd",
 ]
 
 _HOMES = {
     "AlexNet": "network.alexnet",
+    "AugmentOptions": "data.augment",
     "Cifar13Net": "network.cifar",
     "Cifar18Net": "network.cifar",
     "Classifier": "interchange.classifier",
+    "ColumnPipelineStrategy": "columns.strategy",
     "Dropout": "network.alexnet",
+    "EpochSchedule": "learning.schedule",
     "HubClassifier": "interchange.hub",
+    "ImageClassifier": "learning.module",
+    "ImageDataModule": "data.datamodule",
     "PaperSGD": "learning.sgd",
+    "PlateauSchedule": "learning.schedule",
     "ResponseNorm": "network.response_norm",
+    "Source": "data.sources",
+    "Split": "data.sources",
     "TorchvisionAlexNet": "network.torchvision_alexnet",
     "Trained": "learning.checkpoint",
     "load_trained": "learning.checkpoint",
+    "paper_sgd": "learning.sgd",
 }
 
 

@@ -70,7 +70,7 @@ class Curve(Callback):
         self._elapsed = time.perf_counter() - self._started
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if trainer.state.fn != "fit":
+        if trainer.state.fn != "fit" or trainer.sanity_checking:
             return
         metrics = trainer.callback_metrics
         before = self.rows[-1]["seconds"] if self.rows else 0.0

@@ -212,7 +212,7 @@ class ImageClassifier(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         # Validation closes a training epoch; logged here, both are there for every callback.
-        if self.trainer.state.fn == "fit":
+        if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
             self._log_epoch("train")
         self._log_epoch("val")
 
