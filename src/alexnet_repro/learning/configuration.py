@@ -28,7 +28,7 @@ from alexnet_repro.config import CONF
 from alexnet_repro.data.augment import AugmentOptions
 from alexnet_repro.data.datamodule import ImageDataModule
 from alexnet_repro.errors import UsageError
-from alexnet_repro.learning.networks import NETWORKS, sizes
+from alexnet_repro.learning.networks import sizes
 from alexnet_repro.mistakes import meant
 from alexnet_repro.network.alexnet import INPUT_SIZE, WINDOWS_SIZE, AlexNet
 from alexnet_repro.network.cifar import CifarNet

@@ -17,7 +17,7 @@ from alexnet_repro.base.build import (
     Positive,
     checks_arguments,
 )
-from alexnet_repro.data.datamodule import ImageDataModule, batches_done
+from alexnet_repro.data.datamodule import batches_done
 from alexnet_repro.errors import UsageError
 
 log = logging.getLogger(__name__)
@@ -176,9 +176,9 @@ class EpochSchedule(Callback):
         made: dict[str, Any] = {"weights": change.weights, "biases": change.biases}
         if change.colour_noise is not None:
             data = getattr(trainer, "datamodule", None)
-            if not isinstance(data, ImageDataModule):
+            if not hasattr(data, "augmentation"):
                 raise UsageError(
-                    "schedule.changes: colour_noise is the augmentation of an ImageDataModule; "
+                    "schedule.changes: colour_noise is of the augmentation of an ImageDataModule; "
                     "leave it out with other data"
                 )
             data.augmentation.colour_noise = change.colour_noise

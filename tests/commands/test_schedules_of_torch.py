@@ -1,0 +1,63 @@
+"""Optimizers and schedules of torch: a run that is cut and resumed is the run that was not."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from .conftest import Train
+
+SCHEDULERS = "torch.optim.lr_scheduler"
+SETS = {
+    "cosine_with_warmup": ["optimizer=adamw", "schedule=cosine", "schedule.warmup_epochs=0.5"],
+    "plateau": [
+        "optimizer=sgd",
+        f"schedule._target_={SCHEDULERS}.ReduceLROnPlateau",
+        "schedule.patience=0",
+        "schedule.threshold=50",
+    ],
+    "one_cycle": [
+        "optimizer._target_=torch.optim.RMSprop",
+        f"schedule._target_={SCHEDULERS}.OneCycleLR",
+        "schedule.max_lr=0.0002",
+        "schedule.interval=step",
+    ],
+}
+LENGTH = ["trainer=cpu", "optimizer.lr=0.0001", "schedule.epochs=3"]
+
+
+def _last(folder: Path) -> dict[str, Any]:
+    read: dict[str, Any] = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    return read
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_it_is_resumed_where_it_was_within_an_epoch_or_at_its_end(
+    name: str, tmp_path: Path, train_tiny: Train
+) -> None:
+    def run(folder: str, *more: str) -> None:
+        done = train_tiny(*SETS[name], *LENGTH, f"hydra.run.dir={folder}", *more)
+        assert done.returncode == 0, done.stderr
+
+    run("whole")
+    whole = _last(tmp_path / "whole")
+    assert whole["global_step"] == 9
+    for cut in (4, 6):
+        run(f"cut{cut}", f"trainer.max_steps={cut}")
+        assert _last(tmp_path / f"cut{cut}")["global_step"] == cut
+        run(f"cut{cut}", f"resume=cut{cut}/checkpoints/last.ckpt")
+        resumed = _last(tmp_path / f"cut{cut}")
+        assert resumed["lr_schedulers"] == whole["lr_schedulers"]
+        for key, weights in whole["state_dict"].items():
+            assert torch.equal(resumed["state_dict"][key], weights), key
+
+
+def test_the_curve_holds_the_rate_that_an_epoch_was_trained_with(
+    tmp_path: Path, train_tiny: Train
+) -> None:
+    steps = ["schedule=step", "schedule.step_size=1", "schedule.epochs=3"]
+    done = train_tiny("trainer=cpu", "optimizer=sgd", *steps, "hydra.run.dir=run")
+    assert done.returncode == 0, done.stderr
+    rows = _last(tmp_path / "run")["callbacks"]["Curve"]["rows"]
+    assert [row["lr"] for row in rows] == pytest.approx([0.01, 0.001, 0.0001])
