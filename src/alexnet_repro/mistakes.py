@@ -8,8 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra.errors import MissingConfigException, OverrideParseException
+from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
 LISTED = 12
@@ -86,7 +86,7 @@ def meant(key: str, conf: Path, name: str) -> str:
         conf: the folder of configuration files.
         name: of the file that the command reads.
     """
-    own = yaml.safe_load((conf / f"{name}.yaml").read_text())
+    own: Any = OmegaConf.to_container(OmegaConf.load(conf / f"{name}.yaml"))
     choices = [one for one in own.pop("defaults", ()) if isinstance(one, dict)]
     groups = [group for one in choices for group in one if not group.startswith("override ")]
     if name == "train":
@@ -122,7 +122,8 @@ def _inside(conf: Path, groups: Iterable[str]) -> Iterator[str]:
     for group in groups:
         for path in sorted((conf / group).glob("*.yaml")):
             text = path.read_text()
-            if values := yaml.safe_load(text):
+            values: Any = OmegaConf.to_container(OmegaConf.create(text))
+            if values:
                 values.pop("defaults", None)
                 package = re.match("# @package (.*)", text)
                 above = package[1].replace("_global_", "") if package else group

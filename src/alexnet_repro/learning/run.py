@@ -146,8 +146,8 @@ def train_and_test(
         trainer.fit(module, data, ckpt_path=resume or None, weights_only=True)
         (metrics,) = trainer.test(module, data, verbose=False)
     except RuntimeError as error:
-        if told := between_processes(error):
-            raise told from error
+        if lost := between_processes(error):
+            raise lost from error
         raise
     finally:
         finish()

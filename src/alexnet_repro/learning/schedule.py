@@ -175,7 +175,7 @@ class EpochSchedule(Callback):
                     group["lr"] = group["lr"] if rate is None else rate
         made: dict[str, Any] = {"weights": change.weights, "biases": change.biases}
         if change.colour_noise is not None:
-            data = getattr(trainer, "datamodule", None)
+            data: Any = getattr(trainer, "datamodule", None)
             if not hasattr(data, "augmentation"):
                 raise UsageError(
                     "schedule.changes: colour_noise is of the augmentation of an ImageDataModule; "
