@@ -269,9 +269,10 @@ def test_arguments_of_the_trainer_that_come_from_elsewhere_say_from_where(name: 
 
 
 def test_every_other_argument_of_the_trainer_is_a_key() -> None:
-    parameters = inspect.signature(lightning.Trainer).parameters.keys() - OWNED.keys()
-    for name in sorted(parameters - {"accelerator", "devices", "num_nodes"}):
-        configuration(f"trainer.{name}=null")
+    for name, parameter in inspect.signature(lightning.Trainer).parameters.items():
+        if name not in {*OWNED, "accelerator", "devices", "num_nodes"}:
+            value = "null" if parameter.default is None else parameter.default
+            configuration(f"trainer.{name}={value}")
 
 
 @pytest.fixture

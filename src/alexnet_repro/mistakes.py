@@ -16,7 +16,7 @@ LISTED = 12
 """Choices that a message names; more are counted."""
 
 MEANT = {
-    "ckpt_path": "resume=PATH to go on, python -m alexnet_repro.evaluate checkpoint=PATH to test",
+    "ckpt_path": "resume=PATH to train on; alexnet_repro.evaluate checkpoint=PATH tests",
     "debug_mode": "debug=fdr",
     "epochs": "schedule.epochs=…",
     "gpus": "trainer.devices=…",

@@ -12,6 +12,7 @@ from typing import Any
 import lightning as L
 import torch
 from hydra.core.hydra_config import HydraConfig
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 from lightning.pytorch.loggers import CSVLogger
 from omegaconf import DictConfig, OmegaConf
@@ -145,6 +146,8 @@ def train_and_test(
     try:
         trainer.fit(module, data, ckpt_path=resume or None, weights_only=True)
         (metrics,) = trainer.test(module, data, verbose=False)
+    except MisconfigurationException as error:
+        raise UsageError(f"trainer: {' '.join(str(error).split())}") from error
     except RuntimeError as error:
         if lost := between_processes(error):
             raise lost from error
