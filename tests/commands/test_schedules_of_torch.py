@@ -8,22 +8,13 @@ import torch
 
 from .conftest import Train
 
-SCHEDULERS = "torch.optim.lr_scheduler"
-SETS = {
-    "cosine_with_warmup": ["optimizer=adamw", "schedule=cosine", "schedule.warmup_epochs=0.5"],
-    "plateau": [
-        "optimizer=sgd",
-        f"schedule._target_={SCHEDULERS}.ReduceLROnPlateau",
-        "schedule.patience=0",
-        "schedule.threshold=50",
-    ],
-    "one_cycle": [
-        "optimizer._target_=torch.optim.RMSprop",
-        f"schedule._target_={SCHEDULERS}.OneCycleLR",
-        "schedule.max_lr=0.0002",
-        "schedule.interval=step",
-    ],
-}
+WARM_COSINE = ["optimizer=adamw", "schedule=cosine", "schedule.warmup_epochs=0.5"]
+PLATEAU = [
+    "optimizer=sgd",
+    "schedule._target_=torch.optim.lr_scheduler.ReduceLROnPlateau",
+    "schedule.patience=0",
+    "schedule.threshold=50",
+]
 LENGTH = ["trainer=cpu", "optimizer.lr=0.0001", "schedule.epochs=3"]
 
 
@@ -32,25 +23,26 @@ def _last(folder: Path) -> dict[str, Any]:
     return read
 
 
-@pytest.mark.parametrize("name", SETS)
-def test_it_is_resumed_where_it_was_within_an_epoch_or_at_its_end(
-    name: str, tmp_path: Path, train_tiny: Train
+@pytest.mark.parametrize(
+    ("schedule", "cut"), [(WARM_COSINE, 4), (PLATEAU, 6)], ids=["within_an_epoch", "at_its_end"]
+)
+def test_it_is_resumed_where_it_was(
+    schedule: list[str], cut: int, tmp_path: Path, train_tiny: Train
 ) -> None:
     def run(folder: str, *more: str) -> None:
-        done = train_tiny(*SETS[name], *LENGTH, f"hydra.run.dir={folder}", *more)
+        done = train_tiny(*schedule, *LENGTH, f"hydra.run.dir={folder}", *more)
         assert done.returncode == 0, done.stderr
 
     run("whole")
     whole = _last(tmp_path / "whole")
     assert whole["global_step"] == 9
-    for cut in (4, 6):
-        run(f"cut{cut}", f"trainer.max_steps={cut}")
-        assert _last(tmp_path / f"cut{cut}")["global_step"] == cut
-        run(f"cut{cut}", f"resume=cut{cut}/checkpoints/last.ckpt")
-        resumed = _last(tmp_path / f"cut{cut}")
-        assert resumed["lr_schedulers"] == whole["lr_schedulers"]
-        for key, weights in whole["state_dict"].items():
-            assert torch.equal(resumed["state_dict"][key], weights), key
+    run("cut", f"trainer.max_steps={cut}")
+    assert _last(tmp_path / "cut")["global_step"] == cut
+    run("cut", "resume=cut/checkpoints/last.ckpt")
+    resumed = _last(tmp_path / "cut")
+    assert resumed["lr_schedulers"] == whole["lr_schedulers"]
+    for key, weights in whole["state_dict"].items():
+        assert torch.equal(resumed["state_dict"][key], weights), key
 
 
 def test_the_curve_holds_the_rate_that_an_epoch_was_trained_with(
