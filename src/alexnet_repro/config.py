@@ -183,6 +183,8 @@ OPEN = r"(model|data|augment|optimizer|schedule|trainer|strategy|callbacks|logge
 FULL_ERROR = "HYDRA_FULL_ERROR"
 """The environment variable that Hydra reads: 1 for a traceback of every mistake."""
 USAGE_EXIT_CODE = 2
+LAUNCHED = "ALEXNET_REPRO_LAUNCHED"
+"""The environment variable of processes whose errors are told by the command that started them."""
 SILENT = ("hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=disabled")
 """Overrides for all processes of a run but the first: they write no files and no messages."""
 
@@ -225,11 +227,11 @@ def _traceback(wanted: bool) -> Iterator[None]:
 
 
 def _fail(message: str) -> NoReturn:
-    # Of several processes the first one speaks; for another one who launched it does.
-    if global_rank() == 0:
-        print(f"error: {message}", file=sys.stderr)
-    elif path := os.environ.get("TORCHELASTIC_ERROR_FILE"):
+    if path := os.environ.get("TORCHELASTIC_ERROR_FILE"):
         Path(path).write_text(json.dumps({"message": message, "timestamp": int(time.time())}))
+    # Of several processes the first one speaks, or who launched them.
+    if global_rank() == 0 and LAUNCHED not in os.environ:
+        print(f"error: {message}", file=sys.stderr)
     sys.exit(USAGE_EXIT_CODE)
 
 

@@ -9,13 +9,14 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from signal import SIGTERM
 from typing import Any
 
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from alexnet_repro.config import USAGE_EXIT_CODE
+from alexnet_repro.config import LAUNCHED
 from alexnet_repro.cores import usable_cores
 from alexnet_repro.errors import UsageError
 
@@ -96,8 +97,9 @@ def in_processes(
     Raises:
         UsageError, SystemExit: see :func:`launch`.
     """
-    # What happened is told here, in one line.
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    # What happened is told here, in one line. The agent's messages have a level of their own.
+    for name in ("torch.distributed.elastic", "torch.distributed.elastic.agent.server.api"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory() as reports, _environment(processes), _signals_restored():
         config = LaunchConfig(
             min_nodes=1,
@@ -119,24 +121,32 @@ def in_processes(
 
 
 def _what_failed(error: ChildFailedError, columns: int) -> str:
-    def importance(item: tuple[int, ProcessFailure]) -> tuple[bool, bool, int]:
-        # A process that was killed explains why another one lost it.
-        return item[1].exitcode >= 0, item[1].exitcode == USAGE_EXIT_CODE, item[0]
-
-    rank, failure = min(error.failures.items(), key=importance)
+    told, silent = [], {}
+    for rank, failure in sorted(error.failures.items()):
+        if Path(failure.error_file).is_file():
+            told.append(failure.message)
+        else:
+            silent[rank] = failure
+    # With SIGTERM the launcher ends the others.
+    first = {rank: failure for rank, failure in silent.items() if failure.exitcode != -SIGTERM}
+    if told and not first:
+        return told[0]
+    # A process that was killed explains why another one lost it.
+    rank, failure = min((first or silent).items(), key=lambda item: item[1].exitcode >= 0)
     place = f"column {rank % columns} of replica {rank // columns}, " if columns > 1 else ""
     who = f"rank {rank} ({place}process {failure.pid})"
     if failure.exitcode < 0:
-        return f"{who} was ended by {failure.signal_name()}, and with it the others"
-    if failure.exitcode == USAGE_EXIT_CODE and rank > 0:
-        return f"{who}, and with it the others: {failure.message}"
-    return f"{who} ended with exit code {failure.exitcode}, as told above, and with it the others"
+        how = f"was ended by {failure.signal_name()}"
+    else:
+        how = f"ended with exit code {failure.exitcode}, as told above"
+    return "; ".join([f"{who} {how}, and with it the others", *told[:1]])
 
 
 @contextmanager
 def _environment(processes: int) -> Iterator[None]:
     """Variables for the processes, which share the cores, and for their agent."""
     added = {
+        LAUNCHED: "1",
         "OMP_NUM_THREADS": str(max(1, usable_cores() // processes)),
         "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "10",
         # All of them are passed on to the processes.
@@ -153,7 +163,7 @@ def _environment(processes: int) -> Iterator[None]:
 
 @contextmanager
 def _signals_restored() -> Iterator[None]:
-    signals = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1)
+    signals = (SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1)
     handlers = {number: signal.getsignal(number) for number in signals}
     try:
         yield
