@@ -1,4 +1,6 @@
-"""Columns through the command: they measure, save and go on like one process, however started."""
+"""Columns and replicas through the command measure, save and go on like one process, however
+started.
+"""
 
 import json
 from collections.abc import Callable
@@ -13,6 +15,7 @@ from tests.forks import Forks
 TRAIN = ("-m", "alexnet_repro.train")
 INTERRUPTED = (str(Path(__file__).with_name("interrupted.py")),)
 SRUN_TWO = (str(Path(__file__).with_name("srun.py")), "2")
+REPLICAS = ("trainer=ddp_cpu",)
 TWO = ("trainer=two_cpu", "strategy.micro_batches=2")
 FOUR = ("trainer=columns_ddp", "trainer.accelerator=cpu", "trainer.devices=4")
 # A network whose signal keeps its size, so that every weight matters, and steps that are felt.
@@ -104,14 +107,29 @@ def assert_close(mine: dict[Any, torch.Tensor], theirs: dict[Any, torch.Tensor])
         torch.testing.assert_close(mine[name], tensor, rtol=0, atol=1e-4 * tensor.abs().max())
 
 
+@pytest.mark.parametrize(
+    ("name", "two", "columns", "replicas", "micro_batches"),
+    [("columns", TWO, 1, 1, 2), ("replicas", REPLICAS, 2, 2, 1)],
+    ids=["columns", "replicas"],
+)
 def test_two_processes_measure_and_save_what_one_does(
-    python: Callable[..., None], directory: Path, one: Path
+    python: Callable[..., None],
+    directory: Path,
+    one: Path,
+    name: str,
+    two: tuple[str, ...],
+    columns: int,
+    replicas: int,
+    micro_batches: int,
 ) -> None:
-    python(TRAIN, "run_name=two", *TWO)
-    assert_alike(the_run(directory, "two"), one)
-    assert record(the_run(directory, "two"))["arrangement"] == {
-        "processes": 2, "columns_per_process": 1, "replicas": 1, "micro_batches": 2,
-    }  # fmt: skip
+    python(TRAIN, f"run_name={name}", *two)
+    assert_alike(the_run(directory, name), one)
+    assert record(the_run(directory, name))["arrangement"] == {
+        "processes": 2,
+        "columns_per_process": columns,
+        "replicas": replicas,
+        "micro_batches": micro_batches,
+    }
 
 
 @pytest.mark.long
@@ -120,8 +138,15 @@ def test_two_processes_measure_and_save_what_one_does(
     [
         ("one_then_four", (INTERRUPTED, ()), ((*torchrun(4), *TRAIN), FOUR)),
         ("four_then_two", ((*torchrun(4), *INTERRUPTED), FOUR), (SRUN_TWO, TWO)),
+        ("whole_then_columns", ((*torchrun(2), *INTERRUPTED), REPLICAS), (TRAIN, TWO)),
+        ("one_then_whole", (INTERRUPTED, ()), (SRUN_TWO, REPLICAS)),
     ],
-    ids=["one process, then two replicas under torchrun", "two replicas, then two under srun"],
+    ids=[
+        "one process, then two replicas of columns under torchrun",
+        "two replicas of columns, then two columns under srun",
+        "two whole replicas under torchrun, then two columns",
+        "one process, then two whole replicas under srun",
+    ],
 )
 def test_another_arrangement_goes_on_within_an_epoch(
     python: Callable[..., None], directory: Path, one: Path, name: str, first: Any, then: Any
