@@ -34,6 +34,9 @@ IMPORTED = (
 )
 """What the commands import when they have read their configuration; they themselves are not."""
 
+TIMEOUT = 900
+"""Seconds after which a command hangs: more than any takes on cores that others use too."""
+
 
 class Fork:
     """A command that was started, as :class:`subprocess.Popen` has it.
@@ -65,7 +68,7 @@ class Fork:
         code = self._folder / "code"
         return int(code.read_text()) if code.exists() else None
 
-    def wait(self, timeout: float = 300) -> int:
+    def wait(self, timeout: float = TIMEOUT) -> int:
         deadline = time.monotonic() + timeout
         while (code := self.poll()) is None:
             if time.monotonic() > deadline:
@@ -142,7 +145,7 @@ class Forks:
         return fork
 
     def run(
-        self, *arguments: object, timeout: float = 300, **options: Any
+        self, *arguments: object, timeout: float = TIMEOUT, **options: Any
     ) -> subprocess.CompletedProcess[str]:
         """Start it and wait until it has ended."""
         fork = self.start(*arguments, **options)

@@ -57,7 +57,7 @@ def test_the_command_of_make_demo_runs_in_a_namespace_without_network_and_asks_f
             env=os.environ | environment,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=900,
         )
 
     # What is counted is counted, and there is no network.

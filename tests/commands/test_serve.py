@@ -97,10 +97,10 @@ def served(
     yield server
     try:
         # What nobody asks about is the one thing that is there until the end.
-        urllib.request.urlopen(upload(server, jpeg(60, 40)), timeout=20).close()
+        urllib.request.urlopen(upload(server, jpeg(60, 40)), timeout=120).close()
         assert len(server.kept()) == 1
         server.process.send_signal(signal.SIGINT)
-        output, _ = server.process.communicate(timeout=20)
+        output, _ = server.process.communicate(timeout=120)
     finally:
         server.process.kill()
     assert server.process.returncode == 0
@@ -210,7 +210,7 @@ def upload(server: Served, content: bytes) -> urllib.request.Request:
 @pytest.mark.long
 def test_a_file_over_the_limit_is_refused_before_it_is_all_there(served: Served) -> None:
     with pytest.raises(urllib.error.HTTPError, match="413"):
-        urllib.request.urlopen(upload(served, bytes(400_000)), timeout=20)
+        urllib.request.urlopen(upload(served, bytes(400_000)), timeout=120)
     assert served.kept() == []
 
 
@@ -231,9 +231,9 @@ def test_a_forged_request_reads_deletes_and_fetches_nothing(
             data=json.dumps({"data": [forged], "fn_index": 0, "session_hash": kind}).encode(),
             headers={"Content-Type": "application/json"},
         )
-        urllib.request.urlopen(join, timeout=20).close()
+        urllib.request.urlopen(join, timeout=120).close()
         events = f"{served.url}gradio_api/queue/data?session_hash={kind}"
-        with urllib.request.urlopen(events, timeout=20) as stream:
+        with urllib.request.urlopen(events, timeout=120) as stream:
             told = stream.read().decode()
         listener.settimeout(0.2)
         with pytest.raises(TimeoutError):
