@@ -283,6 +283,9 @@ NEEDED = {
     ("experiment", "finetune"): ["init_from=a.ckpt"],
     ("recipe", "cifar"): ["model=cifar_18"],
     ("strategy", "columns"): ["trainer=two_cpu"],
+    ("strategy", "ddp"): ["trainer=ddp_cpu"],
+    ("data", "own_source"): ["data.source._target_=alexnet_repro.data.sources.folder"],
+    ("data", "own_module"): ["data._target_=lightning.LightningDataModule"],
 }
 """What a choice cannot do without."""
 

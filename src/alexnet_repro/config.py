@@ -91,7 +91,7 @@ def validated(config: DictConfig, schema: type[BaseModel]) -> dict[str, Any]:
             key, message = _key_and_message(one, values)
             told[key] = f"{told[key]}, or {message}" if key in told else f"{key}{message}"
         raise UsageError("; ".join(told.values())) from error
-    if values.get("data") is not None:
+    if values.get("data") is not None and not (values.get("prepare") or {}).get("verify"):
         # Lightning, of which data modules are, takes seconds to import.
         from alexnet_repro.base.build import check
 

@@ -19,10 +19,11 @@ def main(config: DictConfig) -> None:
     from alexnet_repro.data.preparation import Part, prepare, prepare_part
     from alexnet_repro.data.verification import verify
 
-    data, output = described(values["data"], "data"), Path(values["output"]).expanduser()
+    output = Path(values["output"]).expanduser()
     if values["prepare"]["verify"]:
         verify(output)
         return
+    data = described(values["data"], "data")
     source = build(data["source"], "data.source")
     quality = values["quality"] if values["encoding"] == "jpeg" else None
     stored_as = StoredAs(data["image_size"], values["encoding"], quality, data["exif_orientation"])

@@ -9,6 +9,8 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from alexnet_repro.config import opened
+
 
 class AlexNetSearch(Sweeper):
     """A search by Optuna, which launches its trials as Hydra's jobs: ``conf/hydra/sweeper/search``.
@@ -40,13 +42,13 @@ class AlexNetSearch(Sweeper):
         OmegaConf.save(self._config, directory / "multirun.yaml")
         params = [f"{key!s}={values}" for key, values in self.params.items()]
         overrides = OverridesParser.create(self._loader).parse_overrides([*params, *arguments])
-        by_key = {override.get_key_element(): override for override in overrides}
+        by_key = {override.get_key_element().lstrip("+"): override for override in overrides}
         fixed = [str(o.input_line) for o in by_key.values() if not o.is_sweep_override()]
         searched = {key: o for key, o in by_key.items() if o.is_sweep_override()}
         search = Search(searched, **self.search)
         while trials := search.next_trials(self.n_jobs):
             jobs = [
-                [*(f"{key}={value}" for key, value in trial.params.items()), *fixed]
+                [*(opened(f"{key}={value}") for key, value in trial.params.items()), *fixed]
                 for trial in trials
             ]
             # A job has the number of its trial, and so has its folder.

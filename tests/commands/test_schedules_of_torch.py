@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from .conftest import Train
+from .conftest import Command
 
 WARM_COSINE = ["optimizer=adamw", "schedule=cosine", "schedule.warmup_epochs=0.5"]
 PLATEAU = [
@@ -27,7 +27,7 @@ def _last(folder: Path) -> dict[str, Any]:
     ("schedule", "cut"), [(WARM_COSINE, 4), (PLATEAU, 6)], ids=["within_an_epoch", "at_its_end"]
 )
 def test_it_is_resumed_where_it_was(
-    schedule: list[str], cut: int, tmp_path: Path, train_tiny: Train
+    schedule: list[str], cut: int, tmp_path: Path, train_tiny: Command
 ) -> None:
     def run(folder: str, *more: str) -> None:
         done = train_tiny(*schedule, *LENGTH, f"hydra.run.dir={folder}", *more)
@@ -46,7 +46,7 @@ def test_it_is_resumed_where_it_was(
 
 
 def test_the_curve_holds_the_rate_that_an_epoch_was_trained_with(
-    tmp_path: Path, train_tiny: Train
+    tmp_path: Path, train_tiny: Command
 ) -> None:
     steps = ["schedule=step", "schedule.step_size=1", "schedule.epochs=3"]
     done = train_tiny("trainer=cpu", "optimizer=sgd", *steps, "hydra.run.dir=run")

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Train
+from .conftest import Command
 
 pytest.importorskip("timm", reason="timm is not installed")
 SMALL = [f"data.{key}=64" for key in ("image_size", "crop_size", "input_size")]
 
 
-def test_it_trains_and_predicts(tmp_path: Path, train: Train, tiny_images: Path) -> None:
+def test_it_trains_and_predicts(tmp_path: Path, train: Command, tiny_images: Path) -> None:
     data = ["data=folder", f"data.source.root={tiny_images}", "data.batch_size=8", *SMALL]
     model = ["model._target_=timm.create_model", "model.model_name=resnet10t"]
     done = train(*model, *data, "trainer=cpu", "schedule.epochs=1", "hydra.run.dir=run")

@@ -14,7 +14,7 @@ from torchvision.models import resnet18
 
 from alexnet_repro import ImageClassifier
 
-from .conftest import Train
+from .conftest import Command
 
 PAGE = (Path(__file__).parents[2] / "docs" / "your_own.md").read_text()
 FILES = dict(
@@ -44,7 +44,7 @@ def test_the_page_has_a_file_or_a_command_for_each_part() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_of_the_page_trains(
-    command: str, folder: Path, train: Train, tiny_images: Path
+    command: str, folder: Path, train: Command, tiny_images: Path
 ) -> None:
     _, _, module, *arguments = shlex.split(command)
     assert module == "alexnet_repro.train"

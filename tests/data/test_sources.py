@@ -11,6 +11,7 @@ import pytest
 import torchvision.datasets
 from PIL import Image
 
+from alexnet_repro.base.build import build
 from alexnet_repro.data import miniature as miniature_ilsvrc
 from alexnet_repro.data import sources
 from alexnet_repro.data.sources import cifar10, folder, imagenette, miniature
@@ -225,8 +226,9 @@ def test_a_size_that_imagenette_lacks_is_named(
     tmp_path: Path, no_network: Callable[[Exception], None]
 ) -> None:
     no_network(AssertionError("a download was tried"))
+    node = {"_target_": "alexnet_repro.data.sources.imagenette", "size": "320"}
     with pytest.raises(UsageError, match=r"data\.source\.size=320: .*320px"):
-        imagenette(str(tmp_path), "320")
+        build(node | {"root": str(tmp_path)}, "data.source")
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
@@ -184,7 +185,11 @@ def test_on_a_gpu_no_step_waits_for_its_loss(
     module = ImageClassifier(Linear(), CLASSES, lambda n: PaperSGD(n.parameters(), lr=0.05))
     optimizer = module.configure_optimizers()
     seen: Any = SimpleNamespace(
-        global_step=0, current_epoch=0, optimizers=[optimizer], log_every_n_steps=STEPS + 1
+        global_step=0,
+        current_epoch=0,
+        optimizers=[optimizer],
+        log_every_n_steps=STEPS + 1,
+        strategy=SingleDeviceStrategy("cpu"),
     )
     with Waits() as waits:
         for step in range(STEPS):

@@ -205,8 +205,8 @@ def test_ten_crops_are_ten_passes_and_the_images_are_read_once(
 ) -> None:
     seen, read = [], []
 
-    def watched(path: Path, device: torch.device) -> Trained:
-        trained = load_trained(path, device)
+    def watched(path: Path, *options: Any) -> Trained:
+        trained = load_trained(path, *options)
         fc8 = trained.network.get_submodule("fc8")
         fc8.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
         return trained

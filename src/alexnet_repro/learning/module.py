@@ -108,10 +108,10 @@ class ImageClassifier(L.LightningModule):
         network: any module, images (B, 3, input, input) → logits (B, num_classes).
         num_classes: classes of the data.
         optimizer: from the network to its optimizer.
-        scheduler: from the optimizer and the Trainer to what Lightning takes as ``lr_scheduler``;
-            None where a callback, such as :class:`PlateauSchedule`, sets the learning rate.
         seed: dropout masks are a function of it, the step and the process, so a resumed run draws
             the same, and the halves of a layer that two processes hold draw different ones.
+        scheduler: from the optimizer and the Trainer to what Lightning takes as ``lr_scheduler``;
+            None where a callback, such as :class:`PlateauSchedule`, sets the learning rate.
     """
 
     def __init__(
@@ -119,8 +119,8 @@ class ImageClassifier(L.LightningModule):
         network: nn.Module,
         num_classes: int,
         optimizer: Callable[[nn.Module], Optimizer] = paper_sgd,
-        scheduler: Callable[[Optimizer, L.Trainer], Any] | None = None,
         seed: int = 0,
+        scheduler: Callable[[Optimizer, L.Trainer], Any] | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters("num_classes", "seed", logger=False)
@@ -191,7 +191,9 @@ class ImageClassifier(L.LightningModule):
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         # A CPU generator reads only the low 32 bits of a seed: mix all three into them.
         numbers = [self.seed, self.global_rank, self.global_step]
-        if (batches := self.trainer.accumulate_grad_batches) > 1:
+        # Without a Trainer every batch is a step.
+        batches = 1 if self._trainer is None else self.trainer.accumulate_grad_batches
+        if batches > 1:
             numbers.append(batch_idx % batches)
         mixed = np.random.SeedSequence(numbers)
         torch.manual_seed(int(mixed.generate_state(1)[0]))

@@ -132,8 +132,8 @@ def train_and_test(
         network,
         classes,
         make_optimizer(configuration.optimizer),
-        None if configuration.schedule_is_callback else make_scheduler(configuration),
         configuration.seed,
+        None if configuration.schedule_is_callback else make_scheduler(configuration),
     )
     trainer = make_trainer(configuration, directory)
 
