@@ -16,10 +16,13 @@ from alexnet_repro.data.sources import folder
 from alexnet_repro.data.store import StoredSplit
 
 
-@pytest.fixture(params=["raw", "jpeg"])
-def train(request: pytest.FixtureRequest, root: Path, cache: Path) -> StoredSplit:
+@pytest.fixture(scope="module", params=["raw", "jpeg"])
+def train(
+    request: pytest.FixtureRequest, eighty_images: Path, tmp_path_factory: pytest.TempPathFactory
+) -> StoredSplit:
     stored_as = StoredAs(64, request.param, 95 if request.param == "jpeg" else None)
-    return cached(folder(str(root)), stored_as, cache, "pets").splits["train"]
+    cache = tmp_path_factory.mktemp("cache")
+    return cached(folder(str(eighty_images)), stored_as, cache, "pets").splits["train"]
 
 
 def batches(train: StoredSplit, workers: int, context: str | None) -> list[dict[str, torch.Tensor]]:

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,16 @@ from alexnet_repro.errors import UsageError
 SIZE = 16
 
 
+@pytest.fixture(scope="module")
+def prepared(eighty_images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    cache = tmp_path_factory.mktemp("prepared")
+    return cached(folder(str(eighty_images)), StoredAs(SIZE), cache, "pets").directory
+
+
 @pytest.fixture
-def store(root: Path, cache: Path) -> Store:
-    return cached(folder(str(root)), StoredAs(SIZE), cache, "pets")
+def store(prepared: Path, tmp_path: Path) -> Store:
+    """A copy of one that was prepared."""
+    return open_store(shutil.copytree(prepared, tmp_path / "store"))
 
 
 def test_holds_every_split_with_its_classes(store: Store) -> None:
@@ -182,7 +190,8 @@ def test_another_format_is_named(store: Store) -> None:
         open_store(store.directory)
 
 
-def test_a_deleted_store_is_prepared_anew(store: Store, root: Path, cache: Path) -> None:
+def test_a_deleted_store_is_prepared_anew(root: Path, cache: Path) -> None:
+    store = cached(folder(str(root)), StoredAs(SIZE), cache, "pets")
     for path in store.directory.iterdir():
         path.unlink()
     store.directory.rmdir()
