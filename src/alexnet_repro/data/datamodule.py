@@ -228,13 +228,19 @@ class ImageDataModule(L.LightningDataModule):
         """The stored images of a split as they are, in order.
 
         Raises:
-            UsageError: if there is no such split.
+            UsageError: if there is no such split, or it has fewer images than there are replicas,
+                of which some would have nothing to count.
         """
         if split not in self.store.splits:
             raise UsageError(
                 f"split={split}: {self.dataset_name} has {', '.join(self.store.splits)} only"
             )
-        images = self.store.splits[split]
+        images, replicas = self.store.splits[split], self.share[1]
+        if len(images) < replicas:
+            raise UsageError(
+                f"trainer.devices: {replicas} replicas, but {self.dataset_name} has only "
+                f"{len(images)} {split} images; choose fewer devices"
+            )
         return self._loader(WholeImages(images), SequentialSampler(images.labels), on_cpu)
 
     @property

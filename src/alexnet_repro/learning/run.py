@@ -325,7 +325,7 @@ def check_accelerator(trainer: Mapping[str, Any]) -> None:
     if trainer["devices"] > available:
         raise UsageError(
             f"trainer.devices={trainer['devices']}: GPUs of this machine that torch can use: "
-            f"{available}; trainer=gpu takes one, trainer=two_cpu none"
+            f"{available}; trainer=gpu takes one, two_cpu and ddp_cpu none"
         )
 
 
