@@ -86,7 +86,7 @@ def meant(key: str, conf: Path, name: str) -> str:
         conf: the folder of configuration files.
         name: of the file that the command reads.
     """
-    own: Any = OmegaConf.to_container(OmegaConf.load(conf / f"{name}.yaml"))
+    own = _loaded(conf / f"{name}.yaml")
     choices = [one for one in own.pop("defaults", ()) if isinstance(one, dict)]
     groups = [group for one in choices for group in one if not group.startswith("override ")]
     if name == "train":
@@ -121,13 +121,16 @@ def _inside(conf: Path, groups: Iterable[str]) -> Iterator[str]:
     """The keys that the files of these groups set."""
     for group in groups:
         for path in sorted((conf / group).glob("*.yaml")):
-            text = path.read_text()
-            values: Any = OmegaConf.to_container(OmegaConf.create(text))
-            if values:
-                values.pop("defaults", None)
-                package = re.match("# @package (.*)", text)
-                above = package[1].replace("_global_", "") if package else group
-                yield from _dotted(values, f"{above}." if above else "")
+            values = _loaded(path)
+            values.pop("defaults", None)
+            package = re.match("# @package (.*)", path.read_text())
+            above = package[1].replace("_global_", "") if package else group
+            yield from _dotted(values, f"{above}." if above else "")
+
+
+def _loaded(path: Path) -> dict[str, Any]:
+    values: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    return values  # type: ignore[no-any-return]
 
 
 def _dotted(values: Mapping[str, Any], before: str) -> Iterator[str]:

@@ -156,6 +156,9 @@ def train_and_test(
         finish()
     if not trainer.is_global_zero:
         return None
+    # What quieten_libraries keeps it from saying itself.
+    if profile := trainer.profiler.summary():  # type: ignore[attr-defined]
+        log.info("%s", profile)
     if trainer.fast_dev_run:  # type: ignore[attr-defined]
         log.info("trainer.fast_dev_run: it runs; there is no record of one batch")
         return None
