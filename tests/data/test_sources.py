@@ -224,9 +224,7 @@ def test_imagenette_that_is_there_is_not_downloaded(
 
 def test_a_size_that_imagenette_lacks_is_named(tmp_path: Path) -> None:
     node = {"_target_": "alexnet_repro.data.sources.imagenette", "root": str(tmp_path)}
-    with pytest.raises(
-        UsageError, match=r"^data\.source\.size=320: input should be 'full', "
-    ):
+    with pytest.raises(UsageError, match=r"^data\.source\.size=320: input should be 'full', "):
         build(node | {"size": "320"}, "data.source")
 
 
