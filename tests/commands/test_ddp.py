@@ -15,7 +15,7 @@ from alexnet_repro.config import composed, resolved
 from alexnet_repro.errors import UsageError
 from alexnet_repro.learning.configuration import Configuration
 
-from .test_column_faults import Train, linux, ranks, running, wait_for_epochs
+from .test_column_faults import Command, linux, ranks, running, wait_for_epochs
 
 MARK = "ALEXNET_REPRO_TEST_MARK"
 POISON = """
@@ -42,7 +42,7 @@ def alive(mark: str) -> list[Path]:
 
 @linux
 def test_a_sweep_of_two_processes_a_job_has_a_folder_a_job_and_leaves_none(
-    train: Train, tiny: list[str], tmp_path: Path
+    train: Command, tiny: list[str], tmp_path: Path
 ) -> None:
     # Lightning's own launcher would start the whole sweep again in every second process.
     sweep = ("trainer=ddp_cpu", "seed=1,2", "schedule.epochs=1", "hydra.sweep.dir=sweep")
@@ -99,7 +99,7 @@ def test_a_lost_replica_or_a_signal_ends_the_command_with_all_processes(
 
 
 def test_a_loss_that_is_not_finite_in_one_replica_stops_all(
-    train_tiny: Train, tmp_path: Path
+    train_tiny: Command, tmp_path: Path
 ) -> None:
     (tmp_path / "poison.py").write_text(POISON)
     done = train_tiny(
