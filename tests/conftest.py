@@ -20,6 +20,8 @@ from .soak.images import noise_images
 SKIPPED_IN_CI = {
     "CUDA device": "there is no GPU",
     "ALEXNET_REPRO_TEST_DATA": "the photographs are not part of the repository",
+    "timm is not installed": "no part of the package needs it",
+    "mlflow is not installed": "an extra that brings a web server and a database",
 }
 """What the reasons say of tests that CI may skip, and why it may; another one fails there."""
 MEMORY = 3 * 2**30

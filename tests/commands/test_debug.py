@@ -10,7 +10,7 @@ import torch
 
 TrainTiny = Callable[..., CompletedProcess[str]]
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 def test_fdr_runs_one_batch_of_each_kind_and_leaves_no_record(

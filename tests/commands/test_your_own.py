@@ -42,25 +42,25 @@ def test_the_page_has_a_file_or_a_command_for_each_part() -> None:
     assert len(COMMANDS) == 8
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("line", COMMANDS)
 def test_a_command_of_the_page_trains(
-    command: str, folder: Path, train: Command, tiny_images: Path
+    line: str, folder: Path, train: Command, tiny_images: Path
 ) -> None:
-    _, _, module, *arguments = shlex.split(command)
+    _, _, module, *arguments = shlex.split(line)
     assert module == "alexnet_repro.train"
     tiny = [*SHORT, "data.batch_size=8"]
-    if "data=own" not in command:
+    if "data=own" not in line:
         tiny += ["data=folder", f"data.source.root={tiny_images}"]
-    if "model._target_" in command:
+    if "model._target_" in line:
         tiny += SMALL
-    elif "experiment=" in command or "data=own" in command or "optimizer" in command:
+    elif "experiment=" in line or "data=own" in line or "optimizer" in line:
         tiny += ["model.width=0.1"]
     run = train(*arguments, *tiny, "hydra.run.dir=run")
     assert run.returncode == 0, run.stderr
     record = json.loads((folder / "run" / "result.json").read_text())
     assert record["epochs"] == 3
-    assert set(record["errors"]) == ({"centre"} if "own_module" in command else {"centre", "ten"})
-    if "callbacks.norm" in command:
+    assert set(record["errors"]) == ({"centre"} if "own_module" in line else {"centre", "ten"})
+    if "callbacks.norm" in line:
         assert run.stdout.count("fc8.weight") == 3
 
 

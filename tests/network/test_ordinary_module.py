@@ -221,7 +221,7 @@ def test_torch_export_takes_any_number_of_images(
         torch.testing.assert_close(exported(images[:count]), logits[:count])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(
     not any(map(shutil.which, ("g++", "c++", "clang++"))), reason="needs a C++ compiler"
 )
