@@ -25,10 +25,11 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 
 import alexnet_repro
+from alexnet_repro.base.build import did_you_mean
 from alexnet_repro.errors import DivergenceError, PrunedError, UsageError, out_of_memory
 from alexnet_repro.extras import check_plugins
 from alexnet_repro.hydra_version import COMPOSING, MAIN, register_resolver
-from alexnet_repro.mistakes import composing, did_you_mean, no_match, writing
+from alexnet_repro.mistakes import composing, no_match, writing
 from alexnet_repro.results.sweep import had_no_jobs, print_sweep
 
 _PACKAGE = Path(__file__).parent

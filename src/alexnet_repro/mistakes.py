@@ -3,7 +3,6 @@
 import ast
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,8 @@ from typing import Any
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
+
+from alexnet_repro.base.build import did_you_mean
 
 LISTED = 12
 """Choices that a message names; more are counted."""
@@ -70,12 +71,6 @@ def writing(error: OSError) -> str:
         return " ".join(str(error).split()) or type(error).__name__
     place = f"{error.filename}: " if error.filename is not None else ""
     return f"{place}{error.strerror}"
-
-
-def did_you_mean(given: str, known: Iterable[str]) -> str:
-    """``; did you mean …?`` if something known is written much like what was given."""
-    similar = get_close_matches(given, list(known), n=1)
-    return f"; did you mean {similar[0]}?" if similar else ""
 
 
 def meant(key: str, conf: Path, name: str) -> str:

@@ -239,8 +239,8 @@ def _checked_and_built(
         if isinstance(value, Mapping):
             if TARGET in value:
                 later = any(get_origin(one) is Callable_ for one in _members(hint))
-                complete = later and not value.get(PARTIAL)
-                return build_partial(value, place) if complete else build(value, place)
+                a_call = later and not value.get(PARTIAL)
+                return build_partial(value, place) if a_call else build(value, place)
             return {name: built(one, f"{place}.{name}") for name, one in value.items()}
         if isinstance(value, list):
             return [built(one, f"{place}.{number}") for number, one in enumerate(value)]
