@@ -125,8 +125,7 @@ class Configuration:
     @property
     def data_are_stored(self) -> bool:
         """Whether the data module is an :class:`ImageDataModule`, or another one."""
-        target = located(self.data, "data")
-        return inspect.isclass(target) and issubclass(target, ImageDataModule)
+        return _is_a(self.data, "data", ImageDataModule)
 
     @property
     def scheduling(self) -> Scheduling:
@@ -144,7 +143,7 @@ class Configuration:
     @property
     def schedule_is_callback(self) -> bool:
         """Whether the schedule is one of ours, which are callbacks; else it is one of torch's."""
-        return _is_callback(self.schedule)
+        return _is_a(self.schedule, "schedule", Callback)
 
     @property
     def has_columns(self) -> bool:
@@ -216,7 +215,7 @@ class Configuration:
             )
 
     def _check_scheduling(self) -> None:
-        options, plateau = self.scheduling, _is_a(self.schedule, ReduceLROnPlateau)
+        options, plateau = self.scheduling, _is_a(self.schedule, "schedule", ReduceLROnPlateau)
         warmup = options.warmup_epochs
         if plateau and (options.interval == "step" or warmup):
             key = "warmup_epochs" if warmup else "interval"
@@ -232,12 +231,12 @@ class Configuration:
 
     def _check_foreign(self, network: Any) -> None:
         """What needs a network of this package, where the network is another one."""
-        if self.summary and not _is_a(self.model, AlexNet, CifarNet):
+        if self.summary and not _is_a(self.model, "model", AlexNet, CifarNet):
             raise UsageError(
                 f"summary=true: it prints the layers of AlexNet and of the CIFAR-10 networks, not "
                 f"of {self.model[TARGET]}; trainer.enable_model_summary=true prints those of any"
             )
-        if _is_a(self.model, *OURS):
+        if _is_a(self.model, "model", *OURS):
             return
         for key in ("init_from", "init_layers"):
             if getattr(self, key) is not None:
@@ -266,7 +265,7 @@ class Configuration:
         for key in ("devices", "num_nodes"):
             checked(_arrangement, {key: self.trainer[key]}, "trainer", complete=False)
         if self.has_columns:
-            self._check_columns(network)
+            self._check_columns()
         elif self.processes > 1 and TARGET not in self.strategy:
             raise UsageError(
                 f"trainer.devices={self.trainer['devices']}, trainer.num_nodes="
@@ -287,8 +286,8 @@ class Configuration:
                     f"data.batch_size={images}"
                 )
 
-    def _check_columns(self, network: Any) -> None:
-        if not (inspect.isclass(network) and issubclass(network, AlexNet)):
+    def _check_columns(self) -> None:
+        if not _is_a(self.model, "model", AlexNet):
             raise UsageError(
                 f"model._target_={self.model[TARGET]}: this network has no columns; train it with "
                 "trainer=auto, cpu, gpu or ddp"
@@ -343,17 +342,13 @@ def with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
     filled["model"] |= {name: values["model"].get(name) for name in sizes(values["model"])}
     if "input_size" in filled["model"]:
         filled["model"]["input_size"] = filled["data"].get("input_size")
-    if _is_callback(values["schedule"]):
+    if _is_a(values["schedule"], "schedule", Callback):
         filled["schedule"] = described(values["schedule"], "schedule")
     filled["augment"] = asdict(AugmentOptions(**values["augment"]))
     return filled
 
 
-def _is_callback(schedule: Node) -> bool:
-    return _is_a(schedule, Callback)
-
-
-def _is_a(node: Node, *classes: type) -> bool:
+def _is_a(node: Node, key: str, *classes: type) -> bool:
     """Whether what a node names is one of these classes, or inherits from one."""
-    target = located(node, "")
+    target = located(node, key)
     return inspect.isclass(target) and issubclass(target, classes)

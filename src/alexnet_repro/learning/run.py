@@ -31,6 +31,7 @@ from alexnet_repro.base.build import (
 )
 from alexnet_repro.columns.exchange import between_processes
 from alexnet_repro.columns.launch import end_with_launcher, launch, must_launch
+from alexnet_repro.columns.strategy import COLUMNS
 from alexnet_repro.config import checkpoint_to_resume, global_rank, resolved, sweep_name
 from alexnet_repro.data.datamodule import ImageDataModule
 from alexnet_repro.errors import UsageError
@@ -337,7 +338,7 @@ def arrangement(configuration: Configuration) -> dict[str, int]:
     values, split = configuration.recorded(), configuration.has_columns
     return {
         "processes": configuration.processes,
-        "columns_per_process": values["model"].get("columns", 1) // (2 if split else 1),
+        "columns_per_process": values["model"].get("columns", 1) // (COLUMNS if split else 1),
         "replicas": configuration.replicas,
         "micro_batches": described(configuration.strategy, "strategy")["micro_batches"]
         if split
