@@ -12,7 +12,6 @@ from torch import nn
 from alexnet_repro.base.build import build
 from alexnet_repro.columns.exchange import bytes_per_step, exchanges, reads
 from alexnet_repro.console import console
-from alexnet_repro.errors import UsageError
 from alexnet_repro.network.alexnet import AlexNet
 from alexnet_repro.network.cifar import CifarNet, LocallyConnected
 
@@ -117,8 +116,6 @@ def _kernel_text(layer: Layer) -> tuple[int, ...]:
 
 def print_summary(model: Mapping[str, Any]) -> None:
     """Print the table for the ``model`` part of a configuration (1000 classes if unset)."""
-    if model["_target_"] == "alexnet_repro.TorchvisionAlexNet":
-        raise UsageError("summary=true: it prints the layers of the networks of this package only")
     network = build(model, "model")
     console.print(summary_table(network), soft_wrap=False)
     if network.columns == 2:
