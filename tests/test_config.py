@@ -168,7 +168,7 @@ def test_source2012_is_every_row_of_the_table_and_its_schedule(
     assert {key: changed[key] for key in changed.keys() - schedule} == SOURCE2012 | {
         "trainer.max_epochs": 91
     }
-    assert changed["schedule._target_"] == "alexnet_repro.learning.schedule.EpochSchedule"
+    assert changed["schedule._target_"] == "alexnet_repro.EpochSchedule"
     assert [change["epoch"] for change in changed["schedule.changes"]] == [25, 51, 67, 72, 79]
 
 

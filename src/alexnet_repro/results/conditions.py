@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from alexnet_repro.base.build import described
+from alexnet_repro.base.build import PACKAGE, PARTIAL, TARGET, described
 from alexnet_repro.config import CONF, composed
 from alexnet_repro.learning.configuration import with_defaults
 from alexnet_repro.learning.networks import NETWORKS
@@ -62,7 +62,10 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Settings:
     for key, value in values.items():
         if isinstance(value, Mapping):
             leaves |= _flat(value, f"{prefix}{key}.")
-        elif not key.startswith("_partial"):
+        elif key == TARGET and str(value).startswith(f"{PACKAGE}."):
+            # By its public name: modules move.
+            leaves[prefix + key] = f"{PACKAGE}.{value.rpartition('.')[2]}"
+        elif key != PARTIAL:
             leaves[prefix + key] = json.dumps(value) if isinstance(value, list) else value
     return leaves
 
