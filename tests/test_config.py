@@ -109,7 +109,7 @@ def test_what_an_experiment_measures_does_not_change(arguments: str) -> None:
 
 def test_every_experiment_file_is_listed_here() -> None:
     files = {path.stem for path in (CONF / "experiment").glob("*.yaml")}
-    others = {"alexnet_source2012", "demo", "finetune", "small", "torchvision_alexnet"}
+    others = {"alexnet_source2012", "demo", "evidence", "finetune", "small", "torchvision_alexnet"}
     assert files == CHANGES.keys() | CIFAR.keys() | others
     named = {arguments.partition(" ")[0].removeprefix("experiment=") for arguments in FROZEN}
     assert files <= named

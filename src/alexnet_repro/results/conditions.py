@@ -16,7 +16,7 @@ from alexnet_repro.learning.configuration import with_defaults
 from alexnet_repro.learning.networks import NETWORKS
 
 BASELINE = "alexnet"
-NOT_EXPERIMENTS = {BASELINE, "demo", "small"}
+NOT_EXPERIMENTS = {BASELINE, "demo", "small", "evidence"}
 """The baseline itself, and settings that suit small sets."""
 
 Settings = dict[str, Any]
