@@ -1,5 +1,6 @@
 """The extras of the package: what each brings, and which arguments of a command need one."""
 
+import re
 from collections.abc import Iterable
 from importlib.util import find_spec
 
@@ -7,6 +8,7 @@ from alexnet_repro.errors import UsageError
 
 EXTRAS = {
     "export": ("onnx", "onnxruntime", "onnxscript", "safetensors", "huggingface_hub"),
+    "mlflow": ("mlflow",),
     "optuna": ("optuna",),
     "reports": ("wandb_workspaces",),
     "serve": ("gradio",),
@@ -20,8 +22,10 @@ PLUGINS = {
     "hydra/launcher=submitit_": "slurm",
     "sweep=": "optuna",
     "hydra/sweeper=search": "optuna",
+    r"logger=.*\bmlflow\b": "mlflow",
+    r"logger=.*\btensorboard\b": "tensorboard",
 }
-"""How arguments begin that Hydra takes only with a plugin, and the extra that it comes in."""
+"""How arguments begin, as a pattern, that need an extra."""
 
 
 def installed(extra: str) -> bool:
@@ -32,9 +36,9 @@ def check_plugins(arguments: Iterable[str]) -> None:
     """Raise a UsageError if an argument needs an extra that is not installed."""
     for argument in arguments:
         for beginning, extra in PLUGINS.items():
-            if argument.startswith(beginning) and not installed(extra):
+            if re.match(beginning, argument) and not installed(extra):
                 raise UsageError(
-                    f"{argument}: its plugin is not installed; pip install 'alexnet-repro[{extra}]'"
+                    f"{argument}: {extra} is not installed; pip install 'alexnet-repro[{extra}]'"
                 )
 
 

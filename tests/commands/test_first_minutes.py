@@ -92,6 +92,8 @@ def test_an_older_python_is_told_so() -> None:
         ("launcher=slurm", "slurm"),
         ("hydra/launcher=submitit_local", "slurm"),
         ("sweep=learning_rate", "optuna"),
+        ("logger=tensorboard", "tensorboard"),
+        ("logger=[csv,mlflow]", "mlflow"),
     ],
 )
 def test_a_missing_plugin_is_told_with_what_installs_it(
@@ -100,7 +102,7 @@ def test_a_missing_plugin_is_told_with_what_installs_it(
     monkeypatch.setattr(extras, "find_spec", lambda module: None)
     with pytest.raises(UsageError) as told:
         extras.check_plugins(["-m", argument, "seed=1,2"])
-    assert str(told.value).startswith(f"{argument}: its plugin is not installed; pip install")
+    assert str(told.value).startswith(f"{argument}: {extra} is not installed; pip install")
     assert str(told.value).endswith(f"'alexnet-repro[{extra}]'")
     extras.check_plugins(["-m", "seed=1,2", "launcher=null"])
 

@@ -34,6 +34,20 @@ Classes = Annotated[int, Field(ge=2)]
 
 TARGET, PARTIAL, CLASSES = "_target_", "_partial_", "_num_classes_"
 PACKAGE = __name__.partition(".")[0]
+HANDED_ON = {
+    "lightning.pytorch.loggers.wandb.WandbLogger": "wandb.init",
+    "lightning.pytorch.loggers.tensorboard.TensorBoardLogger": (
+        "torch.utils.tensorboard.SummaryWriter"
+    ),
+    "lightning.pytorch.callbacks.throughput_monitor.ThroughputMonitor": (
+        "lightning.fabric.utilities.throughput.Throughput"
+    ),
+    "lightning.pytorch.callbacks.weight_averaging.EMAWeightAveraging": (
+        "torch.optim.swa_utils.AveragedModel"
+    ),
+}
+"""Who takes the arguments that a signature does not name (``**kwargs``), where that is known."""
+
 Init = TypeVar("Init", bound=Callable[..., None])
 
 
@@ -296,6 +310,26 @@ def _hints(target: Callable[..., Any]) -> dict[str, Any]:
         return {name: hint for name, hint in _annotations(function).items() if hint is not None}
 
 
+def _receiver(target: Callable[..., Any]) -> Callable[..., Any] | None:
+    """Who is given the arguments that the signature of ``target`` does not name."""
+    name = HANDED_ON.get(_name(target))
+    return None if name is None else located({TARGET: name}, _name(target))
+
+
+def _parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """Of the signature, and of that of the receiver of the rest."""
+    own = dict(inspect.signature(target).parameters)
+    if (receiver := _receiver(target)) is None:
+        return own
+    rest = {
+        name: parameter.replace(default=None)
+        for name, parameter in inspect.signature(receiver).parameters.items()
+        if parameter.kind is not parameter.VAR_KEYWORD
+    }
+    named = {n: p for n, p in own.items() if p.kind is not p.VAR_KEYWORD}
+    return rest | named
+
+
 def _defining(cls: type) -> set[str]:
     return {name for one in cls.__mro__[:-1] for name in vars(one)}
 
@@ -329,7 +363,9 @@ def _model(
     """
     ours = _name(target).startswith(f"{PACKAGE}.")
     hints, fields, extra = _hints(target), {}, False
-    for name, parameter in inspect.signature(target).parameters.items():
+    if (receiver := _receiver(target)) is not None:
+        hints = _hints(receiver) | hints
+    for name, parameter in _parameters(target).items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.POSITIONAL_ONLY):
             continue
         if parameter.kind is parameter.VAR_KEYWORD:
@@ -390,7 +426,7 @@ def _place_and_message(
             level, parts = level[part], [*parts, str(part)]
     place = ".".join((*parts, str(last)))
     if error["type"] == "extra_forbidden":
-        known = list(inspect.signature(target).parameters) if level is values else list(level)
+        known = list(_parameters(target)) if level is values else list(level)
         similar = get_close_matches(str(last), [name for name in known if name != last], n=1)
         meant = "".join(f"; did you mean {'.'.join((*parts, name))}?" for name in similar)
         return place, f": there is no such key{meant}"

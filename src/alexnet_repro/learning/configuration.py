@@ -6,7 +6,13 @@ from dataclasses import asdict, dataclass, fields
 from typing import Annotated, Any, Literal
 
 from lightning.pytorch.accelerators import CUDAAccelerator
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import (
+    Callback,
+    DeviceStatsMonitor,
+    LearningRateMonitor,
+    ThroughputMonitor,
+    WeightAveraging,
+)
 from lightning.pytorch.strategies import DDPStrategy
 from pydantic import Field
 from torch.nn.parallel import DistributedDataParallel
@@ -53,6 +59,9 @@ OURS = (AlexNet, CifarNet, TorchvisionAlexNet)
 LENGTHS = {"total_steps", "T_max"}
 """Arguments of schedulers for the length of the training, which is known."""
 
+LOGGING = (DeviceStatsMonitor, LearningRateMonitor, ThroughputMonitor)
+"""Callbacks that do nothing but write to loggers."""
+
 REQUIRED = ("curve", "run_folder", "last")
 """Callbacks without which there is no record and no way to go on."""
 
@@ -87,7 +96,6 @@ class Configuration:
     trainer: Node
     strategy: Node
     callbacks: dict[str, Node]
-    logger: dict[str, Node] | None
     seed: Seed
     run_name: str
     resume: str | None
@@ -97,6 +105,7 @@ class Configuration:
     on_nonfinite: Literal["stop", "skip"]
     skip_finished: bool
     summary: bool
+    logger: dict[str, Node] | None = None
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "Configuration":
@@ -207,6 +216,15 @@ class Configuration:
                 )
         for name, node in self.callbacks.items():
             check(node, f"callbacks.{name}", *{"directory", "dirpath", "config"} - node.keys())
+            if self.logger is None and _is_a(node, *LOGGING):
+                raise UsageError(
+                    f"callbacks.{name}: it writes to loggers, and there is none; add logger=csv"
+                )
+            if self.has_columns and _is_a(node, WeightAveraging):
+                raise UsageError(
+                    f"callbacks.{name}: weights that are spread over devices are not averaged; "
+                    "train them with trainer=auto, cpu or gpu"
+                )
         for name, node in (self.logger or {}).items():
             check(node, f"logger.{name}")
         if self.init_from == "":

@@ -50,11 +50,7 @@ class Curve(Callback):
 
     def on_train_batch_start(self, trainer: L.Trainer, *arguments: Any) -> None:
         # At the end of the epoch a schedule of torch has set that of the next one.
-        self._rate = max(
-            group["lr"]
-            for group in trainer.optimizers[0].param_groups
-            if group.get("name", "weight").endswith("weight")
-        )
+        self._rate = learning_rate(trainer)
 
     def on_train_batch_end(
         self,
@@ -79,7 +75,7 @@ class Curve(Callback):
             "step": trainer.global_step,
             "seconds": round(before + self._elapsed, 2),
             "images_per_second": round(self._images / self._elapsed, 1),
-            "lr": float(self._rate),
+            "lr": self._rate,
         }
         self.rows.append(row | {c: float(metrics[c]) for c in COLUMNS if c in metrics})
         self._elapsed, self._images = 0.0, 0
@@ -99,3 +95,12 @@ class Curve(Callback):
 def curve_of(trainer: L.Trainer) -> Curve:
     """The curve of a run, which all of them have."""
     return next(callback for callback in trainer.callbacks if isinstance(callback, Curve))  # type: ignore[attr-defined]
+
+
+def learning_rate(trainer: L.Trainer) -> float:
+    """The largest of any layer's weights."""
+    return max(
+        float(group["lr"])
+        for group in trainer.optimizers[0].param_groups
+        if group.get("name", "weight").endswith("weight")
+    )

@@ -16,7 +16,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Checkpoint
 
 from alexnet_repro.config import global_rank
 from alexnet_repro.learning.checkpoint_file import last_checkpoint
@@ -35,7 +35,7 @@ class Interrupted(SystemExit):
         super().__init__(128 + number)
 
 
-class Interruption(Callback):
+class Interruption(Checkpoint):
     """Ends a run after SIGINT (Ctrl-C), SIGTERM or SIGUSR1: between steps, when it has saved.
 
     Within the last step of an epoch and the validation after it, the run ends when the epoch is

@@ -5,7 +5,7 @@ import logging
 import math
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.optim import Optimizer
@@ -45,7 +45,7 @@ from alexnet_repro.learning.start import check_resume, start_from
 from alexnet_repro.memory import keep_freed_memory
 from alexnet_repro.network.summary import print_summary
 from alexnet_repro.results.finished import best_validation_error, finished_run, interrupted_run
-from alexnet_repro.results.loggers import finish, wandb_pictures
+from alexnet_repro.results.loggers import finish
 from alexnet_repro.results.record import (
     FORMAT,
     chance_error,
@@ -111,10 +111,12 @@ def train_and_test(
         keep_freed_memory()
     L.seed_everything(configuration.seed, workers=True, verbose=False)
 
+    launches = must_launch(configuration.trainer)
+    loggers = [] if launches else make_loggers(configuration)
     data = make_data(configuration)
     classes = number_of_classes(configuration.model, data)
     names = tuple(getattr(data, "classes", ()))
-    if must_launch(configuration.trainer):
+    if launches:
         columns = configuration.processes // configuration.replicas
         launch(configuration.processes, columns, HydraConfig.get().overrides.task, directory)
         return best_validation_error(directory / "result.json")
@@ -136,7 +138,7 @@ def train_and_test(
         configuration.seed,
         None if configuration.schedule_is_callback else make_scheduler(configuration),
     )
-    trainer = make_trainer(configuration, directory)
+    trainer = make_trainer(configuration, directory, loggers)
 
     dataset = description(data, classes)
     images = dataset["images"]
@@ -283,10 +285,17 @@ def steps_per_epoch(trainer: L.Trainer) -> int:
     return math.ceil(batches / trainer.accumulate_grad_batches)
 
 
-def make_trainer(configuration: Configuration, directory: Path) -> L.Trainer:
-    """The Trainer of ``configuration``, with its callbacks and loggers."""
+def make_loggers(configuration: Configuration) -> list[Logger]:
+    """Those of ``logger``; of several processes only that of the first writes."""
+    nodes = configuration.logger or {}
+    return [build(node, f"logger.{name}") for name, node in nodes.items()]
+
+
+def make_trainer(
+    configuration: Configuration, directory: Path, loggers: Sequence[Logger]
+) -> L.Trainer:
+    """The Trainer of ``configuration``, with its callbacks."""
     values = configuration.recorded()
-    loggers = (configuration.logger or {}) if global_rank() == 0 else {}
     filled = {"directory": directory, "dirpath": directory / "checkpoints", "config": values}
     callbacks = []
     if configuration.schedule_is_callback:
@@ -298,15 +307,12 @@ def make_trainer(configuration: Configuration, directory: Path) -> L.Trainer:
         configuration.trainer,
         "trainer",
         strategy=build(configuration.strategy, "strategy") if configuration.strategy else "auto",
-        callbacks=[*callbacks, *wandb_pictures(loggers, directory), *pruning()],
-        logger=[build(node, f"logger.{name}") for name, node in loggers.items()],
+        callbacks=[*callbacks, *pruning()],
+        logger=loggers,
         plugins=[CheckpointFile()],
         default_root_dir=directory,
         use_distributed_sampler=not configuration.data_are_stored,
     )
-    for logger in trainer.loggers:
-        if not isinstance(logger, CSVLogger):
-            logger.log_hyperparams(values)
     return trainer
 
 

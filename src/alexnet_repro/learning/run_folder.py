@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
 from alexnet_repro.base.build import Count
 from alexnet_repro.data.datamodule import ImageDataModule
@@ -16,8 +16,10 @@ from alexnet_repro.learning.checkpoint_file import last_checkpoint
 log = logging.getLogger(__name__)
 
 
-class RunFolder(Callback):
+class RunFolder(Checkpoint):
     """Keeps the configuration in every checkpoint and says how to go on after an interruption.
+
+    As a ``Checkpoint`` it comes after all other callbacks, whose state is then that after the step.
 
     Between the ends of epochs, which :class:`WholeEpochs` looks after, it saves ``last.ckpt`` every
     ``every_n_steps`` steps, and where ``trainer.max_steps`` ends the training.

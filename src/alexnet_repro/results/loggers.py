@@ -1,99 +1,46 @@
-"""Loggers beside the CSV file: Weights & Biases and TensorBoard."""
+"""Whether a W&B run can be online, and its end; loggers themselves are those of Lightning."""
 
 import logging
 import os
 import socket
 import sys
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
-
-from alexnet_repro.errors import UsageError
+from alexnet_repro.config import global_rank
 
 log = logging.getLogger(__name__)
 
 
-def tensorboard(save_dir: str) -> TensorBoardLogger:
-    """TensorBoard event files in ``save_dir/tensorboard``."""
-    try:
-        return TensorBoardLogger(save_dir, name="tensorboard", version="")
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            "logger=tensorboard: TensorBoard is not installed; "
-            "pip install 'alexnet-repro[tensorboard]'"
-        ) from error
+def wandb_mode() -> Literal["offline"] | None:
+    """``offline`` where a run cannot be online; else None, which leaves it to ``WANDB_MODE``."""
+    if global_rank() > 0 or "WANDB_MODE" in os.environ:
+        return None
+    if (reason := why_offline()) is None:
+        return None
+    log.info("W&B: offline, since %s", reason)
+    return "offline"
 
 
-class Wandb(WandbLogger):
-    """A W&B run.
-
-    Attributes:
-        checkpoints: whether it keeps them, as an artifact.
-    """
-
-    def __init__(self, run: Any, checkpoints: bool) -> None:
-        super().__init__(experiment=run)
-        self.checkpoints = checkpoints
-
-
-def wandb(
-    save_dir: str,
-    project: str,
-    name: str,
-    group: str | None = None,
-    mode: Literal["online", "offline"] | None = None,
-    checkpoints: bool = False,
-) -> Wandb:
-    """A Weights & Biases run; offline, with a word on how to upload it, where it cannot be online.
-
-    Args:
-        save_dir: folder that gets ``wandb/``.
-        project, name: of the run.
-        group: runs that belong together, such as those of a sweep.
-        mode: None decides by whether there is an API key and the server can be reached.
-        checkpoints: keep the best and the last one as an artifact.
-    """
+def quiet() -> Any:
+    """Settings of W&B with which it leaves the terminal to this program."""
     import wandb as client
 
-    reason = "logger.wandb.mode=offline" if mode == "offline" else None
-    if mode is None:
-        reason = why_offline()
-    if reason is not None:
-        log.info(
-            "W&B: offline, since %s; upload later with: wandb sync '%s'/wandb/offline-run-*",
-            reason,
-            save_dir,
-        )
-    run = client.init(
-        name=name,
-        project=project,
-        group=group,
-        dir=save_dir,
-        mode="online" if reason is None else "offline",
-        settings=client.Settings(silent=True),
-    )
-    run.define_metric("trainer/global_step")
-    run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
-    return Wandb(run, checkpoints)
-
-
-def wandb_pictures(loggers: Mapping[str, Any], directory: Path) -> list[Callback]:
-    """What ``logger=wandb`` shows beside curves; matplotlib and wandb take a second to import."""
-    if "wandb" not in loggers:
-        return []
-    from alexnet_repro.results.wandb_pictures import WandbPictures
-
-    return [WandbPictures(directory)]
+    settings = client.Settings(silent=True)
+    client.setup(settings)
+    return settings
 
 
 def finish() -> None:
-    """Close the W&B run of this process, if there is one: the next run of a sweep opens its own."""
-    if "wandb" in sys.modules:
-        sys.modules["wandb"].finish()
+    """Close the W&B run of this process, if there is one: the next run of a sweep opens its own.
+
+    Of a run that was offline it says how it is uploaded.
+    """
+    run = sys.modules["wandb"].run if "wandb" in sys.modules else None
+    if run is not None:
+        run.finish()
+        if run.offline:
+            log.info("W&B: upload it with: wandb sync '%s'", run.settings.sync_dir)
 
 
 def why_offline() -> str | None:

@@ -1,0 +1,159 @@
+"""``callbacks=``: Lightning's own, a researcher's own, and those that a run cannot do without."""
+
+import csv
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+
+from alexnet_repro.config import composed, resolved
+from alexnet_repro.errors import UsageError
+from alexnet_repro.learning.configuration import Configuration
+
+Train = Callable[..., subprocess.CompletedProcess[str]]
+
+EMA = ("callbacks=weight_averaging", "callbacks.weight_averaging.decay=0.9")
+
+MINE = """
+from lightning.pytorch.callbacks import Callback
+
+class MyCallback(Callback):
+    def __init__(self, directory, word="hello"):
+        self.file, self.word = directory / "mine.txt", word
+
+    def on_train_end(self, trainer, module):
+        self.file.write_text(self.word)
+"""
+
+RECORDING = """
+import torch
+from lightning.pytorch.callbacks import Callback
+
+class Recording(Callback):
+    def __init__(self, directory):
+        self.directory, self.steps = directory, []
+
+    def kernel(self, module):
+        return module.network.conv1.weight.detach().clone()
+
+    def on_train_start(self, trainer, module):
+        self.steps = [self.kernel(module)]
+
+    def on_train_batch_end(self, trainer, module, *arguments):
+        self.steps.append(self.kernel(module))
+
+    def on_validation_batch_end(self, trainer, module, *arguments):
+        self.validated = self.kernel(module)
+
+    def on_test_start(self, trainer, module):
+        tested = self.kernel(module)
+        kept = {"steps": self.steps, "validated": self.validated, "tested": tested}
+        torch.save(kept, self.directory / "recorded.pt")
+"""
+
+
+def read(path: Path) -> Any:
+    return torch.load(path, weights_only=True)
+
+
+def test_averaged_weights_are_validated_tested_and_kept_and_a_resumed_run_goes_on_with_them(
+    train_tiny: Train, tmp_path: Path
+) -> None:
+    (tmp_path / "recording.py").write_text(RECORDING)
+    path = {"PYTHONPATH": str(tmp_path)}
+    mine = ("+callbacks.recording._target_=recording.Recording", "data.num_workers=0")
+    done = train_tiny(*EMA, *mine, "schedule.epochs=2", "hydra.run.dir=whole", **path)
+    assert done.returncode == 0, done.stderr
+
+    recorded = read(tmp_path / "whole" / "recorded.pt")
+    # The first step begins the average.
+    _, average, *later = recorded["steps"]
+    assert len(later) == 5
+    for weight in later:
+        average = 0.9 * average + 0.1 * weight
+    last = read(tmp_path / "whole" / "checkpoints" / "last.ckpt")
+    kept = last["state_dict"]["network.conv1.weight"]
+    assert torch.allclose(kept, average, rtol=0, atol=1e-8)
+    assert torch.equal(recorded["validated"], kept)
+    assert torch.equal(recorded["tested"], kept)
+    assert torch.equal(last["current_model_state"]["network.conv1.weight"], recorded["steps"][-1])
+    assert not torch.equal(recorded["steps"][-1], kept)
+
+    # Within an epoch, too: the average has seen the step after which it is saved.
+    cut = ("trainer.max_steps=4", "hydra.run.dir=cut")
+    done = train_tiny(*EMA, "data.num_workers=0", "schedule.epochs=2", *cut)
+    assert done.returncode == 0, done.stderr
+    resume = ("resume=cut/checkpoints/last.ckpt", "hydra.run.dir=cut")
+    done = train_tiny(*EMA, "data.num_workers=0", "schedule.epochs=2", *resume)
+    assert done.returncode == 0, done.stderr
+    resumed = read(tmp_path / "cut" / "checkpoints" / "last.ckpt")
+    for name, weight in last["state_dict"].items():
+        assert torch.equal(resumed["state_dict"][name], weight), name
+
+
+def test_callbacks_of_lightning_and_of_ones_own_are_combined(
+    train_tiny: Train, tmp_path: Path
+) -> None:
+    (tmp_path / "my_module.py").write_text(MINE)
+    done = train_tiny(
+        "callbacks=[lr_monitor,early_stopping,throughput,device_stats]",
+        "callbacks.early_stopping.patience=1",
+        "callbacks.early_stopping.min_delta=100",
+        "callbacks.mine._target_=my_module.MyCallback",
+        "callbacks.mine.word=mine",
+        "~callbacks.progress",
+        "logger=csv",
+        "trainer.log_every_n_steps=1",
+        "schedule.epochs=9",
+        "hydra.run.dir=run",
+        PYTHONPATH=str(tmp_path),
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "epoch 1/" not in done.stdout
+    assert "Monitored metric val/top1_error did not improve in the last 1 records" in done.stdout
+    assert (tmp_path / "run" / "mine.txt").read_text() == "mine"
+    with (tmp_path / "run" / "curve.csv").open() as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
+    with (tmp_path / "run" / "metrics" / "version_0" / "metrics.csv").open() as file:
+        logged = next(csv.reader(file))
+    for name in ("lr-PaperSGD/conv1.weight", "train|device/samples_per_sec", "train/step_loss"):
+        assert name in logged
+    assert any(name.startswith("DeviceStatsMonitor") for name in logged)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["~callbacks.curve"], "callbacks.curve: the record and resuming need it"),
+        (["~callbacks.run_folder"], "callbacks.run_folder: the record and resuming need it"),
+        (["~callbacks.last"], "callbacks.last: the record and resuming need it"),
+        (["callbacks=lr_monitor"], "callbacks.lr_monitor: it writes to loggers, and there is none"),
+        (
+            ["callbacks=weight_averaging", "callbacks.weight_averaging.decai=0.9"],
+            "callbacks.weight_averaging.decai: there is no such key; did you mean "
+            "callbacks.weight_averaging.decay?",
+        ),
+        (
+            ["callbacks=weight_averaging", "trainer=two_cpu"],
+            "callbacks.weight_averaging: weights that are spread over devices are not averaged",
+        ),
+        (
+            ["+callbacks.mine._target_=lightning.pytorch.callbacks.EarlyStoping"],
+            "there is no EarlyStoping in lightning.pytorch.callbacks; did you mean EarlyStopping?",
+        ),
+    ],
+)
+def test_what_callbacks_cannot_be_is_told_in_one_line(arguments: list[str], told: str) -> None:
+    config = composed("train", *arguments, return_hydra_config=True)
+    HydraConfig.instance().set_config(config)
+    OmegaConf.set_struct(config, False)
+    config.pop("hydra")
+    with pytest.raises(UsageError) as error:
+        Configuration.of(resolved(config))
+    assert told in str(error.value)
