@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from alexnet_repro.errors import UsageError
 
 EXTRAS = {
+    "device_stats": ("psutil",),
     "export": ("onnx", "onnxruntime", "onnxscript", "safetensors", "huggingface_hub"),
     "mlflow": ("mlflow",),
     "optuna": ("optuna",),
@@ -22,6 +23,7 @@ PLUGINS = {
     "hydra/launcher=submitit_": "slurm",
     "sweep=": "optuna",
     "hydra/sweeper=search": "optuna",
+    r"callbacks=.*\bdevice_stats\b": "device_stats",
     r"logger=.*\bmlflow\b": "mlflow",
     r"logger=.*\btensorboard\b": "tensorboard",
 }

@@ -1,6 +1,7 @@
 """``callbacks=``: Lightning's own, a researcher's own, and those that a run cannot do without."""
 
 import csv
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from alexnet_repro.config import composed, resolved
 from alexnet_repro.errors import UsageError
 from alexnet_repro.learning.configuration import Configuration
 
-Train = Callable[..., subprocess.CompletedProcess[str]]
+Command = Callable[..., subprocess.CompletedProcess[str]]
 
 EMA = ("callbacks=weight_averaging", "callbacks.weight_averaging.decay=0.9")
 
@@ -57,17 +58,22 @@ class Recording(Callback):
 """
 
 
+def on_path(directory: Path) -> dict[str, str]:
+    """The environment in which a module of ``directory`` is found."""
+    own = filter(None, [str(directory), os.environ.get("PYTHONPATH")])
+    return {"PYTHONPATH": os.pathsep.join(own)}
+
+
 def read(path: Path) -> Any:
     return torch.load(path, weights_only=True)
 
 
 def test_averaged_weights_are_validated_tested_and_kept_and_a_resumed_run_goes_on_with_them(
-    train_tiny: Train, tmp_path: Path
+    train_tiny: Command, tmp_path: Path
 ) -> None:
     (tmp_path / "recording.py").write_text(RECORDING)
-    path = {"PYTHONPATH": str(tmp_path)}
     mine = ("+callbacks.recording._target_=recording.Recording", "data.num_workers=0")
-    done = train_tiny(*EMA, *mine, "schedule.epochs=2", "hydra.run.dir=whole", **path)
+    done = train_tiny(*EMA, *mine, "schedule.epochs=2", "hydra.run.dir=whole", **on_path(tmp_path))
     assert done.returncode == 0, done.stderr
 
     recorded = read(tmp_path / "whole" / "recorded.pt")
@@ -97,7 +103,7 @@ def test_averaged_weights_are_validated_tested_and_kept_and_a_resumed_run_goes_o
 
 
 def test_callbacks_of_lightning_and_of_ones_own_are_combined(
-    train_tiny: Train, tmp_path: Path
+    train_tiny: Command, tmp_path: Path
 ) -> None:
     (tmp_path / "my_module.py").write_text(MINE)
     done = train_tiny(
@@ -111,7 +117,7 @@ def test_callbacks_of_lightning_and_of_ones_own_are_combined(
         "trainer.log_every_n_steps=1",
         "schedule.epochs=9",
         "hydra.run.dir=run",
-        PYTHONPATH=str(tmp_path),
+        **on_path(tmp_path),
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""

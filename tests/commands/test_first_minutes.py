@@ -92,6 +92,7 @@ def test_an_older_python_is_told_so() -> None:
         ("launcher=slurm", "slurm"),
         ("hydra/launcher=submitit_local", "slurm"),
         ("sweep=learning_rate", "optuna"),
+        ("callbacks=[lr_monitor,device_stats]", "device_stats"),
         ("logger=tensorboard", "tensorboard"),
         ("logger=[csv,mlflow]", "mlflow"),
     ],

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 import wandb as client
+from lightning.pytorch.loggers import WandbLogger
 
-from alexnet_repro.results.loggers import finish, wandb
+from alexnet_repro.results.loggers import finish, quiet, wandb_mode
 
 
 @pytest.fixture(autouse=True)
@@ -23,30 +24,35 @@ def no_login(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
 
 
 def test_without_a_key_it_is_offline(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
         with caplog.at_level(logging.INFO):
-            logger = wandb(str(tmp_path), "project", "name", None, None, False)
-    assert logger.experiment.settings.mode == "offline"
-    assert "offline, since there is no API key" in caplog.text
-    assert f"wandb sync '{tmp_path}'/wandb/offline-run-*" in caplog.text
+            assert wandb_mode() == "offline"
+    assert "W&B: offline, since there is no API key" in caplog.text
 
 
+@pytest.mark.parametrize("mode", ["offline", "disabled"])
 def test_wandb_mode_of_the_environment_is_respected(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    with caplog.at_level(logging.INFO):
-        wandb(str(tmp_path), "project", "name", None, None, False)
-    assert "offline, since WANDB_MODE=offline" in caplog.text
+    monkeypatch.setenv("WANDB_MODE", mode)
+    run = WandbLogger("name", str(tmp_path), mode=wandb_mode(), settings=quiet()).experiment
+    assert run.disabled == (mode == "disabled")
+    assert run.offline == (mode == "offline")
 
 
-def test_each_run_of_a_process_is_its_own(tmp_path: Path) -> None:
+def test_each_run_of_a_process_is_its_own_and_says_how_it_is_uploaded(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     names = []
     for name in ("first", "second"):
-        names.append(wandb(str(tmp_path), "project", name, None, "offline", False).experiment.name)
-        finish()
+        names.append(WandbLogger(name, str(tmp_path), mode="offline").experiment.name)
+        with caplog.at_level(logging.INFO):
+            finish()
     assert names == ["first", "second"]
-    assert len(list(tmp_path.glob("wandb/offline-run-*"))) == 2
+    runs = list(tmp_path.glob("wandb/offline-run-*"))
+    assert len(runs) == 2
+    for run in runs:
+        assert f"wandb sync '{run}'" in caplog.text

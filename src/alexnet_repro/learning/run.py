@@ -417,6 +417,8 @@ def quieten_libraries() -> None:
     """Leave what is said on the terminal to this program."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # Why a training ends is no noise.
+    logging.getLogger("lightning.pytorch.callbacks.early_stopping").setLevel(logging.INFO)
     warnings.filterwarnings("ignore", module="lightning")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     torch.set_float32_matmul_precision("highest")
