@@ -15,6 +15,8 @@ from omegaconf import OmegaConf
 from alexnet_repro.config import composed, resolved
 from alexnet_repro.errors import UsageError
 from alexnet_repro.learning.configuration import Configuration
+from alexnet_repro.results.conditions import settings
+from alexnet_repro.results.finished import same_configuration
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -163,3 +165,14 @@ def test_what_callbacks_cannot_be_is_told_in_one_line(arguments: list[str], told
     with pytest.raises(UsageError) as error:
         Configuration.of(resolved(config))
     assert told in str(error.value)
+
+
+def test_a_callback_that_only_watches_makes_no_other_run_and_one_that_averages_does() -> None:
+    plain, watched, averaged = (
+        {"callbacks": OmegaConf.to_container(composed("train", *chosen).callbacks, resolve=False)}
+        for chosen in ((), ("callbacks=[lr_monitor,throughput,device_stats]",), EMA)
+    )
+    assert same_configuration(plain, watched)
+    assert settings(plain) == settings(watched)
+    assert not same_configuration(plain, averaged)
+    assert settings(averaged)["callbacks.weight_averaging.decay"] == 0.9

@@ -36,6 +36,12 @@ TRAINER = {
     "gradient_clip_val": None,
 }
 """Arguments of the Trainer that change what is computed, with what they are if not given."""
+WATCHING = (
+    *("curve", "progress", "nonfinite", "run_folder", "interruption", "best", "last", "logged"),
+    *("lr_monitor", "throughput", "device_stats"),
+)
+"""Callbacks of ours, and of Lightning's, that change nothing of what a run measures."""
+
 LENGTH = {"schedule.epochs", "schedule.notes_epochs"}
 """How long a run is, is no part of an experiment: only runs of equal length are compared, or runs
 of the length that the experiment's own file says."""
@@ -52,9 +58,15 @@ def settings(config: Mapping[str, Any]) -> Settings:
         chosen[name] = {key: part[key] for key in keys if key in part}
     trainer = config.get("trainer") or {}
     chosen["trainer"] = {key: trainer.get(key, default) for key, default in TRAINER.items()}
+    chosen["callbacks"] = changing(config.get("callbacks") or {})
     chosen["init_from"] = config.get("init_from") is not None
     chosen["init_layers"] = config.get("init_layers")
     return _flat(chosen)
+
+
+def changing(callbacks: Mapping[str, Any]) -> Settings:
+    """Those callbacks that may change a run's result: all but the ones known to watch only."""
+    return {name: node for name, node in callbacks.items() if name not in WATCHING}
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Settings:

@@ -7,6 +7,7 @@ from typing import Any
 
 from alexnet_repro.learning.checkpoint import read_checkpoint
 from alexnet_repro.learning.checkpoint_file import BEFORE, LAST, whole
+from alexnet_repro.results.conditions import changing
 
 UNMEASURED = (
     "logger",
@@ -21,11 +22,13 @@ UNMEASURED = (
 
 def same_configuration(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two configurations train the same network on the same data."""
-    texts = (
-        json.dumps({k: v for k, v in c.items() if k not in UNMEASURED}, sort_keys=True)
-        for c in (one, other)
-    )
-    return next(texts) == next(texts)
+
+    def measured(config: Mapping[str, Any]) -> str:
+        values = {key: value for key, value in config.items() if key not in UNMEASURED}
+        values["callbacks"] = changing(config.get("callbacks") or {})
+        return json.dumps(values, sort_keys=True)
+
+    return measured(one) == measured(other)
 
 
 def finished_run(directory: Path, values: Mapping[str, Any]) -> Path | None:
