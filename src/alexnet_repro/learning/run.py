@@ -415,8 +415,11 @@ def result_line(record: dict[str, Any]) -> str:
 
 def quieten_libraries() -> None:
     """Leave what is said on the terminal to this program."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
+        library = logging.getLogger(name)
+        library.handlers.clear()
+        library.propagate = True
+        library.setLevel(logging.WARNING)
     # Why a training ends is no noise.
     logging.getLogger("lightning.pytorch.callbacks.early_stopping").setLevel(logging.INFO)
     warnings.filterwarnings("ignore", module="lightning")

@@ -141,6 +141,6 @@ def prediction_pixels(
     )
     examples = stored_examples(data.store, data.test_split, SHOWN, seed=0)
     with paper_style():
-        canvas = FigureCanvasAgg(draw_predictions(trained, examples))
-        canvas.draw()  # type: ignore[no-untyped-call]
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()  # type: ignore[no-untyped-call]
+        canvas: Any = FigureCanvasAgg(draw_predictions(trained, examples))
+        canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
