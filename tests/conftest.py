@@ -21,6 +21,7 @@ SKIPPED_IN_CI = {
     "CUDA device": "there is no GPU",
     "ALEXNET_REPRO_TEST_DATA": "the photographs are not part of the repository",
     "timm is not installed": "no part of the package needs it",
+    "could not import 'mlflow'": "an extra that brings a web server and a database",
 }
 """What the reasons say of tests that CI may skip, and why it may; another one fails there."""
 MEMORY = 3 * 2**30
