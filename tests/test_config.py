@@ -86,7 +86,7 @@ LATER = {
     "trainer.num_sanity_val_steps": 0,
 }
 """Keys that records did not name then, with what they were all the same."""
-PLACES = ("logger.", "callbacks.", "strategy.")
+PLACES = ("logger", "callbacks.", "strategy.")
 
 
 def frozen(values: dict[str, Any]) -> dict[str, Any]:
@@ -284,6 +284,9 @@ NEEDED = {
     ("recipe", "cifar"): ["model=cifar_18"],
     ("strategy", "columns"): ["trainer=two_cpu"],
     ("strategy", "ddp"): ["trainer=ddp_cpu"],
+    ("callbacks", "lr_monitor"): ["logger=csv"],
+    ("callbacks", "throughput"): ["logger=csv"],
+    ("callbacks", "device_stats"): ["logger=csv"],
     ("data", "own_source"): ["data.source._target_=alexnet_repro.data.sources.folder"],
     ("data", "own_module"): ["data._target_=lightning.LightningDataModule"],
 }

@@ -66,7 +66,7 @@ def of_train(*overrides: str) -> dict[str, Any]:
     del values["model"]["num_classes"]  # of the data, if it is not given
     values["model"].pop("input_size", None)
     for group in ("callbacks", "logger"):
-        for name, node in values[group].items():
+        for name, node in (values[group] or {}).items():
             values[group][name] = described(node, name)
     if TARGET in values["strategy"]:
         values["strategy"] = described(values["strategy"], "strategy")

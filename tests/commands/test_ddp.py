@@ -13,7 +13,7 @@ from alexnet_repro.errors import UsageError
 from tests.forks import Forks
 from tests.recorded import configuration
 
-from .test_column_faults import Command, linux, ranks, running, wait_for_epochs
+from .test_column_faults import Command, linux, ranks, wait_for_epochs
 
 MARK = "ALEXNET_REPRO_TEST_MARK"
 POISON = """

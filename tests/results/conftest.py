@@ -20,7 +20,7 @@ def config_of() -> Callable[[str], dict[str, Any]]:
         if experiment not in known:
             config = composed("train", f"experiment={experiment}")
             # What only a run knows.
-            config.run_name, config.logger, config.callbacks = experiment, {}, {}
+            config.run_name, config.callbacks = experiment, {}
             values: Any = OmegaConf.to_container(config, resolve=True)
             known[experiment] = with_defaults(values)
         return known[experiment]

@@ -215,14 +215,13 @@ class Configuration:
                     f"callbacks.{name}: the record and resuming need it; leave it in callbacks"
                 )
         for name, node in self.callbacks.items():
-            check(node, f"callbacks.{name}", *{"directory", "dirpath", "config"} - node.keys())
-            if self.logger is None and _is_a(node, *LOGGING):
+            key = f"callbacks.{name}"
+            check(node, key, *{"directory", "dirpath", "config"} - node.keys())
+            if self.logger is None and _is_a(node, key, *LOGGING):
+                raise UsageError(f"{key}: it writes to loggers, and there is none; add logger=csv")
+            if self.has_columns and _is_a(node, key, WeightAveraging):
                 raise UsageError(
-                    f"callbacks.{name}: it writes to loggers, and there is none; add logger=csv"
-                )
-            if self.has_columns and _is_a(node, WeightAveraging):
-                raise UsageError(
-                    f"callbacks.{name}: weights that are spread over devices are not averaged; "
+                    f"{key}: weights that are spread over devices are not averaged; "
                     "train them with trainer=auto, cpu or gpu"
                 )
         for name, node in (self.logger or {}).items():
