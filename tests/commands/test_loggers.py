@@ -30,7 +30,9 @@ ERRORS = ("test/top1_error", "test/top5_error", "ten_crop/top1_error", "ten_crop
 def test_a_run_of_a_sweep_is_told_to_wandb_and_tensorboard_alike(
     train: Command, tiny: list[str], tmp_path: Path
 ) -> None:
-    options = ("schedule.epochs=2", "data.num_workers=0", "hydra.sweep.dir=runs/my_sweep")
+    # A learning rate of its own in every step.
+    options = ("schedule=cosine", "schedule.epochs=2", "data.num_workers=0")
+    options += ("hydra.sweep.dir=runs/my_sweep",)
     logger = ("logger=[wandb,tensorboard]", "logger.wandb.mode=offline", "logger.wandb.tags=[a,b]")
     done = train(
         "-m", *tiny, *options, *logger, "logger.wandb.log_model=true", "experiment=ablation_no_lrn"
@@ -96,7 +98,8 @@ def test_a_run_of_a_sweep_is_told_to_wandb_and_tensorboard_alike(
         for (step, mine), (other, theirs) in zip(pictures, logged, strict=True):
             assert step == other
             assert np.array_equal(mine, theirs)
-    assert [event.value for event in board.Scalars("lr")] == pytest.approx([0.01, 0.01])
+    rates = [row["lr"] for row in result["curve"]]
+    assert [event.value for event in board.Scalars("lr")] == pytest.approx(rates)
     tags = board.Tags()["scalars"]
     assert "hp_metric" not in tags
     for name in ERRORS:

@@ -31,6 +31,9 @@ class Curve(Callback):
 
     Args:
         directory: of the run.
+
+    Attributes:
+        rate: the learning rate of the last step, the largest of any layer's weights.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -40,7 +43,7 @@ class Curve(Callback):
         self._started = 0.0
         self._images = 0
         self._elapsed = 0.0
-        self._rate = 0.0
+        self.rate = 0.0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._started = time.perf_counter() - self._elapsed
@@ -50,7 +53,11 @@ class Curve(Callback):
 
     def on_train_batch_start(self, trainer: L.Trainer, *arguments: Any) -> None:
         # At the end of the epoch a schedule of torch has set that of the next one.
-        self._rate = learning_rate(trainer)
+        self.rate = max(
+            float(group["lr"])
+            for group in trainer.optimizers[0].param_groups
+            if group.get("name", "weight").endswith("weight")
+        )
 
     def on_train_batch_end(
         self,
@@ -75,7 +82,7 @@ class Curve(Callback):
             "step": trainer.global_step,
             "seconds": round(before + self._elapsed, 2),
             "images_per_second": round(self._images / self._elapsed, 1),
-            "lr": self._rate,
+            "lr": self.rate,
         }
         self.rows.append(row | {c: float(metrics[c]) for c in COLUMNS if c in metrics})
         self._elapsed, self._images = 0.0, 0
@@ -95,12 +102,3 @@ class Curve(Callback):
 def curve_of(trainer: L.Trainer) -> Curve:
     """The curve of a run, which all of them have."""
     return next(callback for callback in trainer.callbacks if isinstance(callback, Curve))  # type: ignore[attr-defined]
-
-
-def learning_rate(trainer: L.Trainer) -> float:
-    """The largest of any layer's weights."""
-    return max(
-        float(group["lr"])
-        for group in trainer.optimizers[0].param_groups
-        if group.get("name", "weight").endswith("weight")
-    )

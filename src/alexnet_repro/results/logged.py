@@ -13,7 +13,7 @@ from torch import Tensor
 
 from alexnet_repro.data.datamodule import ImageDataModule
 from alexnet_repro.learning.checkpoint import Trained
-from alexnet_repro.learning.curve import learning_rate
+from alexnet_repro.learning.curve import curve_of
 
 SHOWN = 16
 """Test images of which predictions are shown, of all classes in turn."""
@@ -63,7 +63,7 @@ class Logged(Callback):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             for logger in trainer.loggers:
-                logger.log_metrics({"lr": learning_rate(trainer)}, step=trainer.global_step)
+                logger.log_metrics({"lr": curve_of(trainer).rate}, step=trainer.global_step)
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if shows_pictures(trainer) and isinstance(trainer.datamodule, ImageDataModule):  # type: ignore[attr-defined]
