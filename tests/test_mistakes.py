@@ -304,12 +304,13 @@ def test_a_multirun_of_nothing_is_a_mistake(run: Run) -> None:
     )
 
 
-def test_a_search_without_m_is_a_mistake(run: Run, tmp_path: Path) -> None:
+def test_a_search_without_m_is_a_mistake_and_leaves_no_folder(run: Run, tmp_path: Path) -> None:
     (tmp_path / "sweep").mkdir()
     (tmp_path / "sweep" / "mine.yaml").write_text("# @package _global_\nseed: 1\n")
     done = run("alexnet_repro.train", f"--config-dir={tmp_path}", "sweep=mine")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "error: sweep=mine: a search is many runs: add -m\n"
+    assert not (tmp_path / "runs").exists()
 
 
 def test_what_hydra_finds_wrong_is_told_before_anything_slow_is_loaded() -> None:

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import signal
 import sys
 import time
@@ -16,6 +17,7 @@ from typing import Any, NoReturn
 
 import hydra
 from hydra import compose, initialize_config_dir
+from hydra.conf import HydraConf
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
@@ -236,6 +238,22 @@ def _fail(message: str) -> NoReturn:
     sys.exit(USAGE_EXIT_CODE)
 
 
+def _forget(settings: HydraConf) -> None:
+    """Remove the folder of a run that a mistake ended before anything was written or logged."""
+    directory, here = Path(settings.runtime.output_dir), Path.cwd()
+    own = settings.output_subdir
+    if own is None or not (directory / own).is_dir() or here.is_relative_to(directory):
+        return
+    for path in directory.iterdir():
+        if path.name != own and (path.suffix != ".log" or path.stat().st_size):
+            return
+    shutil.rmtree(directory, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        for parent in directory.parents:
+            if here in parent.parents:
+                parent.rmdir()
+
+
 def _told(function: Callable[[DictConfig], float | None], config: DictConfig) -> float | None:
     """``function(config)``; that memory was not enough is an error that the user can put right."""
     try:
@@ -285,6 +303,7 @@ def command(
                     if isinstance(error, DivergenceError | PrunedError):
                         raise
                     raise CompactHydraException(str(error)) from error
+                _forget(HydraConfig.get())
                 _fail(str(error))
             except OSError as error:
                 if asked or HydraConfig.get().mode == RunMode.MULTIRUN:
