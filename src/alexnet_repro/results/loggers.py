@@ -49,6 +49,7 @@ def why_offline() -> str | None:
 
     if os.environ.get("WANDB_MODE", "online") != "online":
         return f"WANDB_MODE={os.environ['WANDB_MODE']}"
+    quiet()  # the first settings of a process are those that hold
     url = urlsplit(client.setup().settings.base_url)
     host, port = url.hostname or "", url.port or (80 if url.scheme == "http" else 443)
     try:
