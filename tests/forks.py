@@ -175,6 +175,8 @@ def watch(folder: str, **asked: Any) -> None:
     server = os.getppid()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+    # A background job of a shell that is not interactive ignores Ctrl-C, and so would its children.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     streams = [os.open("/dev/null", os.O_RDONLY)]
     streams += [os.open(f"{folder}/{n}", os.O_WRONLY | os.O_CREAT) for n in ("stdout", "stderr")]
     pid = os.fork()

@@ -5,7 +5,7 @@ from typing import Any
 
 import lightning as L
 
-from alexnet_repro.learning.run import RunFolder
+from alexnet_repro.learning.run_folder import RunFolder
 from alexnet_repro.train import main
 
 saved = RunFolder.on_train_batch_end

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from alexnet_repro.base.build import build
 from alexnet_repro.config import composed
-from alexnet_repro.learning.run import make_optimizer
+from alexnet_repro.learning.parts import make_optimizer
 from alexnet_repro.learning.schedule import EpochSchedule, PlateauSchedule
 from alexnet_repro.network.alexnet import AlexNet
 

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from alexnet_repro.config import composed
-from alexnet_repro.learning.run import result_line
+from alexnet_repro.learning.record import result_line
 from alexnet_repro.results.report import write_report
 from alexnet_repro.results.tables import number
 

@@ -56,6 +56,7 @@ def test_a_second_ctrl_c_ends_at_once(forks: Forks, tiny: list[str], tmp_path: P
     run = begun(forks, tmp_path, *tiny, *STEPS, ENDLESS)
     os.kill(run.pid, signal.SIGINT)
     while "Ctrl-C once more ends at once" not in run.printed:
+        assert run.poll() is None, run.printed
         time.sleep(0.001)
     with suppress(ProcessLookupError):
         os.kill(run.pid, signal.SIGINT)

@@ -22,6 +22,7 @@ from alexnet_repro.base.build import (
     TARGET,
     ArgumentsOf,
     Count,
+    Positive,
     Seed,
     check,
     checked,
@@ -62,7 +63,7 @@ LENGTHS = {"total_steps", "T_max"}
 LOGGING = (DeviceStatsMonitor, LearningRateMonitor, ThroughputMonitor)
 """Callbacks that do nothing but write to loggers."""
 
-REQUIRED = ("curve", "run_folder", "last")
+REQUIRED = ("record", "curve", "run_folder", "last")
 """Callbacks without which there is no record and no way to go on."""
 
 
@@ -201,6 +202,7 @@ class Configuration:
             if located(self.strategy, "strategy") is DDPStrategy:
                 # It hands on what it does not know.
                 own = {TARGET, *inspect.signature(DDPStrategy).parameters}
+                checked(_waiting, {"timeout": self.strategy.get("timeout", 1)}, "strategy")
                 handed_on = {k: v for k, v in self.strategy.items() if k not in own}
                 checked(DistributedDataParallel, handed_on, "strategy", complete=False)
         elif self.strategy:
@@ -341,6 +343,10 @@ class Configuration:
 
 def _arrangement(devices: Count, num_nodes: Count) -> None:
     """What ``trainer.devices`` and ``trainer.num_nodes`` have to be."""
+
+
+def _waiting(timeout: Positive) -> None:
+    """What ``strategy.timeout`` has to be, in seconds."""
 
 
 def trained(optimizer: Node) -> dict[str, Any]:

@@ -37,7 +37,17 @@ TRAINER = {
 }
 """Arguments of the Trainer that change what is computed, with what they are if not given."""
 WATCHING = (
-    *("curve", "progress", "nonfinite", "run_folder", "interruption", "best", "last", "logged"),
+    *(
+        "record",
+        "curve",
+        "progress",
+        "nonfinite",
+        "run_folder",
+        "interruption",
+        "best",
+        "last",
+        "logged",
+    ),
     *("lr_monitor", "throughput", "device_stats"),
 )
 """Callbacks of ours, and of Lightning's, that change nothing of what a run measures."""

@@ -53,7 +53,12 @@ def interrupted_run(directory: Path, values: Mapping[str, Any]) -> Path | None:
     return path if same else None
 
 
-def best_validation_error(path: Path) -> float:
-    """The least top-1 error in percent on the validation images in the curve of a record."""
+def best_validation_error(path: Path) -> float | None:
+    """The least top-1 error in percent on the validation images in the curve of a record.
+
+    None if there is no record, as of a run of one batch.
+    """
+    if not path.is_file():
+        return None
     curve = json.loads(path.read_text())["curve"]
     return min((row["val/top1_error"] for row in curve), default=100.0)
