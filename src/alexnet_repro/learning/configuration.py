@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Annotated, Any, Literal
 
+import torch
 from lightning.pytorch.accelerators import CUDAAccelerator
 from lightning.pytorch.callbacks import (
     Callback,
@@ -35,7 +36,7 @@ from alexnet_repro.config import CONF
 from alexnet_repro.data.augment import AugmentOptions
 from alexnet_repro.data.datamodule import ImageDataModule
 from alexnet_repro.errors import UsageError
-from alexnet_repro.learning.networks import sizes
+from alexnet_repro.learning.networks import make_network, sizes
 from alexnet_repro.mistakes import meant
 from alexnet_repro.network.alexnet import INPUT_SIZE, WINDOWS_SIZE, AlexNet
 from alexnet_repro.network.cifar import CifarNet
@@ -275,6 +276,10 @@ class Configuration:
     def _check_arrangement(self) -> None:
         network = located(self.model, "model")
         self._check_foreign(network)
+        if _is_a(self.model, "model", *OURS):
+            # What its arguments have wrong only together, it says when it is built.
+            with torch.device("meta"):
+                make_network(self.model, classes=1000, input_size=self.data.get("input_size"))
         size = self.data.get("input_size", INPUT_SIZE)
         if network in (AlexNet, TorchvisionAlexNet) and size not in (INPUT_SIZE, WINDOWS_SIZE):
             raise UsageError(
