@@ -1,6 +1,9 @@
 """How well images of the same class are found, by each way of comparing them (§7.1)."""
 
+import statistics
+import timeit
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +12,6 @@ import numpy as np
 import torch
 from rich.table import Table
 
-from alexnet_repro.benchmarks.timing import Contender, interleaved
 from alexnet_repro.console import counting
 from alexnet_repro.data.datamodule import ImageDataModule
 from alexnet_repro.errors import UsageError
@@ -163,14 +165,14 @@ def _scores(
 
 def _speeds(searches: list[Search], settings: Mapping[str, Any]) -> list[float]:
     """Queries/s of each way for the largest k, the query's own vector or code being there."""
-    count = max(settings["k"])
-
-    def contender(search: Search) -> Contender:
+    count, rates = max(settings["k"]), []
+    for search in searches:
         rows = slice(0, min(settings["timed_queries"], search.queries))
-        return Contender(search.name, lambda: search.nearest(rows, count), rows.stop)
-
-    timings = interleaved([contender(search) for search in searches], settings["rounds"])
-    return [float(f"{timing.rate:.4g}") for timing in timings]
+        nearest = partial(search.nearest, rows, count)
+        # The first round warms up.
+        _, *seconds = timeit.repeat(nearest, number=1, repeat=1 + settings["rounds"])
+        rates.append(float(f"{rows.stop / statistics.median(seconds):.4g}"))
+    return rates
 
 
 def comparison_tables(record: Mapping[str, Any]) -> Iterator[Table]:
