@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 SOURCES := pyproject.toml $(shell find src conf -type f -not -name '*.pyc')
-TESTS := $(shell find tests -type f -not -name '*.pyc')
+TESTS := $(shell find tests benchmarks -type f -not -name '*.pyc')
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 # Data, seeds and epochs of `make reproduce-cifar`: half a day on two CPU cores, minutes on a GPU.

@@ -20,7 +20,6 @@ from alexnet_repro.config import CONF, composed, resolved, validated
 from alexnet_repro.errors import UsageError
 from alexnet_repro.learning.configuration import OWNED, Configuration
 from alexnet_repro.mistakes import meant
-from alexnet_repro.schema.benchmark import BenchmarkSchema
 from alexnet_repro.schema.evaluate import EvaluateSchema
 from alexnet_repro.schema.figures import FiguresSchema
 from alexnet_repro.schema.predict import PredictSchema
@@ -41,7 +40,6 @@ SCHEMAS: dict[str, tuple[type[BaseModel], list[str]]] = {
     "retrieve": (RetrieveSchema, ["query=a.jpg", "index=index"]),
     "serve": (ServeSchema, ["checkpoint=a.ckpt"]),
     "report": (ReportSchema, []),
-    "benchmark": (BenchmarkSchema, ["benchmark=data"]),
 }
 """The commands other than train, with what they cannot do without."""
 OURS = "alexnet_repro."
@@ -87,9 +85,6 @@ def configurations(command: str) -> Iterator[dict[str, Any]]:
     """Configurations that together have every key of the command."""
     if command == "train":
         yield from (of_train(*choice) for choice in CHOICES)
-    elif command == "benchmark":
-        names = sorted(path.stem for path in (CONF / "benchmark").glob("*.yaml"))
-        yield from (of_command(command, f"benchmark={name}") for name in names)
     else:
         yield of_command(command)
 

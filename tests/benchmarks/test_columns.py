@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from alexnet_repro.benchmarks.columns import Overlap, overlaps
+from columns import overlaps
 
 
 @dataclass
@@ -42,7 +42,7 @@ def test_hidden_is_the_part_of_the_exchange_in_which_this_process_computed(
     computed: list[Event], hidden: float
 ) -> None:
     exchange = Event("gloo:all_gather", 10_000, 20_000, thread=2)
-    assert overlaps([CALL, exchange, *computed])["forward"] == Overlap(10, hidden)
+    assert overlaps([CALL, exchange, *computed])["forward"] == (10, hidden)
 
 
 def test_exchanges_that_run_at_the_same_time_count_once_and_each_way_for_itself() -> None:
@@ -55,4 +55,4 @@ def test_exchanges_that_run_at_the_same_time_count_once_and_each_way_for_itself(
             Event("aten::mm", 4_000, 8_500),
         ]
     )
-    assert found == {"forward": Overlap(5, 1), "backward": Overlap(1, 0.5)}
+    assert found == {"forward": (5, 1), "backward": (1, 0.5)}

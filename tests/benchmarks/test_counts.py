@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from alexnet_repro import AlexNet
-from alexnet_repro.benchmarks.train_step import Step
 from alexnet_repro.learning.sgd import PaperSGD
+from step import Step, random_batch
 
 IMAGES = 4
 
@@ -51,7 +51,8 @@ def performance(request: pytest.FixtureRequest) -> str:
 def step(performance: str) -> Step:
     network = AlexNet(10, width=0.25).to(memory_format=torch.channels_last)
     optimizer = PaperSGD(network.parameters())
-    step = Step(network, optimizer, torch.device("cpu"), IMAGES, 10, bf16=performance == "fast")
+    images, label = (tensor.cpu() for tensor in random_batch(IMAGES, classes=10))
+    step = Step(network, optimizer, images, label, bf16=performance == "fast")
     step()  # makes the velocities
     return step
 
@@ -64,6 +65,7 @@ def test_operations_and_allocations_of_a_step(step: Step, performance: str) -> N
 
 
 def test_what_is_saved_for_the_way_back(step: Step, performance: str) -> None:
+    assert isinstance(step.network, nn.Module)
     weights = set(map(_storage, step.network.parameters()))
     saved: dict[int, int] = {}
 
