@@ -134,7 +134,8 @@ def _show(measured: Measured) -> None:
     table = Table(box=None, header_style="bold", padding=(0, 1))
     for column, value in measured.rows[0].items():
         number = isinstance(value, int | float)
-        table.add_column(column.replace("_", " "), justify="right" if number else "left")
+        title = column.replace("_", " ")
+        table.add_column(title, justify="right" if number else "left", no_wrap=True)
     for row in measured.rows:
         table.add_row(*map(_text, row.values()))
     console.print(table, soft_wrap=False)

@@ -62,6 +62,11 @@ def test_a_program_shows_its_tables_and_records_them(
         for row in table["rows"]:
             assert row.get("milliseconds", 1) > 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["runs"]
+    if "steps" in arguments:
+        steps = record["tables"][0]
+        ms = {row["name"]: row["milliseconds"] for row in steps["rows"]}
+        share = steps["facts"]["response normalization, percent of a fast step"]
+        assert share == pytest.approx(100 * (1 - ms["fast, no norm"] / ms["fast"]), abs=0.1)
     if name == "columns":
         for row in record["tables"][1]["rows"]:
             assert 0 <= row["hidden_ms"] <= row["exchange_ms"]
