@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from alexnet_repro.errors import UsageError
-from alexnet_repro.seeing.index import HEADER, open_index, write_index
+from alexnet_repro.seeing.index import open_index, write_index
 
 VECTORS = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32)
 
@@ -22,7 +22,7 @@ def index(tmp_path: Path) -> Path:
         "checkpoint": "last.ckpt",
         "checkpoint_sha256": "0" * 64,
     }
-    assert write_index(tmp_path / "index", [VECTORS[:4], VECTORS[4:]], description) == 6
+    write_index(tmp_path / "index", [VECTORS[:4], VECTORS[4:]], description)
     return tmp_path / "index"
 
 
@@ -47,29 +47,32 @@ def described(change: Callable[[dict], None]) -> Callable[[Path], None]:
     return tamper
 
 
-def header(index: Path, place: int, value: object) -> None:
-    path = index / "vectors.faiss"
-    data = path.read_bytes()
-    fields = list(HEADER.unpack(data[: HEADER.size]))
-    fields[place] = value
-    path.write_bytes(HEADER.pack(*fields) + data[HEADER.size :])
+def header(shape: tuple[int, int], dtype: str = "<f4") -> Callable[[Path], None]:
+    def tamper(index: Path) -> None:
+        with (index / "fc7.npy").open("wb") as file:
+            said = {"descr": dtype, "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, said)
+            file.write(bytes(6 * 5 * 4))
+
+    return tamper
 
 
 @pytest.mark.parametrize(
     ("tamper", "told"),
     [
-        (lambda i: header(i, 2, 2**40), "does not hold 6 vectors"),
-        (lambda i: header(i, 1, -5), "does not hold 6 vectors"),
-        (lambda i: header(i, 7, 2**60), "does not hold 6 vectors"),
-        (lambda i: header(i, 0, b"IwPQ"), "not a flat faiss index"),
-        (lambda i: (i / "vectors.faiss").write_bytes(b""), "damaged"),
-        (lambda i: (i / "vectors.faiss").unlink(), "damaged"),
+        (header((2**40, 5)), "damaged"),
+        (header((6, 2**61)), "damaged"),
+        (header((6, -5)), "damaged"),
+        (header((5, 6)), "does not hold 6 vectors"),
+        (header((6, 5), "<i4"), "does not hold 6 vectors"),
+        (header((6, 5), "|O"), "damaged"),
+        (lambda i: (i / "fc7.npy").write_bytes(b""), "damaged"),
+        (lambda i: (i / "fc7.npy").unlink(), "damaged"),
         (lambda i: (i / "index.json").write_text("{"), "damaged"),
         (lambda i: (i / "index.json").write_text("[]"), "damaged"),
         (described(lambda v: v.update(format=9)), "format 9"),
         (described(lambda v: v["labels"].append(0)), "differ in number"),
         (described(lambda v: v["labels"].__setitem__(0, 7)), "not that of a class"),
-        (described(lambda v: v.update(dimension=6)), "does not hold 6 vectors of 6"),
         (described(lambda v: v.pop("classes")), "classes"),
     ],
 )
@@ -86,3 +89,8 @@ def test_a_damaged_index_is_told_in_one_line(
 def test_a_missing_index_is_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no index"):
         open_index(tmp_path)
+
+
+def test_vectors_of_another_network_are_told(index: Path) -> None:
+    with pytest.raises(UsageError, match="its vectors have 5 numbers, fc7 has 4"):
+        open_index(index).nearest(VECTORS[:1, :4], 2)

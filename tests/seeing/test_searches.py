@@ -6,20 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from alexnet_repro.seeing.codes import Binary, autoencoder_codes, packed
-from alexnet_repro.seeing.comparison import principal_components, rotated
+from alexnet_repro.seeing.codes import autoencoder_codes, binary
 from alexnet_repro.seeing.searches import (
-    Pictures,
-    by_distance,
-    by_hamming_distance,
-    by_pixels,
-    by_product_quantization,
+    StoredPixels,
+    nearest_codes,
+    nearest_pixels,
+    nearest_vectors,
 )
 
 RNG = np.random.default_rng(0)
 DATABASE = RNG.normal(size=(300, 64)).astype(np.float32)
 QUERIES = RNG.normal(size=(10, 64)).astype(np.float32)
-EVERY = slice(None)
 
 
 def distances(queries: np.ndarray, database: np.ndarray) -> np.ndarray:
@@ -28,16 +25,15 @@ def distances(queries: np.ndarray, database: np.ndarray) -> np.ndarray:
 
 
 def test_euclidean_neighbours_are_those_of_brute_force() -> None:
-    nearest = by_distance("fc7", DATABASE, QUERIES).nearest(EVERY, 300)
+    nearest = nearest_vectors(QUERIES, DATABASE, 300)
     found = np.take_along_axis(distances(QUERIES, DATABASE), nearest, axis=1)
     assert found == pytest.approx(np.sort(distances(QUERIES, DATABASE), axis=1), rel=1e-5)
     assert (np.sort(nearest, axis=1) == np.arange(300)).all()
 
 
 def test_hamming_neighbours_come_in_the_order_of_differing_bits() -> None:
-    search = by_hamming_distance("codes", packed(DATABASE), packed(QUERIES))
-    assert search.bits == 64
-    nearest = search.nearest(EVERY, 300)
+    codes, of_queries = (np.packbits(vectors > 0, axis=1) for vectors in (DATABASE, QUERIES))
+    nearest = nearest_codes(of_queries, codes, 300)
     differing = ((QUERIES[:, None] > 0) != (DATABASE[None] > 0)).sum(axis=2)
     found = np.take_along_axis(differing, nearest, axis=1)
     assert (np.sort(nearest, axis=1) == np.arange(300)).all()
@@ -61,49 +57,19 @@ def test_pixel_neighbours_are_those_of_brute_force(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("alexnet_repro.seeing.searches.PIXEL_ROWS", 7)
     database, queries = Noise(0), Noise(1)
     order = np.random.default_rng(2).permutation(40)
-    search = by_pixels("pixels", Pictures(database, order), Pictures(queries, np.arange(40)))
+    asked = StoredPixels(queries, np.arange(40))[5:9]
     expected = distances(
         queries.pixels.reshape(40, -1)[5:9], database.pixels[order].reshape(40, -1)
     ).argsort(axis=1)
-    assert (search.nearest(slice(5, 9), 40) == expected).all()
-    assert search.bits == 8 * 192
-
-
-def test_product_quantization_of_all_that_it_can_tell_apart_finds_the_image_itself() -> None:
-    few = DATABASE[:256]
-    search = by_product_quantization("PQ", few, few, bits=32)
-    assert (search.nearest(EVERY, 1)[:, 0] == np.arange(256)).mean() > 0.95
-
-
-def test_principal_components_are_those_of_a_singular_value_decomposition() -> None:
-    scale = np.linspace(5, 0.1, 64, dtype=np.float32)
-    database, queries = DATABASE * scale, QUERIES * scale
-    mean = database.mean(axis=0)
-    _, _, v = np.linalg.svd(database - mean, full_matrices=False)
-    for found, vectors in zip(
-        principal_components(database, queries, 8), (database, queries), strict=True
-    ):
-        expected = (vectors - mean) @ v[:8].T
-        assert np.abs(found) == pytest.approx(np.abs(expected), rel=1e-3, abs=1e-3)
-
-
-def test_itq_is_a_rotation() -> None:
-    database, queries = rotated(DATABASE, QUERIES)
-    assert distances(queries, database) == pytest.approx(distances(QUERIES, DATABASE), rel=1e-4)
-
-
-def test_packed_bits_are_the_signs() -> None:
-    codes = packed(DATABASE)
-    assert codes.shape == (300, 8)
-    assert (np.unpackbits(codes, axis=1) == (DATABASE > 0)).all()
+    assert (nearest_pixels(asked, StoredPixels(database, order), 40) == expected).all()
 
 
 def test_the_binary_layer_passes_the_gradient_of_the_logistic_function() -> None:
     x = torch.linspace(-3, 3, 7, dtype=torch.float64, requires_grad=True)
-    Binary.apply(x).sum().backward()
+    binary(x).sum().backward()
     straight = x.detach().clone().requires_grad_()
     straight.sigmoid().sum().backward()
-    assert torch.equal(Binary.apply(x.detach()), (x > 0).double())
+    assert torch.equal(binary(x.detach()), (x > 0).double())
     assert x.grad is not None
     torch.testing.assert_close(x.grad, straight.grad)
 
@@ -115,8 +81,7 @@ def test_autoencoder_codes_keep_clusters_apart_and_follow_the_seed(tmp_path: Pat
     vectors = (centres[labels] + 0.3 * rng.normal(size=(200, 32))).astype(np.float32)
     settings = {"hidden": 32, "noise": 1.0, "lr": 0.01, "epochs": 8, "batch_size": 32}
     database, queries = autoencoder_codes(vectors[:160], vectors[160:], 16, 0, settings, "cpu")
-    search = by_hamming_distance("autoencoder", database, queries)
-    nearest = search.nearest(EVERY, 10)
+    nearest = nearest_codes(queries, database, 10)
     assert (labels[:160][nearest] == labels[160:, None]).mean() > 0.95
     again, _ = autoencoder_codes(vectors[:160], vectors[160:], 16, 0, settings, "cpu")
     other, _ = autoencoder_codes(vectors[:160], vectors[160:], 16, 1, settings, "cpu")

@@ -5,9 +5,7 @@ is inefficient, but it could be made efficient by training an autoencoder to com
 to short binary codes."
 """
 
-import hashlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
@@ -16,25 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from alexnet_repro.seeing.features import Vectors, cached_arrays
+from alexnet_repro.seeing.features import Vectors
 from alexnet_repro.seeing.searches import Codes
 
 
-class Binary(torch.autograd.Function):
+def binary(x: Tensor) -> Tensor:
     """1 for positive numbers and 0 for others; backward as if it had been the logistic function."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        bits: Tensor = (x > 0).to(x.dtype)
-        return bits
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        probability = x.sigmoid()
-        gradient: Tensor = gradients[0] * probability * (1 - probability)
-        return gradient
+    probability = x.sigmoid()
+    return (x > 0).to(x.dtype) + (probability - probability.detach())
 
 
 class BinaryAutoencoder(L.LightningModule):
@@ -67,8 +54,7 @@ class BinaryAutoencoder(L.LightningModule):
         code = self.encoder(x)
         if self.training:
             code = code + self.noise * torch.randn_like(code)
-        bits: Tensor = Binary.apply(code)
-        decoded: Tensor = self.decoder(bits)
+        decoded: Tensor = self.decoder(binary(code))
         return decoded
 
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
@@ -88,14 +74,8 @@ class BinaryAutoencoder(L.LightningModule):
     @torch.no_grad()
     def codes(self, x: Tensor) -> Codes:
         """Vectors (B, features) → their codes (B, bits / 8)."""
-        values: Vectors = self.eval().encoder(x).numpy()
-        return packed(values)
-
-
-def packed(values: Vectors) -> Codes:
-    """The signs of numbers (images, bits) as bits, eight a byte: 1 for positive ones."""
-    codes: Codes = np.packbits(values > 0, axis=1)
-    return codes
+        codes: Codes = np.packbits(self.eval().encoder(x).numpy() > 0, axis=1)
+        return codes
 
 
 def autoencoder_codes(
@@ -135,25 +115,3 @@ def autoencoder_codes(
         )
         trainer.fit(model, loader)
     return model.codes(x), model.codes(asked)
-
-
-def cached_autoencoder_codes(
-    database: Vectors,
-    queries: Vectors,
-    bits: int,
-    seed: int,
-    settings: Mapping[str, Any],
-    device: Literal["auto", "cpu", "gpu"],
-    cache_dir: Path,
-) -> tuple[Codes, Codes]:
-    """As :func:`autoencoder_codes`; computed once for the same vectors and settings."""
-    digest = hashlib.sha256(repr((bits, seed, sorted(settings.items()))).encode())
-    for vectors in (database, queries):
-        digest.update(np.ascontiguousarray(vectors).data)
-
-    def compute() -> dict[str, Codes]:
-        codes = autoencoder_codes(database, queries, bits, seed, settings, device)
-        return dict(zip(("database", "queries"), codes, strict=True))
-
-    found = cached_arrays(cache_dir, digest.hexdigest(), compute)
-    return found["database"], found["queries"]

@@ -1,7 +1,7 @@
 """The figures of the paper, each from what a configuration says."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from alexnet_repro.seeing.features import cached_features, labelled_images
 from alexnet_repro.seeing.kernels import conv1_kernels, specialization
 from alexnet_repro.seeing.paper_style import paper_style, save
 from alexnet_repro.seeing.predictions import described, trained_with_words
-from alexnet_repro.seeing.searches import Pictures, Search, by_distance, by_pixels
+from alexnet_repro.seeing.searches import StoredPixels, nearest_pixels, nearest_vectors
 
 log = logging.getLogger(__name__)
 
@@ -88,33 +88,30 @@ def figure_4(values: Mapping[str, Any], output: Path) -> Pictured:
         shown = examples.own_examples(trained, values["images"], values["shown"])
     cache = Path(values["data"]["cache_dir"]).expanduser()
     database, asked = (
-        cached_features(trained, store, name, values["batch_size"], cache).fc7
+        cached_features(trained, store, name, values["batch_size"], cache)["fc7"]
         for name in ("train", split)
     )
-    rng = np.random.default_rng([values["seed"], 1])
+    rng, count = np.random.default_rng([values["seed"], 1]), values["neighbours"]
     places = np.array(examples.drawn_places(store.splits[split].labels, values["queries"], rng))
-    searches = (
-        by_distance("nearest by the 4096 activations of fc7", database, asked[places]),
-        by_pixels(
-            "nearest by pixels",
-            Pictures(store.splits["train"], np.arange(len(database))),
-            Pictures(store.splits[split], places),
-        ),
-    )
-
-    def found(search: Search) -> list[examples.Neighbours]:
-        nearest = search.nearest(slice(None), values["neighbours"])
-        return [
+    pixels = StoredPixels(store.splits["train"], np.arange(len(database)))
+    of_queries = StoredPixels(store.splits[split], places)[:]
+    found = {
+        "nearest by the 4096 activations of fc7": nearest_vectors(asked[places], database, count),
+        "nearest by pixels": nearest_pixels(of_queries, pixels, count),
+    }
+    blocks: dict[str, Sequence[examples.Neighbours]] = {
+        name: [
             examples.Neighbours(
                 examples.stored_example(store, split, query),
                 [examples.stored_example(store, "train", place) for place in row],
             )
             for query, row in zip(places, nearest, strict=True)
         ]
-
+        for name, nearest in found.items()
+    }
     return {
         "figure_4_left": examples.draw_predictions(trained, shown),
-        "figure_4_right": examples.draw_neighbours({s.name: found(s) for s in searches}),
+        "figure_4_right": examples.draw_neighbours(blocks),
     }
 
 

@@ -15,7 +15,7 @@ from alexnet_repro.learning.checkpoint import Trained
 from alexnet_repro.seeing.images import Damaged, find_images, read_image
 from alexnet_repro.seeing.paper_style import BLUE, RED
 from alexnet_repro.seeing.predictions import class_text, most_probable
-from alexnet_repro.seeing.ranking import Order
+from alexnet_repro.seeing.searches import Order
 
 ACROSS = 4
 

@@ -1,10 +1,8 @@
-"""The activations of fc6 and fc7, by which images are compared (§7.1, §7.1)."""
+"""The activations of fc6 and fc7, by which images are compared (§7.1)."""
 
 import hashlib
-import os
-import zipfile
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +15,9 @@ from alexnet_repro.console import counting
 from alexnet_repro.data.datamodule import ImageDataModule, stored_images
 from alexnet_repro.data.store import Store, StoredSplit
 from alexnet_repro.learning.checkpoint import Trained, paper_network
-from alexnet_repro.results.record import checksum
+from alexnet_repro.results.record import all_of, checksum
 
 Vectors = npt.NDArray[np.float32]
-
-Arrays = dict[str, npt.NDArray[Any]]
 
 LAYERS = {"fc6": "fc6_dropout", "fc7": "fc7_dropout"}
 """What the next layer reads of each at test: after the ReLU, times 0.5 for the dropout (§5.2)."""
@@ -84,42 +80,50 @@ def features_of_split(
             advance(len(rows))
 
 
-@dataclass(frozen=True)
-class SplitFeatures:
-    """The features of all images of a split, in its order: (images, neurons) each."""
-
-    fc6: Vectors
-    fc7: Vectors
-
-
 def cached_features(
     trained: Trained, store: Store, split: str, batch_size: int, cache_dir: Path
-) -> SplitFeatures:
-    """The features of a split; computed once for the same network and images."""
+) -> dict[str, Vectors]:
+    """fc6 and fc7 of a split; computed once for the same network and images."""
     images = (store.directory / "manifest.json").read_bytes()
     of_what = hashlib.sha256(checksum(trained.path).encode() + images + split.encode()).hexdigest()
+    directory = cache_dir / "features" / of_what[:24]
+    paths = {layer: directory / f"{layer}.npy" for layer in LAYERS}
+    stored = store.splits[split]
+    try:
+        return {layer: read_vectors(path, len(stored)) for layer, path in paths.items()}
+    except (OSError, ValueError):
+        directory.mkdir(parents=True, exist_ok=True)
+        batches = features_of_split(trained, stored, batch_size, f"features of {split}")
+        write_vectors(paths, len(stored), batches)
+    return {layer: read_vectors(path, len(stored)) for layer, path in paths.items()}
 
-    def compute() -> dict[str, Vectors]:
-        title = f"features of {split}"
-        batches = list(features_of_split(trained, store.splits[split], batch_size, title))
-        return {layer: np.concatenate([batch[layer] for batch in batches]) for layer in LAYERS}
 
-    return SplitFeatures(**cached_arrays(cache_dir, of_what, compute))
+def write_vectors(
+    paths: Mapping[str, Path], count: int, batches: Iterable[Mapping[str, Vectors]]
+) -> None:
+    """Write each layer's vectors of ``count`` images, which come in batches, as a ``.npy`` file."""
+    with ExitStack() as stack:
+        files = {
+            layer: stack.enter_context(stack.enter_context(all_of(path)).open("wb"))
+            for layer, path in paths.items()
+        }
+        for number, batch in enumerate(batches):
+            for layer, file in files.items():
+                if number == 0:
+                    header = np.lib.format.header_data_from_array_1_0(batch[layer])
+                    header["shape"] = (count, batch[layer].shape[1])
+                    np.lib.format.write_array_header_1_0(file, header)
+                file.write(np.ascontiguousarray(batch[layer]).data)
 
 
-def cached_arrays(cache_dir: Path, of_what: str, compute: Callable[[], Arrays]) -> Arrays:
-    """What ``compute`` returns, kept under ``cache_dir`` by the hexadecimal name ``of_what``."""
-    path = cache_dir / "features" / f"{of_what[:24]}.npz"
-    if path.is_file():
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                return dict(file)
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            path.unlink()
-    found = compute()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{os.getpid()}-{path.name}")
-    with unfinished.open("wb") as output:
-        np.savez(output, **found)  # type: ignore[arg-type]
-    unfinished.replace(path)
-    return found
+def read_vectors(path: Path, count: int) -> Vectors:
+    """The vectors of ``count`` images, (images, neurons), which stay on disk until they are used.
+
+    Raises:
+        OSError, ValueError: if the file is missing, damaged or of something else.
+    """
+    with np.errstate(over="ignore"):  # a shape that is a lie is refused, without a warning before
+        vectors: Vectors = np.lib.format.open_memmap(path, mode="r")
+    if vectors.dtype != np.float32 or vectors.ndim != 2 or len(vectors) != count:
+        raise ValueError(f"{path.name} does not hold {count} vectors of 32-bit numbers")
+    return vectors

@@ -15,7 +15,7 @@ from rich.table import Table
 from alexnet_repro.console import console
 from alexnet_repro.errors import UsageError
 from alexnet_repro.results.record import checksum, provenance, write_json
-from alexnet_repro.seeing.comparison import compare, comparison_tables
+from alexnet_repro.seeing.comparison import compare, comparison_table
 from alexnet_repro.seeing.comparison_picture import draw_comparison
 from alexnet_repro.seeing.features import (
     class_words,
@@ -37,7 +37,7 @@ def build(values: Mapping[str, Any]) -> None:
     store = labelled_images(values["data"], trained).store
     train, directory = store.splits["train"], Path(values["index"]).expanduser()
     batches = features_of_split(trained, train, values["batch_size"], "features")
-    written = write_index(
+    write_index(
         directory,
         (batch["fc7"] for batch in batches),
         {
@@ -49,7 +49,7 @@ def build(values: Mapping[str, Any]) -> None:
             **provenance("alexnet_repro.retrieve", HydraConfig.get().overrides.task),
         },
     )
-    log.info("%s: %d images; ask it with query=IMAGE index='%s'", directory, written, directory)
+    log.info("%s: %d images; ask it with query=IMAGE index='%s'", directory, len(train), directory)
 
 
 def query(values: Mapping[str, Any]) -> None:
@@ -129,9 +129,7 @@ def evaluate(values: Mapping[str, Any]) -> None:
     output = Path(settings["output"]).expanduser()
     output.mkdir(parents=True, exist_ok=True)
     write_json(output / "retrieval.json", record)
-    for table in comparison_tables(record):
-        console.print(table, soft_wrap=False)
-        console.print()
+    console.print(comparison_table(record), soft_wrap=False)
     with paper_style():
         save(draw_comparison(record), output, "retrieval", settings["formats"], settings["dpi"])
     log.info("%s", output / "retrieval.json")

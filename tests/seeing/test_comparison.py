@@ -1,9 +1,9 @@
-"""Precision and average precision beside their definitions, written out one image at a time."""
+"""Average precision beside its definition, written out one image at a time."""
 
 import numpy as np
 import pytest
 
-from alexnet_repro.seeing.ranking import average_precision, by_class, precision_at
+from alexnet_repro.seeing.comparison import average_precision
 
 
 def by_definition(relevant: np.ndarray) -> float:
@@ -25,11 +25,3 @@ def test_average_precision_is_that_of_its_definition() -> None:
 def test_a_known_order() -> None:
     relevant = np.array([[True, False, True, False], [False, False, False, True]])
     assert average_precision(relevant) == pytest.approx([(1 + 2 / 3) / 2, 1 / 4])
-    assert precision_at(relevant, 3) == pytest.approx([2 / 3, 0])
-
-
-def test_means_by_class_are_of_that_class_alone() -> None:
-    values, labels = np.array([0.2, 0.4, 1.0]), np.array([0, 0, 2])
-    means = by_class(values, labels, 3)
-    assert means[[0, 2]] == pytest.approx([0.3, 1.0])
-    assert np.isnan(means[1])
