@@ -15,7 +15,6 @@ def main(config: DictConfig) -> None:
     values = validated(config, ServeSchema)
     from alexnet_repro.seeing import server
 
-    server.check_address(values["host"], values["port"])
     server.serve(values)
 
 

@@ -2,10 +2,8 @@
 
 import base64
 import io
-import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -13,6 +11,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from alexnet_repro.data.preprocess import Pixels
 from alexnet_repro.seeing.images import UPLOAD_FORMATS, Damaged, read_upload
@@ -25,32 +24,27 @@ TITLE = "What AlexNet sees"
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
     "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
-    "object-src 'none'; base-uri 'self'; form-action 'self'"
+    "object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
 )
-"""Content-Security-Policy: the page may ask nobody but this server."""
+"""Content-Security-Policy: the page may ask nobody but this server, nor be part of another."""
+
+DELETED_AFTER = (10, 60)
+"""Seconds: how often uploads are looked through, and the age at which they are deleted."""
+
+TEMPLATES = Environment(
+    loader=PackageLoader("alexnet_repro.seeing", ""), autoescape=True, undefined=StrictUndefined
+)
 
 CSS = f"""footer {{display: none !important}}
 .refusal {{border-left: 4px solid {RED}; padding-left: 1rem}}"""
 
 
-def _taken(payload: Any) -> bytes | None:
-    """The bytes of an upload, whose file is deleted."""
-    if payload is None:
-        return None
-    path = Path(payload.path).resolve()
-    # A forged request may name any file.
-    if Path(os.environ["GRADIO_TEMP_DIR"]).resolve() not in path.parents:
-        return None
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:  # another visitor's upload of the same file was read first
-        return None
-    finally:
-        path.unlink(missing_ok=True)
+def launched(shown: Shown, values: Mapping[str, Any], names: Sequence[str]) -> Any:
+    """The page, being served in threads of its own, as Gradio's ``Blocks``.
 
-
-def launched(shown: Shown, values: Mapping[str, Any]) -> Any:
-    """The page, being served in threads of its own, as Gradio's ``Blocks``."""
+    Args:
+        names: of the server, by which it may be asked: another page can have its own lead here.
+    """
     head = _html(
         "head",
         title=TITLE,
@@ -59,16 +53,15 @@ def launched(shown: Shown, values: Mapping[str, Any]) -> Any:
         megabytes=values["max_megabytes"],
         megapixels=values["max_megapixels"],
     )
-    with gr.Blocks(title=TITLE, analytics_enabled=False) as blocks:
+    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=DELETED_AFTER) as blocks:
         gr.HTML(head)
         upload = gr.File(
             label="Photograph",
             file_types=["image"],
             height=150,
             elem_id="upload",
+            type="binary",
         )
-        # In place of a subclass, for which Gradio would write a file beside this module.
-        upload.preprocess = _taken
         said = gr.HTML(elem_id="said")
         upload.upload(
             lambda content: (None, said_of(shown, content, values)),
@@ -94,13 +87,13 @@ def launched(shown: Shown, values: Mapping[str, Any]) -> Any:
         max_file_size=round(values["max_megabytes"] * 2**20),
         theme=gr.themes.Base(font=fonts, font_mono=mono),
         css=CSS,
-        app_kwargs={"middleware": [Middleware(Policy)]},
+        app_kwargs={"middleware": [Middleware(Policy), Middleware(TrustedHostMiddleware, names)]},
     )
     return blocks
 
 
 class Policy:
-    """ASGI middleware that sends :data:`POLICY` with every response."""
+    """ASGI middleware that sends :data:`POLICY` with every response: Gradio has no key for it."""
 
     def __init__(self, app: Any) -> None:
         self.app = app
@@ -116,11 +109,9 @@ class Policy:
         await self.app(scope, receive, with_policy)
 
 
-def said_of(shown: Shown, content: bytes | None, values: Mapping[str, Any]) -> str:
+def said_of(shown: Shown, content: bytes, values: Mapping[str, Any]) -> str:
     """The answer to an uploaded file as HTML; of one that is no image, why."""
     trained = shown.trained
-    if content is None:
-        return _html("refusal", reason="it did not arrive; try again")
     orientation = trained.config["data"].get("exif_orientation", "ignore")
     most = values["max_megapixels"] * 1e6
     image = read_upload(content, trained.image_size, orientation, most)
@@ -147,9 +138,4 @@ def _data_uri(pixels: Pixels) -> str:
 
 
 def _html(part: str, **values: Any) -> str:
-    environment = Environment(
-        loader=PackageLoader("alexnet_repro.seeing", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-    )
-    return environment.get_template("page.html.jinja").render(part=part, **values)
+    return TEMPLATES.get_template("page.html.jinja").render(part=part, **values)

@@ -1,19 +1,16 @@
 """The server of the page to try a network: on this machine, quiet, and with no memory.
 
 Gradio writes an upload to a folder of its own before anybody sees it. That folder is a temporary
-one here, the file is deleted as soon as it has been read, and the folder when the server ends.
+one here, which is deleted when the server ends, and what is in it some time before.
 """
 
 import logging
 import os
 import signal
-import socket
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import threading
+from collections.abc import Mapping
 from importlib.util import find_spec
-from ipaddress import ip_address
-from pathlib import Path
 from typing import Any
 
 from alexnet_repro.errors import UsageError
@@ -21,21 +18,7 @@ from alexnet_repro.seeing.shown import network_of
 
 log = logging.getLogger(__name__)
 
-
-def check_address(host: str, port: int) -> None:
-    """Raises UsageError if nothing can listen there, before anything slow is loaded."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        with socket.socket(family, kind, protocol) as listener:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(address)
-    except OSError as error:
-        reason = error.strerror or error
-        raise UsageError(
-            f"host={host} port={port}: cannot listen there ({reason}); choose another port=…"
-        ) from error
+LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 
 
 def serve(values: Mapping[str, Any]) -> None:
@@ -51,53 +34,35 @@ def serve(values: Mapping[str, Any]) -> None:
     shown = network_of(values)
     # It tells of Gradio's requests to itself.
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    with _temporary_uploads(), ends_by_signal():
-        from alexnet_repro.seeing.page import launched
-
-        blocks = launched(shown, values)
-        try:
-            log.info("http://%s:%d shows %s", values["host"], values["port"], values["checkpoint"])
-            if not _is_loopback(values["host"]):
-                log.warning("Whoever reaches this machine can use the page: it has no password.")
-            log.info("Ctrl-C ends it.")
-            while True:
-                signal.pause()
-        except KeyboardInterrupt:
-            log.info("Ended; nothing was kept.")
-        finally:
-            blocks.close(verbose=False)
-
-
-@contextmanager
-def _temporary_uploads() -> Iterator[None]:
-    """What Gradio reads from the environment when it is imported: be quiet, keep uploads here."""
+    # A shell that starts a command in the background has it ignore Ctrl-C; containers send SIGTERM.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
+    host, port = values["host"], values["port"]
     with tempfile.TemporaryDirectory(
         prefix="alexnet_repro_serve_", ignore_cleanup_errors=True
-    ) as directory:
+    ) as uploads:
+        # Gradio reads these when it is imported.
         os.environ |= {
-            "GRADIO_TEMP_DIR": str(Path(directory)),
+            "GRADIO_TEMP_DIR": uploads,
             "GRADIO_ANALYTICS_ENABLED": "False",
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "HF_HUB_OFFLINE": "1",
         }
-        yield
+        from alexnet_repro.seeing.page import launched
 
-
-@contextmanager
-def ends_by_signal() -> Iterator[None]:
-    """Within it SIGTERM and Ctrl-C raise KeyboardInterrupt: uploads are deleted on either."""
-    # A shell that starts a command in the background has it ignore Ctrl-C.
-    both = (signal.SIGTERM, signal.SIGINT)
-    before = [signal.signal(number, signal.default_int_handler) for number in both]
-    try:
-        yield
-    finally:
-        for number, handler in zip(both, before, strict=True):
-            signal.signal(number, handler)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+        try:
+            blocks = launched(shown, values, LOOPBACK if host in LOOPBACK else "*")
+        except OSError as error:
+            raise UsageError(
+                f"host={host} port={port}: cannot listen there; choose another port=…"
+            ) from error
+        try:
+            log.info("http://%s:%d shows %s", host, port, values["checkpoint"])
+            if host not in LOOPBACK:
+                log.warning("Whoever reaches this machine can use the page: it has no password.")
+            log.info("Ctrl-C ends it.")
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            log.info("Ended; nothing was kept.")
+        finally:
+            blocks.close(verbose=False)
