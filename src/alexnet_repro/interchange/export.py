@@ -37,7 +37,10 @@ TOLERANCE = 1e-4
 BATCH = {"image": {0: torch.export.Dim("batch")}}
 """The first dimension of what is read may have any size."""
 
-NEEDED = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "safetensors": ("safetensors",)}
+NEEDED = {
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "safetensors": ("safetensors", "huggingface_hub"),
+}
 
 
 def export(values: Mapping[str, Any], overrides: list[str]) -> None:
