@@ -24,7 +24,6 @@ from typing import Any
 
 IMPORTED = (
     "alexnet_repro.data.preparation",
-    "alexnet_repro.examination",
     "alexnet_repro.interchange.conversion",
     "alexnet_repro.learning.run",
     "alexnet_repro.results.evaluation",

@@ -13,7 +13,6 @@ import torch
 from alexnet_repro import extras
 from alexnet_repro.config import CONF
 from alexnet_repro.errors import UsageError, out_of_memory
-from alexnet_repro.examination import abilities
 from tests.forks import Forks
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -63,17 +62,19 @@ def test_the_doctor_finds_prepared_stores(command: Command, tiny_run: Path) -> N
     done = command("doctor", "--json", **key)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    images = [store["images"] for store in found["stores"]]
-    assert {"train": 24, "val": 9, "test": 9} in images
-    assert found["wandb"] == "key"
-    assert found["commands"].keys() == {
-        path.stem for path in (CONF / "hydra" / "help").glob("*.yaml")
-    }
+    assert any("3 classes, 24 train, 9 val, 9 test" in store for store in found["data"])
+    assert found["W&B"].startswith("there is a key")
+    assert found["environment"]["torch_version"] == torch.__version__
 
 
-def test_without_torch_every_command_says_what_to_type() -> None:
-    told = abilities({"torch": None, "extras": {}})
-    assert set(told.values()) == {"no: pip install --force-reinstall torch"}
+def test_without_torch_the_doctor_says_what_to_type() -> None:
+    script = "import sys; sys.modules['torch'] = None; sys.argv[1:] = []\n"
+    script += "from alexnet_repro.doctor import main; main()"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: torch cannot be imported")
+    assert done.stderr.endswith("; pip install --force-reinstall torch\n")
+    assert done.stderr.count("\n") == 1
 
 
 def test_an_older_python_is_told_so() -> None:
