@@ -2,7 +2,6 @@
 
 import json
 import logging
-import sys
 
 from omegaconf import DictConfig
 
@@ -17,7 +16,7 @@ def main(config: DictConfig) -> None:
     values = validated(config, PredictSchema)
     from alexnet_repro.console import console
     from alexnet_repro.seeing import predictions
-    from alexnet_repro.seeing.images import DAMAGED_EXIT_CODE, Damaged, find_images
+    from alexnet_repro.seeing.images import Damaged, end_with_damaged, find_images
 
     paths = find_images(values["images"])
     trained = predictions.trained_with_words(values)
@@ -29,11 +28,7 @@ def main(config: DictConfig) -> None:
         seen = [one for one in done if isinstance(one, predictions.Prediction)]
         console.print(predictions.prediction_table(trained, seen))
     damaged = [one for one in done if isinstance(one, Damaged)]
-    for one in damaged:
-        print(f"{one.path}: skipped, it cannot be read ({one.reason})", file=sys.stderr)
-    if damaged:
-        print(f"{len(damaged)} of {len(paths)} images skipped", file=sys.stderr)
-        sys.exit(DAMAGED_EXIT_CODE)
+    end_with_damaged(damaged, len(paths))
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
 import glob
 import io
+import sys
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,6 @@ from PIL import Image, UnidentifiedImageError
 
 from alexnet_repro.data.preprocess import Orientation, Pixels, shorter_side_and_centre
 from alexnet_repro.errors import UsageError
-
-DAMAGED_EXIT_CODE = 1
-"""Of commands that skipped images."""
 
 UPLOAD_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 """Pillow reads many more, some of them with other programs: not for strangers."""
@@ -26,6 +24,15 @@ class Damaged:
 
     path: Path
     reason: str
+
+
+def end_with_damaged(damaged: Sequence[Damaged], images: int) -> None:
+    """Say which of so many images a command skipped; if it skipped any, its exit code is 1."""
+    for one in damaged:
+        print(f"{one.path}: skipped, it cannot be read ({one.reason})", file=sys.stderr)
+    if damaged:
+        print(f"{len(damaged)} of {images} images skipped", file=sys.stderr)
+        sys.exit(1)
 
 
 def find_images(given: str, key: str = "images") -> list[Path]:

@@ -2,7 +2,6 @@
 
 import io
 import logging
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+
+from alexnet_repro.results.record import all_of
 
 log = logging.getLogger(__name__)
 
@@ -52,16 +53,15 @@ def save(figure: Figure, directory: Path, name: str, formats: Sequence[str], dpi
     undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}
     for file_format in formats:
         path = directory / f"{name}.{file_format}"
-        unfinished = directory / f".{name}.{file_format}"
-        figure.savefig(
-            unfinished,
-            format=file_format,
-            dpi=dpi,
-            bbox_inches="tight",
-            pad_inches=0.05,
-            metadata=undated[file_format],
-        )
-        os.replace(unfinished, path)
+        with all_of(path) as unfinished:
+            figure.savefig(
+                unfinished,
+                format=file_format,
+                dpi=dpi,
+                bbox_inches="tight",
+                pad_inches=0.05,
+                metadata=undated[file_format],
+            )
         log.info("%s", path)
 
 

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from alexnet_repro.seeing.features import (
     features_of_split,
     labelled_images,
 )
-from alexnet_repro.seeing.images import DAMAGED_EXIT_CODE, Damaged, find_images, read_image
+from alexnet_repro.seeing.images import Damaged, end_with_damaged, find_images, read_image
 from alexnet_repro.seeing.index import ImageIndex, open_index, write_index
 from alexnet_repro.seeing.paper_style import paper_style, save
 from alexnet_repro.seeing.predictions import described, trained_with_words
@@ -71,10 +70,7 @@ def query(values: Mapping[str, Any]) -> None:
         (nearest,) = index.nearest(vectors, values["neighbours"])
         found.append((path, nearest))
     _show(index, found, damaged, values["json"])
-    for one in damaged:
-        print(f"{one.path}: skipped, it cannot be read ({one.reason})", file=sys.stderr)
-    if damaged:
-        sys.exit(DAMAGED_EXIT_CODE)
+    end_with_damaged(damaged, len(paths))
 
 
 def _show(
