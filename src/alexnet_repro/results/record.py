@@ -1,21 +1,22 @@
 """Result records: what was measured, by which command, on what."""
 
 import csv
-import hashlib
 import io
-import json
 import math
 import os
 import platform
 import shlex
 import subprocess
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from alexnet_repro.base.files import all_of as all_of
+from alexnet_repro.base.files import checksum as checksum
+from alexnet_repro.base.files import write_json as write_json
+from alexnet_repro.base.files import write_text as write_text
 
 FORMAT = 1
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "numpy", "pillow")
@@ -53,12 +54,6 @@ def chance_error(classes: int) -> dict[str, float]:
     return {f"top{k}": 100 * (1 - min(k, classes) / classes) for k in (1, 5)}
 
 
-def checksum(path: Path) -> str:
-    """The SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def provenance(command: str, overrides: Iterable[str]) -> dict[str, Any]:
     """Command, date, code version, package versions and machine of this process.
 
@@ -77,15 +72,6 @@ def provenance(command: str, overrides: Iterable[str]) -> dict[str, Any]:
     }
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` so that ``path`` holds either what it held before or all of it.
-
-    A number that is not finite, such as the loss of a run that diverged, is written as null: JSON
-    has no other word for it.
-    """
-    write_text(path, json.dumps(_finite(value), indent=1, allow_nan=False) + "\n")
-
-
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """Write a table so that ``path`` holds either what it held before or all of it."""
     text = io.StringIO()
@@ -93,37 +79,6 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, An
     writer.writeheader()
     writer.writerows(rows)
     write_text(path, text.getvalue())
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write ``text`` so that ``path`` holds either what it held before or all of it."""
-    with all_of(path) as unfinished:
-        unfinished.write_text(text, encoding="utf-8")
-
-
-@contextmanager
-def all_of(path: Path) -> Iterator[Path]:
-    """The name of a file to write, which takes the place of ``path`` once all of it is written."""
-    with tempfile.NamedTemporaryFile(
-        dir=path.parent, prefix=f".{path.name}-", delete=False
-    ) as file:
-        unfinished = Path(file.name)
-        try:
-            yield unfinished
-            os.fsync(file.fileno())
-            unfinished.chmod(0o644)
-            unfinished.replace(path)
-        except BaseException:
-            unfinished.unlink(missing_ok=True)
-            raise
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _commit() -> str | None:
