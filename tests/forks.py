@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 IMPORTED = (
-    "alexnet_repro.data.preparation",
+    "alexnet_repro.data.prepare",
     "alexnet_repro.interchange.conversion",
     "alexnet_repro.learning.run",
     "alexnet_repro.results.evaluation",

@@ -15,9 +15,8 @@ log = logging.getLogger(__name__)
 def main(config: DictConfig) -> None:
     values = validated(config, PrepareSchema)
     from alexnet_repro.base.build import build, described
-    from alexnet_repro.data.manifest import StoredAs
-    from alexnet_repro.data.preparation import Part, prepare, prepare_part
-    from alexnet_repro.data.verification import verify
+    from alexnet_repro.data.prepare import prepare
+    from alexnet_repro.data.store import StoredAs, open_store, verify
 
     output = Path(values["output"]).expanduser()
     if values["prepare"]["verify"]:
@@ -27,14 +26,13 @@ def main(config: DictConfig) -> None:
     source = build(data["source"], "data.source")
     quality = values["quality"] if values["encoding"] == "jpeg" else None
     stored_as = StoredAs(data["image_size"], values["encoding"], quality, data["exif_orientation"])
-    if values["shard"] is not None:
-        part = Part.parse(values["shard"])
-        written = prepare_part(source, stored_as, output, data["max_damaged"], part)
-        log.info(
-            "shard=%s: %d shards; merge all with the same command without shard", part, written
-        )
+    number, of = map(int, (values["part"] or "1/1").split("/"))
+    directory = prepare(source, stored_as, output, data["max_damaged"], (number, of))
+    if directory != output:
+        told = "part=%s is in %s; the same command without part merges all"
+        log.info(told, values["part"], directory)
         return
-    store = prepare(source, stored_as, output, data["max_damaged"])
+    store = open_store(directory)
     images = ", ".join(f"{len(split)} {name}" for name, split in store.splits.items())
     log.info("%s: %s images of %d classes", store.directory, images, len(store.classes))
     log.info("train on it with: data=prepared data.directory='%s' data.name=NAME", output)

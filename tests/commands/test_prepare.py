@@ -59,8 +59,8 @@ def test_a_second_preparation_finds_the_first_and_other_images_are_refused(
         (["data=folder", "source=nowhere", "output=store"], "no folder nowhere/train"),
         (["data=prepared", "source=.", "output=store"], "data=prepared is prepared already"),
         (["data=huggingface", "source=.", "output=store"], "expected data/train-*.parquet and"),
-        (["source=.", "output=store", "shard=3/2"], "shard=3/2: expected a node and the number"),
-        (["source=.", "output=store", "shard=half"], "shard=half: expected a node and the number"),
+        (["source=.", "output=store", "part=3/2"], "part=3/2: expected a node and the number"),
+        (["source=.", "output=store", "part=half"], "part=half: expected a node and the number"),
         (["source=.", "output=store", "quality=0"], "quality=0: input should be greater than"),
         (["source=.", "output=store", "encoding=png"], "encoding=png: input should be 'raw' or"),
         (["output=store", "prepare.verify=true"], "output=store: there is no such store"),
@@ -83,9 +83,9 @@ def test_several_nodes_prepare_one_store_which_is_then_verified(
 ) -> None:
     arguments = ["data=folder", f"source={tiny_images}", "data.image_size=16", "encoding=jpeg"]
     for node in (2, 1):
-        done = prepare(*arguments, "output=store", f"shard={node}/2")
+        done = prepare(*arguments, "output=store", f"part={node}/2")
         assert done.returncode == 0, done.stderr
-        assert f"shard={node}/2: " in done.stdout
+        assert f"part={node}/2: " in done.stdout
         assert not (tmp_path / "store").exists()
     assert prepare(*arguments, "output=store").returncode == 0
     assert prepare(*arguments, "output=alone").returncode == 0

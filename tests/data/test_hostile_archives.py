@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from alexnet_repro.data.archives import LARGEST_IMAGE, class_members, members_of
-from alexnet_repro.data.manifest import StoredAs
-from alexnet_repro.data.preparation import prepare
+from alexnet_repro.data.prepare import prepare
 from alexnet_repro.data.releases import release
 from alexnet_repro.data.sources import Source
+from alexnet_repro.data.store import StoredAs, open_store
 from alexnet_repro.errors import UsageError
 
 CORPUS = sorted((Path(__file__).parent / "corpus" / "archives").glob("*.tar"))
@@ -100,7 +100,7 @@ def test_members_that_lie_elsewhere_are_images_like_others_and_links_are_named(
     assert len(source.damaged) == len(LINKS)
     for info, _ in LINKS.values():
         assert f"n00000002.tar/{info.name} (is a link or a device)" in source.damaged
-    store = prepare(source, StoredAs(16), tmp_path / "store", max_damaged=len(LINKS))
+    store = open_store(prepare(source, StoredAs(16), tmp_path / "store", max_damaged=len(LINKS)))
     names = {s.name(i) for s in store.splits.values() for i in range(len(s))}
     assert {info.name for info, _ in OUTSIDE.values()} <= names
     assert {path.name for path in tmp_path.iterdir()} == {"archives", "store", ".store.lock"}
@@ -123,7 +123,7 @@ def test_a_size_that_cannot_be_is_named_and_takes_no_time_or_memory(
     content = with_size(class_tar((named("last.jpg"), picture())), b"last.jpg", field)
     began = time.monotonic()
     source = of_release(content)
-    store = prepare(source, StoredAs(16), tmp_path / "store", max_damaged=3)
+    store = open_store(prepare(source, StoredAs(16), tmp_path / "store", max_damaged=3))
     assert time.monotonic() - began < SECONDS
     told = (tmp_path / "store" / "damaged.txt").read_text()
     assert "n00000002.tar (damaged or incomplete archive: " in told
@@ -153,7 +153,7 @@ def test_ten_thousand_members_and_archives_within_archives(tmp_path: Path) -> No
     )
     source = release(str(tmp_path), "whole.tar", 0.5, 1, 0)
     assert sum(len(split.names) for split in source.splits.values()) == 10_004
-    store = prepare(source, StoredAs(16), tmp_path / "store", max_damaged=10_001)
+    store = open_store(prepare(source, StoredAs(16), tmp_path / "store", max_damaged=10_001))
     assert sum(map(len, store.splits.values())) == 3
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet_repro.data.manifest import StoredAs
-from alexnet_repro.data.preparation import prepare
+from alexnet_repro.data.prepare import prepare
 from alexnet_repro.data.sources import folder
+from alexnet_repro.data.store import StoredAs, open_store
 from alexnet_repro.errors import UsageError
 
 from .hostile_images import bombs, mutated
@@ -46,7 +46,7 @@ def test_preparing_names_every_image_that_it_cannot_read(hostile: Path, tmp_path
     with pytest.raises(UsageError, match="images cannot be read: train/") as told:
         prepare(source, StoredAs(16), tmp_path / "refused")
     assert "\n" not in str(told.value)
-    store = prepare(source, StoredAs(16), tmp_path / "store", max_damaged=MUTATED + 20)
+    store = open_store(prepare(source, StoredAs(16), tmp_path / "store", max_damaged=MUTATED + 20))
     named = (tmp_path / "store" / "damaged.txt").read_text().splitlines()
     train = store.splits["train"]
     stored = {train.name(i) for i in range(len(train))}

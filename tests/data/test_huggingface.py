@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from alexnet_repro.data.huggingface import huggingface
-from alexnet_repro.data.manifest import StoredAs
-from alexnet_repro.data.preparation import cached
+from alexnet_repro.data.prepare import cached
 from alexnet_repro.data.sources import Source
+from alexnet_repro.data.store import StoredAs
 from alexnet_repro.errors import UsageError
 
 COLOURS = ((200, 30, 30), (30, 200, 30), (30, 30, 200))

@@ -1,5 +1,6 @@
 """A store is made once, completely or not at all, and goes on where it was stopped."""
 
+import errno
 import hashlib
 import io
 import os
@@ -16,14 +17,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from filelock import FileLock
+import torch
 from PIL import Image
 
-from alexnet_repro.data import parallel, preparation, shards
-from alexnet_repro.data.manifest import StoredAs
-from alexnet_repro.data.preparation import Part, cached, prepare, prepare_part
+from alexnet_repro.data import prepare as preparation
+from alexnet_repro.data.prepare import cached, prepare
 from alexnet_repro.data.sources import Source, Split, folder
-from alexnet_repro.data.store import open_store
+from alexnet_repro.data.store import StoredAs, open_store
 from alexnet_repro.errors import UsageError
 
 MakeFolder = Callable[..., Path]
@@ -32,15 +32,14 @@ SIZE = 16
 
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shards, "IMAGES_PER_SHARD", 20)
-    monkeypatch.setattr(shards, "IMAGES_PER_BATCH", 8)
+    monkeypatch.setattr(preparation, "IMAGES_PER_SHARD", 20)
+    monkeypatch.setattr(preparation, "IMAGES_PER_BATCH", 8)
 
 
 @pytest.fixture
 def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Share the work among threads of this process, whose lists the test can read."""
-    monkeypatch.setattr(parallel, "FORK", False)
-    monkeypatch.setattr(parallel, "usable_cores", lambda: 3)
+    """Prepare in this process, as elsewhere than on Linux, so that the test can read its lists."""
+    monkeypatch.setattr(preparation.sys, "platform", "darwin")
 
 
 def opening(source: Source, open_: Callable[[Split, int], Image.Image]) -> Source:
@@ -121,9 +120,9 @@ GROWING = """
 import resource, sys
 from pathlib import Path
 from PIL import Image
-from alexnet_repro.data.preparation import prepare
+from alexnet_repro.data.prepare import prepare
 from alexnet_repro.data.sources import Source, Split
-from alexnet_repro.data.manifest import StoredAs
+from alexnet_repro.data.store import StoredAs
 image = Image.new("RGB", (80, 64))
 def images(n):
     return Split([f"{i}.png" for i in range(n)], [i % 2 for i in range(n)], lambda i: image.copy())
@@ -236,8 +235,7 @@ def test_an_interrupted_preparation_goes_on_after_its_complete_shards(
         cached(opening(source, interrupted), StoredAs(SIZE), cache, "pets")
     assert stores(cache) == []
     there = {int(path.stem[-5:]) for path in cache.glob("*/train-*.arrow")}
-    # Three threads share four shards of 20 images: who meets image 65 had finished one before.
-    assert 1 <= len(there) <= 3
+    assert there == {0, 1, 2}
     store = cached(opening(source, count), StoredAs(SIZE), cache, "pets")
     names = source.splits["train"].names
     expected = [name for i, name in enumerate(names) if i // 20 not in there]
@@ -253,7 +251,7 @@ def test_a_preparation_that_is_interrupted_while_clearing_up_is_finished(
     unlink, unlinked = Path.unlink, []
 
     def interrupted(path: Path, missing_ok: bool = False) -> None:
-        if path.name.endswith(".sums.npz"):
+        if path.name.endswith(".facts.npz"):
             if len(unlinked) == 2:
                 raise KeyboardInterrupt
             unlinked.append(path)
@@ -266,7 +264,7 @@ def test_a_preparation_that_is_interrupted_while_clearing_up_is_finished(
     assert stores(cache) == []
     store = cached(folder(str(root)), StoredAs(SIZE), cache, "pets")
     assert len(store.splits["train"]) == 75
-    assert not list(store.directory.glob("*.sums.npz"))
+    assert not list(store.directory.glob("*.facts.npz"))
 
 
 def test_a_finished_store_needs_no_lock(
@@ -274,10 +272,10 @@ def test_a_finished_store_needs_no_lock(
 ) -> None:
     cached(folder(str(root)), StoredAs(SIZE), cache, "pets")
 
-    def read_only(path: Path) -> None:
+    def read_only(*arguments: Any) -> None:
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(preparation, "FileLock", read_only)
+    monkeypatch.setattr(preparation.fcntl, "flock", read_only)
     assert len(cached(folder(str(root)), StoredAs(SIZE), cache, "pets").splits["val"]) == 5
 
 
@@ -285,17 +283,17 @@ KILLED = """
 import sys
 import time
 from pathlib import Path
-from alexnet_repro.data import preparation, shards
+from alexnet_repro.data import prepare as preparation
 from alexnet_repro.data.sources import folder
-from alexnet_repro.data.manifest import StoredAs
-shards.IMAGES_PER_SHARD = 4
-read = shards._read
+from alexnet_repro.data.store import StoredAs
+preparation.IMAGES_PER_SHARD = 4
+read = preparation._read
 
 def slow(*arguments):  # long enough for the test to see shard after shard
     time.sleep(0.02)
     return read(*arguments)
 
-shards._read = slow
+preparation._read = slow
 root, cache = sys.argv[1:]
 preparation.cached(folder(root), StoredAs(16), Path(cache), "pets")
 """
@@ -321,7 +319,7 @@ def test_a_killed_preparation_ends_like_an_undisturbed_one(
         assert now > complete or stores(cache)
         complete = now
     assert kills >= 2
-    monkeypatch.setattr(shards, "IMAGES_PER_SHARD", 4)
+    monkeypatch.setattr(preparation, "IMAGES_PER_SHARD", 4)
     undisturbed = cached(folder(str(root)), StoredAs(SIZE), tmp_path / "undisturbed", "pets")
     (killed,) = stores(cache)
     assert contents(killed) == contents(undisturbed.directory)
@@ -371,11 +369,10 @@ def test_parts_of_several_nodes_merge_to_the_same_store(
         opened.append(index)
         return split.open(index)
 
-    written = [
-        prepare_part(source, stored_as, tmp_path / "store", 0, Part.parse(f"{node}/3"))
-        for node in (3, 1, 2)
-    ]
-    assert sorted(written) == [1, 2, 2]
+    for node in (3, 1, 2):
+        assert prepare(source, stored_as, tmp_path / "store", 0, (node, 3)).name.endswith(
+            "unfinished"
+        )
     prepare(opening(source, count), stored_as, tmp_path / "store")
     assert opened == []
     assert contents(tmp_path / "store") == contents(tmp_path / "alone")
@@ -387,7 +384,7 @@ def test_nodes_without_a_common_folder_copy_theirs_together(
 ) -> None:
     source, stored_as = folder(str(root)), StoredAs(SIZE, "jpeg", 90)
     for node in (1, 2):
-        prepare_part(source, stored_as, tmp_path / f"node{node}" / "store", 0, Part(node, 2))
+        prepare(source, stored_as, tmp_path / f"node{node}" / "store", 0, (node, 2))
     there = tmp_path / "node1" / "store.unfinished"
     for path in (tmp_path / "node2" / "store.unfinished").iterdir():
         shutil.copy2(path, there)
@@ -400,30 +397,32 @@ def test_what_no_node_wrote_is_prepared_when_merging(
     root: Path, tmp_path: Path, small_shards: None
 ) -> None:
     source, stored_as = folder(str(root)), StoredAs(SIZE)
-    prepare_part(source, stored_as, tmp_path / "store", 0, Part(2, 3))
-    store = prepare(source, stored_as, tmp_path / "store")
+    prepare(source, stored_as, tmp_path / "store", 0, (2, 3))
+    store = open_store(prepare(source, stored_as, tmp_path / "store"))
     prepare(source, stored_as, tmp_path / "alone")
     assert contents(store.directory) == contents(tmp_path / "alone")
 
 
-def test_merging_waits_for_no_node_that_still_runs(
+def test_who_merges_waits_for_a_node_that_still_works(
     root: Path, tmp_path: Path, small_shards: None
 ) -> None:
     source, stored_as = folder(str(root)), StoredAs(SIZE)
-    prepare_part(source, stored_as, tmp_path / "store", 0, Part(1, 2))
-    with (
-        FileLock(tmp_path / ".store.2-of-2.lock"),
-        pytest.raises(UsageError, match=r"store: shard=2/2 is still being prepared"),
-    ):
-        prepare(source, stored_as, tmp_path / "store")
-    assert not (tmp_path / "store").exists()
+    with ThreadPoolExecutor(1) as pool:
+        with preparation._lock(tmp_path / "store", shared=True):
+            # A node works beside another one; who prepares the whole is alone.
+            prepare(source, stored_as, tmp_path / "store", 0, (1, 2))
+            whole = pool.submit(prepare, source, stored_as, tmp_path / "store")
+            time.sleep(0.5)
+            assert not whole.done()
+            assert not (tmp_path / "store").exists()
+        assert whole.result() == tmp_path / "store"
 
 
-def test_a_part_of_a_finished_store_is_refused(root: Path, tmp_path: Path) -> None:
+def test_a_part_of_a_finished_store_is_there_already(root: Path, tmp_path: Path) -> None:
     source, stored_as = folder(str(root)), StoredAs(SIZE)
     prepare(source, stored_as, tmp_path / "store")
-    with pytest.raises(UsageError, match=r"shard=1/2: .*store is finished already"):
-        prepare_part(source, stored_as, tmp_path / "store", 0, Part(1, 2))
+    assert prepare(source, stored_as, tmp_path / "store", 0, (1, 2)) == tmp_path / "store"
+    assert not (tmp_path / "store.unfinished").exists()
 
 
 # JPEG
@@ -434,13 +433,13 @@ def test_jpeg_images_are_those_that_pil_decodes(
     root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raw = cached(folder(str(root)), StoredAs(64), cache, "pets")
-    encode, files = shards._jpeg, []
+    encode, files = preparation._jpeg, []
 
     def keep(*arguments: Any) -> bytes:
         files.append(encode(*arguments))
         return files[-1]
 
-    monkeypatch.setattr(shards, "_jpeg", keep)
+    monkeypatch.setattr(preparation, "_jpeg", keep)
     jpeg = cached(folder(str(root)), StoredAs(64, "jpeg", 90), cache, "pets")
     assert raw.directory != jpeg.directory
     assert open_store(jpeg.directory).stored_as.quality == 90
@@ -471,9 +470,9 @@ def test_jpeg_needs_less_space_as_foreseen(tmp_path: Path) -> None:
                 image = Image.fromarray(np.repeat(ramp + np.uint8(i), 3, axis=2))
                 image.save(tmp_path / "images" / split / name / f"{i}.png")
     source, stored_as = folder(str(tmp_path / "images")), StoredAs(64, "jpeg", 90)
-    store = prepare(source, stored_as, tmp_path / "store")
+    store = open_store(prepare(source, stored_as, tmp_path / "store"))
     foreseen = preparation._bytes_per_image(source, stored_as)
-    found = np.mean([len(shards._jpeg(i, 90)) for i in store.splits["train"].images()])
+    found = np.mean([len(preparation._jpeg(i, 90)) for i in store.splits["train"].images()])
     assert found <= foreseen < 1.3 * found < 64 * 64 * 3
 
 
@@ -520,7 +519,7 @@ def test_a_worker_that_the_system_ends_is_told_and_the_rest_goes_on_later(
         return split.open(index)
 
     source = folder(str(root))
-    with pytest.raises(UsageError, match="a worker process ended with exit code -9"):
+    with pytest.raises(UsageError, match="a worker process ended unexpectedly, as if memory"):
         cached(opening(source, killed), StoredAs(SIZE), cache, "pets")
     assert stores(cache) == []
     assert len(cached(source, StoredAs(SIZE), cache, "pets").splits["train"]) == 75
@@ -532,19 +531,38 @@ def test_an_error_in_a_worker_is_that_of_the_command(
     def broken(*arguments: Any) -> Any:
         raise ZeroDivisionError("in a worker")
 
-    monkeypatch.setattr(shards, "_rows", broken)
+    monkeypatch.setattr(preparation, "_rows", broken)
     with pytest.raises(ZeroDivisionError, match="in a worker"):
         cached(folder(str(root)), StoredAs(SIZE), cache, "pets")
 
 
-def test_processes_and_threads_write_the_same(
+def test_one_process_writes_what_several_do(
     root: Path, tmp_path: Path, small_shards: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = folder(str(root))
-    prepare(source, StoredAs(SIZE), tmp_path / "processes")
-    monkeypatch.setattr(parallel, "FORK", False)
-    prepare(source, StoredAs(SIZE), tmp_path / "threads")
-    assert contents(tmp_path / "processes") == contents(tmp_path / "threads")
+    prepare(source, StoredAs(SIZE), tmp_path / "several")
+    monkeypatch.setattr(preparation.sys, "platform", "darwin")
+    prepare(source, StoredAs(SIZE), tmp_path / "one")
+    assert contents(tmp_path / "several") == contents(tmp_path / "one")
+
+
+def test_a_full_disk_is_told_as_the_system_tells_it(
+    root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: Any) -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(preparation, "_rows", full)
+    with pytest.raises(OSError, match="No space left") as told:
+        cached(folder(str(root)), StoredAs(SIZE), cache, "pets")
+    assert told.value.errno == errno.ENOSPC
+    assert not list(cache.glob("*/.*"))
+
+
+def test_preparing_leaves_the_random_numbers_of_a_training(root: Path, cache: Path) -> None:
+    before = torch.get_rng_state()
+    cached(folder(str(root)), StoredAs(SIZE), cache, "pets")
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.long

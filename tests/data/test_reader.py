@@ -9,11 +9,10 @@ import torch
 from torch.utils.data import DataLoader
 
 from alexnet_repro.data.augment import PAPER
-from alexnet_repro.data.manifest import StoredAs
-from alexnet_repro.data.preparation import cached
+from alexnet_repro.data.prepare import cached
 from alexnet_repro.data.reader import EpochOrder, TrainingCrops
 from alexnet_repro.data.sources import folder
-from alexnet_repro.data.store import StoredSplit
+from alexnet_repro.data.store import StoredAs, StoredSplit
 
 
 @pytest.fixture(scope="module", params=["raw", "jpeg"])

@@ -14,10 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet_repro.data.manifest import StoredAs
-from alexnet_repro.data.preparation import cached
+from alexnet_repro.data.prepare import cached
 from alexnet_repro.data.sources import folder
-from alexnet_repro.data.store import Store
+from alexnet_repro.data.store import Store, StoredAs
 
 CHECKOUT = Path(__file__).parents[2]
 ARCHIVES = Path(os.environ.get("ALEXNET_REPRO_TEST_DATA", CHECKOUT / ".." / "shared" / "data"))

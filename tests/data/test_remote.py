@@ -5,11 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from alexnet_repro.data.manifest import StoredAs
-from alexnet_repro.data.preparation import cached
+from alexnet_repro.data.prepare import cached
 from alexnet_repro.data.remote import local_copy
 from alexnet_repro.data.sources import folder
-from alexnet_repro.data.store import Store, open_store
+from alexnet_repro.data.store import Store, StoredAs, open_store
 from alexnet_repro.errors import UsageError
 
 

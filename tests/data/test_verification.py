@@ -6,11 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from alexnet_repro.data.manifest import StoredAs
-from alexnet_repro.data.preparation import cached
+from alexnet_repro.data.prepare import cached
 from alexnet_repro.data.sources import folder
-from alexnet_repro.data.store import Store
-from alexnet_repro.data.verification import verify
+from alexnet_repro.data.store import Store, StoredAs, verify
 from alexnet_repro.errors import UsageError
 
 

@@ -14,13 +14,12 @@ from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler
 from alexnet_repro.base.build import TARGET, Count, Natural, Pixels, Seed, build, checks_arguments
 from alexnet_repro.cores import usable_cores
 from alexnet_repro.data.augment import PAPER, Augmentation, AugmentOptions
-from alexnet_repro.data.manifest import StoredAs
-from alexnet_repro.data.preparation import cached
+from alexnet_repro.data.prepare import cached
 from alexnet_repro.data.preprocess import Orientation
 from alexnet_repro.data.reader import EpochOrder, SharedBatches, TrainingCrops, WholeImages
 from alexnet_repro.data.remote import local_copy
 from alexnet_repro.data.sources import Source
-from alexnet_repro.data.store import Store, open_store
+from alexnet_repro.data.store import Store, StoredAs, open_store
 from alexnet_repro.errors import UsageError
 
 
@@ -121,7 +120,7 @@ class ImageDataModule(L.LightningDataModule):
         """Make the store if it is not there yet.
 
         Raises:
-            UsageError: see :func:`preparation.prepare`; or if a batch holds more images than the
+            UsageError: see :func:`prepare.prepare`; or if a batch holds more images than the
                 training set.
         """
         if self._store is None:

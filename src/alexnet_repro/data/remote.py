@@ -9,7 +9,7 @@ import pyarrow as pa
 from filelock import FileLock
 from pyarrow import fs
 
-from alexnet_repro.data.verification import verify
+from alexnet_repro.data.store import verify
 from alexnet_repro.errors import UsageError
 
 log = logging.getLogger(__name__)

@@ -1,19 +1,175 @@
-"""Prepared images on disk: Arrow IPC shards that are memory-mapped and read without copies."""
+"""Prepared images on disk: Arrow IPC shards that are memory-mapped and read without copies.
 
-from collections.abc import Iterator, Sequence
+A store is a folder of shards (``train-00000.arrow`` …), labels, the mean image, and
+``manifest.json``, which says what is there. It may come from anybody: the manifest is checked
+before it is believed.
+"""
+
+import functools
+import json
+import logging
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import simplejpeg
+import xxhash
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from alexnet_repro.data.manifest import Shard, StoredAs, labels_file, read_manifest
-from alexnet_repro.data.preprocess import Pixels
-from alexnet_repro.data.statistics import Statistics
+from alexnet_repro.console import counting
+from alexnet_repro.cores import usable_cores
+from alexnet_repro.data.preprocess import Orientation, Pixels
+from alexnet_repro.data.sources import printable
+from alexnet_repro.data.statistics import MEAN_IMAGE, Statistics
 from alexnet_repro.errors import UsageError
+
+log = logging.getLogger(__name__)
+
+FORMAT = 4
+
+Amount = Annotated[int, Field(ge=0, lt=2**48)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+@dataclass(frozen=True)
+class StoredAs:
+    """What the images of a store are.
+
+    Attributes:
+        image_size: pixels a side.
+        encoding: ``raw``, or ``jpeg`` for a sixth of the space, decoded while reading.
+        quality: of JPEG, 1–100; None for raw.
+        exif_orientation: whether images were turned upright as their EXIF data say.
+    """
+
+    image_size: int
+    encoding: Literal["raw", "jpeg"] = "raw"
+    quality: int | None = None
+    exif_orientation: Orientation = "ignore"
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Columns of a shard. Raw images are size × size × 3 bytes, RGB 0–255, row by row."""
+        raw = self.encoding == "raw"
+        image = pa.binary(self.image_size * self.image_size * 3) if raw else pa.binary()
+        return pa.schema([("image", image), ("label", pa.int32()), ("name", pa.string())])
+
+
+class Described(BaseModel):
+    """Part of a manifest: the keys that it has, of the types that they have."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class File(Described):
+    """A file of a store and its checksum (:func:`checksum`)."""
+
+    file: str
+    xxh3_128: str
+
+
+class Shard(File):
+    """A file of images."""
+
+    images: Amount
+    bytes: Amount
+
+
+class SplitFiles(Described):
+    """The files of a split: its shards in order, and the labels of all their images (int32)."""
+
+    images: Amount
+    labels: File
+    shards: Annotated[list[Shard], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def images_are_those_of_the_shards(self) -> "SplitFiles":
+        if self.images != sum(shard.images for shard in self.shards):
+            raise ValueError("its shards hold another number of images")
+        return self
+
+
+class Class(Described):
+    """A class by its name, and what it is where the name (a WordNet id) does not say it."""
+
+    name: str
+    words: str | None = None
+
+
+class StatisticsValues(Described):
+    """The statistics of the training set beside the mean image, whose checksum this is."""
+
+    mean_colour: list[Finite]
+    covariance: list[list[Finite]]
+    eigenvalues: list[Finite]
+    eigenvectors: list[list[Finite]]
+    xxh3_128: str
+
+
+class Manifest(Described):
+    """Every key of ``manifest.json``; classes in the order of their labels."""
+
+    format: int
+    image_size: Annotated[int, Field(ge=1, lt=2**15)]
+    encoding: Literal["raw", "jpeg"]
+    quality: Annotated[int, Field(ge=1, le=100)] | None
+    exif_orientation: Orientation
+    splits: Annotated[dict[Literal["train", "val", "test"], SplitFiles], Field(min_length=1)]
+    statistics: StatisticsValues
+    classes: Annotated[list[Class], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def all_classes_have_words_or_none(self) -> "Manifest":
+        if len({one.words is None for one in self.classes}) > 1:
+            raise ValueError("some of its classes have words and some have none")
+        return self
+
+    @classmethod
+    def read(cls, directory: Path) -> "Manifest":
+        """The manifest of a store.
+
+        Raises:
+            UsageError: if it is of another format version.
+            OSError, ValueError, KeyError, TypeError: if it is missing or damaged.
+        """
+        values = json.loads((directory / "manifest.json").read_text())
+        if isinstance(values["format"], int) and values["format"] != FORMAT:
+            raise UsageError(
+                f"{directory}: format {values['format']}, this version reads {FORMAT}; "
+                "delete the folder and it is prepared anew"
+            )
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            wrong = error.errors()[0]
+            key = ".".join(str(part) for part in wrong["loc"])
+            raise ValueError(printable(f"manifest.json: {key}: {wrong['msg']}")) from error
+
+    @property
+    def stored_as(self) -> StoredAs:
+        return StoredAs(self.image_size, self.encoding, self.quality, self.exif_orientation)
+
+    @property
+    def checksums(self) -> dict[str, str]:
+        """The files of the store and what :func:`checksum` found when they were written."""
+        written = {MEAN_IMAGE: self.statistics.xxh3_128}
+        for split in self.splits.values():
+            written |= {file.file: file.xxh3_128 for file in (split.labels, *split.shards)}
+        return written
+
+
+def checksum(path: Path) -> str:
+    """XXH3 of 128 bits, of a file: as fast as it can be read."""
+    digest = xxhash.xxh3_128()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 class StoredSplit:
@@ -22,37 +178,28 @@ class StoredSplit:
     A shard is opened when the first of its images is asked for: to know where the images of a
     large set lie, its files would have to be read in thousands of places.
 
-    Args:
-        directory: of the store.
-        shards: in order.
-        labels: file of the labels of all images.
-        stored_as: of the store.
-
     Raises:
-        OSError, ValueError, KeyError: if a file is missing, not of its size or of other contents.
+        OSError, ValueError: if a file is missing, not of its size or of other contents.
     """
 
-    def __init__(
-        self, directory: Path, shards: Sequence[Shard], labels: str, stored_as: StoredAs
-    ) -> None:
-        self.directory, self.shards, self.stored_as = directory, tuple(shards), stored_as
-        self.size, self._labels = stored_as.image_size, labels
-        stored = np.load(_beside(directory, labels), allow_pickle=False)
+    def __init__(self, directory: Path, files: SplitFiles, stored_as: StoredAs) -> None:
+        self.directory, self.files, self.stored_as = directory, files, stored_as
+        self.size = stored_as.image_size
+        stored = np.load(_beside(directory, files.labels.file), allow_pickle=False)
         self.labels: npt.NDArray[np.int64] = stored.astype(np.int64)
-        self._ends = np.cumsum([shard.images for shard in shards])
-        images = sum(shard.images for shard in shards)
-        if self.labels.shape != (images,) or images == 0:
-            raise ValueError(f"{labels} holds {self.labels.size} labels of {images} images")
-        for shard in shards:
+        if self.labels.shape != (files.images,) or files.images == 0:
+            raise ValueError(
+                f"{files.labels.file} holds {self.labels.size} labels of {files.images} images"
+            )
+        self._ends = np.cumsum([shard.images for shard in files.shards])
+        for shard in files.shards:
             found = _beside(directory, shard.file).stat().st_size
             if found != shard.bytes:
                 raise ValueError(f"{shard.file} has {found} of {shard.bytes} bytes")
-        first = _beside(directory, shards[0].file)
-        if pa.ipc.open_file(pa.memory_map(str(first))).schema != stored_as.schema:
-            raise ValueError(
-                f"{first.name} does not hold {stored_as.encoding} images of {self.size}"
-            )
-        self._opened: dict[int, OpenedShard] = {}
+        first = files.shards[0].file
+        if pa.ipc.open_file(pa.memory_map(str(directory / first))).schema != stored_as.schema:
+            raise ValueError(f"{first} does not hold {stored_as.encoding} images of {self.size}")
+        self._shard = functools.cache(self._open)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -60,96 +207,41 @@ class StoredSplit:
     def image(self, index: int) -> Pixels:
         """Image ``index``: (size, size, 3), RGB 0–255; of a raw store a read-only view."""
         shard, row = self._place(index)
-        return shard.image(row)
+        stored = np.frombuffer(shard.column(0)[row].as_buffer(), dtype=np.uint8)
+        if self.stored_as.encoding == "raw":
+            return stored.reshape(self.size, self.size, 3)
+        image: Pixels = simplejpeg.decode_jpeg(stored)
+        if image.shape != (self.size, self.size, 3):
+            raise ValueError(f"image of {image.shape} among those of {self.size} pixels a side")
+        return image
 
     def images(self) -> Iterator[Pixels]:
         return map(self.image, range(len(self)))
 
     def name(self, index: int) -> str:
         shard, row = self._place(index)
-        return shard.name(row)
+        return str(shard.column("name")[row])
 
-    def _place(self, index: int) -> tuple["OpenedShard", int]:
+    def _place(self, index: int) -> tuple[pa.Table, int]:
         number = int(self._ends.searchsorted(index, side="right"))
-        shard = self._opened.get(number)
-        if shard is None:
-            shard = OpenedShard(self.directory / self.shards[number].file, self.stored_as)
-            self._opened[number] = shard
-        return shard, int(index) - int(self._ends[number]) + self.shards[number].images
+        row = int(index) - int(self._ends[number]) + self.files.shards[number].images
+        return self._shard(number), row
+
+    def _open(self, number: int) -> pa.Table:
+        shard = self.files.shards[number]
+        try:
+            table = pa.ipc.open_file(pa.memory_map(str(self.directory / shard.file))).read_all()
+            # Otherwise a place that is written in the file could lie outside of it.
+            table.validate(full=True)
+            if table.num_rows != shard.images:
+                raise ValueError(f"holds {table.num_rows} of {shard.images} images")
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise damaged(self.directory, f"{shard.file}: {error}") from error
+        return table
 
     # A worker started by spawn maps the files anew instead of receiving the pixels.
-    def __getstate__(self) -> tuple[Any, ...]:
-        return self.directory, self.shards, self._labels, self.stored_as
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.__init__(*state)  # type: ignore[misc]
-
-
-class OpenedShard:
-    """A memory-mapped shard.
-
-    Raises:
-        UsageError: if it is damaged.
-    """
-
-    def __init__(self, path: Path, stored_as: StoredAs) -> None:
-        read = RawImages if stored_as.encoding == "raw" else JpegImages
-        try:
-            reader = pa.ipc.open_file(pa.memory_map(str(path)))
-            batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
-            self._images = [read(batch.column("image"), stored_as.image_size) for batch in batches]
-        except DAMAGE as error:
-            raise damaged(path.parent, f"{path.name}: {error}") from error
-        self._names = [batch.column("name") for batch in batches]
-        # Batches differ in length where images could not be read.
-        self._ends = np.cumsum([len(images) for images in self._images])
-
-    def image(self, row: int) -> Pixels:
-        batch, row = self._place(row)
-        return self._images[batch][row]
-
-    def name(self, row: int) -> str:
-        batch, row = self._place(row)
-        return str(self._names[batch][row])
-
-    def _place(self, row: int) -> tuple[int, int]:
-        batch = int(self._ends.searchsorted(row, side="right"))
-        return batch, row - (int(self._ends[batch - 1]) if batch else 0)
-
-
-class RawImages:
-    """The images of an Arrow array, as views of the memory-mapped file."""
-
-    def __init__(self, array: pa.FixedSizeBinaryArray, size: int) -> None:
-        pixels = np.frombuffer(array.buffers()[1], dtype=np.uint8)
-        self._pixels = pixels.reshape(-1, size, size, 3)
-
-    def __len__(self) -> int:
-        return len(self._pixels)
-
-    def __getitem__(self, row: int) -> Pixels:
-        image: Pixels = self._pixels[row]
-        return image
-
-
-class JpegImages:
-    """The images of an Arrow array of JPEG files, decoded one by one."""
-
-    def __init__(self, array: pa.BinaryArray, size: int) -> None:
-        _, offsets, data = array.buffers()
-        self._size, self._length = size, len(array)
-        self._offsets: npt.NDArray[np.int32] = np.frombuffer(offsets, dtype=np.int32)
-        self._data = np.frombuffer(data, dtype=np.uint8)
-
-    def __len__(self) -> int:
-        return self._length
-
-    def __getitem__(self, row: int) -> Pixels:
-        file = self._data[self._offsets[row] : self._offsets[row + 1]]
-        image: Pixels = simplejpeg.decode_jpeg(file)
-        if image.shape != (self._size, self._size, 3):
-            raise ValueError(f"image of {image.shape} among those of {self._size} pixels a side")
-        return image
+    def __reduce__(self) -> tuple[Any, ...]:
+        return StoredSplit, (self.directory, self.files, self.stored_as)
 
 
 @dataclass(frozen=True)
@@ -167,16 +259,7 @@ class Store:
     statistics: Statistics
 
 
-DAMAGE = (
-    OSError,
-    ValueError,
-    KeyError,
-    TypeError,
-    EOFError,
-    AttributeError,
-    RecursionError,
-    pa.ArrowInvalid,
-)
+DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError, RecursionError)
 """What reading a damaged store raises."""
 
 
@@ -187,30 +270,50 @@ def open_store(directory: Path) -> Store:
         UsageError: if its manifest or a file is missing, damaged or of another format version.
     """
     try:
-        manifest = read_manifest(directory)
-        stored_as = StoredAs(**{name: manifest[name] for name in StoredAs.__dataclass_fields__})
-        splits = {}
-        for split, described in manifest["splits"].items():
-            shards = [Shard(**shard) for shard in described["shards"]]
-            splits[split] = StoredSplit(directory, shards, described["labels"]["file"], stored_as)
-        statistics = Statistics.load(directory, manifest["statistics"])
+        manifest = Manifest.read(directory)
+        stored_as, classes = manifest.stored_as, manifest.classes
+        splits: dict[str, StoredSplit] = {}
+        for name, files in manifest.splits.items():
+            split = splits[name] = StoredSplit(directory, files, stored_as)
+            if not 0 <= split.labels.min() <= split.labels.max() < len(classes):
+                raise ValueError(f"{files.labels.file} has labels that are no class")
+        statistics = Statistics.load(directory, manifest.statistics.model_dump())
         if statistics.mean_image.shape[:2] != (stored_as.image_size,) * 2:
             raise ValueError("the mean image is not of the size of the images")
-        classes = manifest["classes"]
-        for split, stored in splits.items():
-            if not 0 <= stored.labels.min() <= stored.labels.max() < len(classes):
-                raise ValueError(f"{labels_file(split)} has labels that are no class")
-        words = [c["words"] for c in classes] if "words" in classes[0] else None
-        return Store(
-            directory=directory,
-            classes=tuple(c["name"] for c in classes),
-            words=None if words is None else tuple(words),
-            stored_as=stored_as,
-            splits=splits,
-            statistics=statistics,
-        )
     except DAMAGE as error:
         raise damaged(directory, str(error)) from error
+    words = tuple(one.words for one in classes if one.words is not None)
+    names = tuple(one.name for one in classes)
+    return Store(directory, names, words or None, stored_as, splits, statistics)
+
+
+def verify(directory: Path) -> None:
+    """Compare every file of a store with its checksum.
+
+    Raises:
+        UsageError: naming the files that changed, or what else is wrong with the store.
+    """
+    if not directory.is_dir():
+        raise UsageError(f"output={directory}: there is no such store")
+    open_store(directory)
+    expected = Manifest.read(directory).checksums
+    changed = []
+    with (
+        counting("verify", len(expected), "files") as advance,
+        ThreadPoolExecutor(usable_cores()) as pool,
+    ):
+        found = pool.map(checksum, (directory / file for file in expected))
+        for (file, written), now in zip(expected.items(), found, strict=True):
+            if now != written:
+                changed.append(file)
+            advance(1)
+    if changed:
+        raise UsageError(
+            f"{directory}: {len(changed)} of {len(expected)} files differ from their checksum: "
+            f"{', '.join(changed[:3])}{' …' if len(changed) > 3 else ''}; "
+            "delete the folder and it is prepared anew"
+        )
+    log.info("%s: all %d files are as they were written", directory, len(expected))
 
 
 def damaged(directory: Path, reason: str) -> UsageError:

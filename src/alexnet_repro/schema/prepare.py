@@ -20,10 +20,10 @@ class PrepareSchema(Schema):
     output: str
     encoding: Literal["raw", "jpeg"]
     quality: Annotated[int, Field(ge=1, le=100)]
-    shard: str | None
+    part: str | None
     prepare: PrepareActionSchema
 
-    @field_validator("shard")
+    @field_validator("part")
     @classmethod
     def is_a_part(cls, value: str | None) -> str | None:
         part = re.fullmatch(r"(\d+)/(\d+)", value or "1/1")
