@@ -29,7 +29,7 @@ def main(config: DictConfig) -> None:
     number, of = map(int, (values["part"] or "1/1").split("/"))
     directory = prepare(source, stored_as, output, data["max_damaged"], (number, of))
     if directory != output:
-        told = "part=%s is in %s; the same command without part merges all"
+        told = "part=%s: in %s; the same command without part merges all"
         log.info(told, values["part"], directory)
         return
     store = open_store(directory)
