@@ -21,12 +21,11 @@ from torchvision.datasets import ImageFolder
 from alexnet_repro import AlexNet
 from alexnet_repro.cores import usable_cores
 from alexnet_repro.data.augment import PAPER, Augmentation
-from alexnet_repro.data.manifest import StoredAs
-from alexnet_repro.data.preparation import prepare
+from alexnet_repro.data.prepare import prepare
 from alexnet_repro.data.preprocess import shorter_side_and_centre
 from alexnet_repro.data.reader import TrainingCrops
 from alexnet_repro.data.sources import folder, miniature
-from alexnet_repro.data.store import Store, open_store
+from alexnet_repro.data.store import Store, StoredAs, open_store
 from alexnet_repro.errors import UsageError
 from alexnet_repro.learning.sgd import PaperSGD
 from alexnet_repro.memory import keep_freed_memory
@@ -175,7 +174,7 @@ def reading(stores: dict[str, Store], root: Path, batch_size: int, rounds: int) 
         )
     sizes = {
         f"bytes an image, {name} store": round(
-            sum(shard.bytes for split in store.splits.values() for shard in split.shards)
+            sum(shard.bytes for split in store.splits.values() for shard in split.files.shards)
             / sum(map(len, store.splits.values()))
         )
         for name, store in stores.items()
