@@ -1,59 +1,59 @@
-"""The commands: ``python -m alexnet_repro`` lists them, with a name behind it it runs one."""
+"""All commands in one program: ``alexnet``, or ``python -m alexnet_repro``, lists them."""
 
-import difflib
-import re
 import runpy
 import sys
+from functools import partial
+from typing import Annotated
 
-from alexnet_repro.config import CONF, USAGE_EXIT_CODE, print_version
+import typer
 
-FIRST = ("doctor", "train", "evaluate", "predict", "figures")
-"""Of most use at the beginning, in this order; the others follow by name."""
+import alexnet_repro
+from alexnet_repro import cli, convert, doctor, export, figures, predict, report, retrieve, serve
 
-WIDTH = 67
-"""Characters that are left for it in a line of 80."""
+COMPOSING = {
+    "train": "Train a network, test it and write the record.",
+    "evaluate": "Measure trained networks, or an ensemble of them.",
+    "prepare": "Prepare a data set into a store that train reads.",
+}
+"""Commands of Hydra, which read their own arguments: KEY=VALUE and GROUP=CHOICE."""
+
+commands = cli.app()
+for command in (doctor, predict, report, serve):
+    commands.add_typer(command.commands)
+for group in (figures, retrieve, export, convert):
+    commands.add_typer(group.commands, name=group.__name__.rpartition(".")[2])
 
 
-def commands() -> dict[str, str]:
-    """What each command does, by name: the beginning of its help."""
-    names = [path.stem for path in (CONF / "hydra" / "help").glob("*.yaml")]
-    names.sort(key=lambda name: (FIRST.index(name) if name in FIRST else len(FIRST), name))
-    return {name: _beginning(name) for name in names}
+def compose(name: str) -> None:
+    """Run a command of Hydra with the arguments behind its name."""
+    sys.argv = [f"alexnet_repro.{name}", *sys.argv[2:]]
+    runpy.run_module(f"alexnet_repro.{name}", run_name="__main__", alter_sys=True)
 
 
-def _beginning(name: str) -> str:
-    text = (CONF / "hydra" / "help" / f"{name}.yaml").read_text(encoding="utf-8")
-    paragraph = text.partition("template: |-\n")[2].partition("\n\n")[0]
-    sentence = re.split(r"[.:;] |\.$", " ".join(paragraph.split()))[0]
-    clauses = re.sub(r" \([^)]*\)", "", sentence).split(", ")
-    while len(", ".join(clauses)) > WIDTH:
-        clauses.pop()
-    return ", ".join(clauses)
+for name, said in COMPOSING.items():
+    commands.command(name, help=said)(partial(compose, name))
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"alexnet_repro {alexnet_repro.__version__}")
+        raise typer.Exit
+
+
+@commands.callback()
+def alexnet(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which.")
+    ] = False,
+) -> None:
+    """AlexNet (Krizhevsky, Sutskever & Hinton 2012), reproduced."""
 
 
 def main() -> None:
-    known = commands()
-    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
-    if name in ("--help", "-h", "help"):
-        print("AlexNet (Krizhevsky, Sutskever & Hinton 2012), reproduced.\n")
-        for each, sentence in known.items():
-            print(f"  {each:<11}{sentence}")
-        print("\n  python -m alexnet_repro COMMAND --help     examples and keys of a command")
-        print("  python -m alexnet_repro doctor             what works on this machine")
-        return
-    if name == "--version":
-        print_version()
-        return
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        meant = f"; did you mean {near[0]}?" if near else ""
-        print(
-            f"error: there is no command {name}{meant} python -m alexnet_repro lists them",
-            file=sys.stderr,
-        )
-        sys.exit(USAGE_EXIT_CODE)
-    sys.argv = [f"alexnet_repro.{name}", *sys.argv[2:]]
-    runpy.run_module(f"alexnet_repro.{name}", run_name="__main__", alter_sys=True)
+    if len(sys.argv) > 1 and sys.argv[1] in COMPOSING:
+        compose(sys.argv[1])
+    else:
+        cli.run(commands)
 
 
 if __name__ == "__main__":

@@ -229,7 +229,8 @@ def _traceback(wanted: bool) -> Iterator[None]:
             os.environ[FULL_ERROR] = before
 
 
-def _fail(message: str) -> NoReturn:
+def fail(message: str) -> NoReturn:
+    """End this process with one line."""
     if path := os.environ.get("TORCHELASTIC_ERROR_FILE"):
         Path(path).write_text(json.dumps({"message": message, "timestamp": int(time.time())}))
     # Of several processes the first one speaks, or who launched them.
@@ -304,11 +305,11 @@ def command(
                         raise
                     raise CompactHydraException(str(error)) from error
                 _forget(HydraConfig.get())
-                _fail(str(error))
+                fail(str(error))
             except OSError as error:
                 if asked or HydraConfig.get().mode == RunMode.MULTIRUN:
                     raise
-                _fail(writing(error))
+                fail(writing(error))
 
         hydra_main = hydra.main(config_path=str(CONF), config_name=config_name, **MAIN)(task)
 
@@ -332,7 +333,7 @@ def command(
                 if had_no_jobs():
                     raise UsageError(no_match(sys.argv[1:], CONF))
             except UsageError as error:
-                _fail(str(error))
+                fail(str(error))
             except KeyboardInterrupt:
                 sys.exit(128 + signal.SIGINT)
             except Exception as error:
@@ -340,8 +341,8 @@ def command(
                 if asked or (composed and not of_hydra):
                     raise
                 if isinstance(error, OSError) and not of_hydra:
-                    _fail(writing(error))
-                _fail(composing(error, CONF, config_name, sys.argv[1:]))
+                    fail(writing(error))
+                fail(composing(error, CONF, config_name, sys.argv[1:]))
             finally:
                 print_sweep()
 

@@ -26,6 +26,15 @@ class ConsoleHandler(logging.Handler):
             self.handleError(record)
 
 
+def show_on_terminal() -> None:
+    """Messages as they are, and no file."""
+    handler = ConsoleHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    # What cannot be shown, since the disk is full, is no reason to say so twice a line.
+    logging.raiseExceptions = False
+
+
 @contextmanager
 def counting(title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
     """A bar on a terminal, a line now and then elsewhere; yields what counts units as done."""

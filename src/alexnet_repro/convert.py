@@ -1,19 +1,54 @@
-"""Take networks of other programs: ``python -m alexnet_repro.convert from=caffe source=…``."""
+"""Take networks of other programs: ``python -m alexnet_repro.convert caffe SOURCE OUTPUT``."""
 
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from pathlib import Path
+from typing import Annotated, Literal
 
-from alexnet_repro.config import command, validated
-from alexnet_repro.schema.convert import ConvertSchema
+import typer
+
+from alexnet_repro import cli
+
+Source = Annotated[Path, typer.Argument(help="A .caffemodel file, or torchvision's .pth.")]
+Output = Annotated[Path, typer.Argument(help="The checkpoint to write.")]
+Classes = Annotated[
+    Path | None,
+    typer.Option(help="Lines NAME WORDS in the order of the labels, or a prepared store."),
+]
+
+commands = cli.app()
 
 
-@command("convert")
-def main(config: DictConfig) -> None:
-    values = validated(config, ConvertSchema)
-    from alexnet_repro.interchange.conversion import convert
+@commands.callback()
+def convert() -> None:
+    """Make a checkpoint of a network that another program trained."""
 
-    convert(values, HydraConfig.get().overrides.task)
+
+@commands.command()
+def caffe(
+    source: Source,
+    output: Output,
+    classes: Classes = None,
+    mean: Annotated[
+        Path | None, typer.Option(help="imagenet_mean.binaryproto; else one colour.")
+    ] = None,
+    crop_size: Annotated[
+        Literal[227, 224], typer.Option(help="224: as the paper's network reads; not exact.")
+    ] = 227,
+) -> None:
+    """bvlc_alexnet or CaffeNet: the file says which."""
+    from alexnet_repro.interchange.conversion import CAFFE, convert
+
+    config = cli.composed_node("model=bvlc_alexnet", "recipe=caffe")
+    convert(CAFFE, config, source, output, classes, mean, crop_size)
+
+
+@commands.command()
+def torchvision(source: Source, output: Output, classes: Classes = None) -> None:
+    """Torchvision's alexnet: one column, other widths, no response normalization."""
+    from alexnet_repro.interchange.conversion import TORCHVISION, convert
+
+    config = cli.composed_node("model=torchvision_alexnet", "recipe=paper")
+    convert(TORCHVISION, config, source, output, classes, None, TORCHVISION.crop_size)
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(commands)

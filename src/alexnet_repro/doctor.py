@@ -7,25 +7,32 @@ import platform
 import shutil
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from omegaconf import DictConfig
+import typer
 
-from alexnet_repro.config import command, validated
+from alexnet_repro import cli
 from alexnet_repro.console import console
 from alexnet_repro.cores import usable_cores
 from alexnet_repro.errors import UsageError
 from alexnet_repro.extras import EXTRAS, installed
 from alexnet_repro.results.record import version_of
-from alexnet_repro.schema.doctor import DoctorSchema
 
 SHOWN = 4
 """Prepared stores that are named."""
 
 
-@command("doctor", words={"--json": "json=true"})
-def main(config: DictConfig) -> None:
-    values = validated(config, DoctorSchema)
+commands = cli.app()
+
+
+@commands.command()
+def doctor(
+    cache_dir: Annotated[
+        Path, typer.Option(envvar="ALEXNET_REPRO_CACHE", help="Folder of prepared stores.")
+    ] = Path("~/.cache/alexnet_repro"),
+    as_json: cli.AsJson = False,
+) -> None:
+    """Say what this machine has; no server is asked."""
     try:
         from torch.utils import collect_env
     except (ImportError, OSError) as error:
@@ -33,8 +40,8 @@ def main(config: DictConfig) -> None:
             f"torch cannot be imported ({error}); pip install --force-reinstall torch"
         ) from error
 
-    found = examine(Path(values["cache_dir"]).expanduser())
-    if values["json"]:
+    found = examine(cache_dir.expanduser())
+    if as_json:
         environment = collect_env.get_env_info()._asdict()  # type: ignore[no-untyped-call]
         print(json.dumps(found | {"environment": environment}, indent=1, default=str))
         return
@@ -115,4 +122,4 @@ def _stores(cache: Path) -> list[str]:
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(commands)

@@ -1,19 +1,91 @@
-"""Networks for other programs: ``python -m alexnet_repro.export to=onnx checkpoint=… output=…``."""
+"""Networks for other programs: ``python -m alexnet_repro.export onnx FILE --checkpoint RUN``."""
 
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from pathlib import Path
+from typing import Annotated, Literal
 
-from alexnet_repro.config import command, validated
-from alexnet_repro.schema.export import ExportSchema
+import typer
+
+from alexnet_repro import cli
+
+File = Annotated[Path, typer.Argument(help="To write.")]
+
+commands = cli.app()
 
 
-@command("export")
-def main(config: DictConfig) -> None:
-    values = validated(config, ExportSchema)
-    from alexnet_repro.interchange.export import export
+@commands.callback()
+def export() -> None:
+    """Write a trained network for other programs.
 
-    export(values, HydraConfig.get().overrides.task)
+    It takes pixels 0-255: the mean is subtracted inside.
+    """
+
+
+@commands.command()
+def onnx(
+    output: File,
+    checkpoint: cli.Checkpoint,
+    opset: Annotated[int, typer.Option(min=18, max=23, help="Of ONNX's operators.")] = 20,
+    model: cli.Model = [],  # noqa: B006 - Typer copies it
+    trust: cli.Trust = None,
+) -> None:
+    """One file, for any number of images at once."""
+    from alexnet_repro.interchange import export
+
+    export.write_onnx(export.network(checkpoint, cli.node(model), trust, "onnx"), output, opset)
+
+
+@commands.command()
+def quantized(
+    output: File,
+    data: cli.Data,
+    checkpoint: cli.Checkpoint,
+    split: Annotated[
+        Literal["val", "test"] | None, typer.Option(help="test, if the data have test images.")
+    ] = None,
+    opset: Annotated[int, typer.Option(min=18, max=23, help="Of ONNX's operators.")] = 20,
+    model: cli.Model = [],  # noqa: B006
+    trust: cli.Trust = None,
+) -> None:
+    """An ONNX file with its fully connected layers in 8 bits; its error is measured on data."""
+    node = cli.data_node(data)
+    from alexnet_repro.interchange import export
+
+    trained = export.network(checkpoint, cli.node(model), trust, "onnx")
+    export.write_quantized(trained, output, opset, node, split)
+
+
+@commands.command()
+def torch_export(
+    output: File,
+    checkpoint: cli.Checkpoint,
+    model: cli.Model = [],  # noqa: B006
+    trust: cli.Trust = None,
+) -> None:
+    """A file NAME.pt2 for torch.export.load."""
+    from alexnet_repro.errors import UsageError
+    from alexnet_repro.interchange import export
+
+    if output.suffix != ".pt2":
+        raise UsageError(f"{output}: torch.export.load wants a name with .pt2")
+    export.write_torch_export(export.network(checkpoint, cli.node(model), trust), output)
+
+
+@commands.command()
+def safetensors(
+    output: Annotated[Path, typer.Argument(help="Folder to write.")],
+    checkpoint: cli.Checkpoint,
+    record: Annotated[
+        Path | None, typer.Option(help="Of evaluate, for the card; else result.json of the run.")
+    ] = None,
+    model: cli.Model = [],  # noqa: B006
+    trust: cli.Trust = None,
+) -> None:
+    """A folder with a model card, for from_pretrained."""
+    from alexnet_repro.interchange import export
+
+    trained = export.network(checkpoint, cli.node(model), trust, "safetensors")
+    export.write_safetensors(trained, output, record)
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(commands)

@@ -1,35 +1,45 @@
-"""What a network takes images for: ``python -m alexnet_repro.predict checkpoint=… images=…``."""
+"""What a network takes images for: ``python -m alexnet_repro.predict PHOTO --checkpoint RUN``."""
 
 import json
-import logging
+from typing import Annotated, Literal
 
-from omegaconf import DictConfig
+import typer
 
-from alexnet_repro.config import command, validated
-from alexnet_repro.schema.predict import PredictSchema
+from alexnet_repro import cli
 
-log = logging.getLogger(__name__)
+commands = cli.app()
 
 
-@command("predict", words={"--json": "json=true"})
-def main(config: DictConfig) -> None:
-    values = validated(config, PredictSchema)
+@commands.command()
+def predict(
+    images: Annotated[list[str], typer.Argument(help="Files, folders or patterns.")],
+    checkpoint: cli.Checkpoint,
+    crops: Annotated[
+        Literal["centre", "ten"], typer.Option(help="ten: the average over ten views (§5.1).")
+    ] = "centre",
+    top: Annotated[int, typer.Option(min=1, help="Classes an image.")] = 5,
+    words: cli.Words = None,
+    as_json: cli.AsJson = False,
+    model: cli.Model = [],  # noqa: B006 - Typer copies it
+    trust: cli.Trust = None,
+    batch_size: cli.BatchSize = 32,
+    device: cli.Device = "auto",
+) -> None:
+    """Print the most probable classes of photographs."""
     from alexnet_repro.console import console
     from alexnet_repro.seeing import predictions
     from alexnet_repro.seeing.images import Damaged, end_with_damaged, find_images
 
-    paths = find_images(values["images"])
-    trained = predictions.trained_with_words(values)
-    arguments = values["crops"], values["top"], values["batch_size"]
-    done = list(predictions.predict(trained, paths, *arguments))
-    if values["json"]:
+    paths = [path for given in images for path in find_images(given)]
+    trained = predictions.trained_network(checkpoint, device, words, cli.node(model), trust)
+    done = list(predictions.predict(trained, paths, crops, top, batch_size))
+    if as_json:
         print(json.dumps(predictions.prediction_record(trained, done), indent=1))
     else:
         seen = [one for one in done if isinstance(one, predictions.Prediction)]
         console.print(predictions.prediction_table(trained, seen))
-    damaged = [one for one in done if isinstance(one, Damaged)]
-    end_with_damaged(damaged, len(paths))
+    end_with_damaged([one for one in done if isinstance(one, Damaged)], len(paths))
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(commands)

@@ -1,34 +1,48 @@
-"""Compare measurements with the paper: ``python -m alexnet_repro.report runs=DIR output=DIR``."""
+"""Compare measurements with the paper: ``python -m alexnet_repro.report RUNS``."""
 
 import logging
 from collections import Counter
 from pathlib import Path
+from typing import Annotated
 
-from omegaconf import DictConfig
+import typer
 
-from alexnet_repro.config import command, validated
-from alexnet_repro.schema.report import ReportSchema
+from alexnet_repro import cli
 
 log = logging.getLogger(__name__)
 
+commands = cli.app()
 
-@command("report")
-def main(config: DictConfig) -> None:
-    values = validated(config, ReportSchema)
+
+@commands.command()
+def report(
+    runs: Annotated[Path, typer.Argument(help="Folder of runs and evaluations.")] = Path("runs"),
+    output: cli.Output = Path("report"),
+    claims: Annotated[
+        list[str],
+        typer.Option("--claim", help="One of conf/claim; may be repeated. [default: all]"),
+    ] = [],  # noqa: B006 - Typer copies it
+    wandb: Annotated[
+        bool, typer.Option(help="Also a W&B report of the runs of logger=wandb.")
+    ] = False,
+    wandb_project: str = "alexnet_repro",
+    wandb_entity: Annotated[str | None, typer.Option(help="Else yours.")] = None,
+) -> None:
+    """Set what was measured beside what the paper says."""
     from alexnet_repro.results.report import write_report
 
-    output = Path(values["output"]).expanduser()
-    findings, tables = write_report(Path(values["runs"]).expanduser(), output, values["claims"])
+    output = output.expanduser()
+    findings, tables = write_report(runs.expanduser(), output, claims)
     counts = Counter(finding.verdict for finding in findings)
     summary = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
     log.info("%d claims: %s", len(findings), summary)
     log.info("written to %s", output / "index.html")
-    if values["wandb"]:
+    if wandb:
         from alexnet_repro.results.wandb_report import write_wandb_report
 
         compared = [tables["ablations"], tables["claims"]]
-        write_wandb_report(values["wandb_project"], values["wandb_entity"], compared, output)
+        write_wandb_report(wandb_project, wandb_entity, compared, output)
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(commands)

@@ -1,31 +1,105 @@
-"""Find like images (§7.1): ``python -m alexnet_repro.retrieve build|evaluate …`` or ``query=…``."""
+"""Find like images (§7.1): ``python -m alexnet_repro.retrieve build|query|evaluate``."""
 
-import logging
+from pathlib import Path
+from typing import Annotated
 
-from omegaconf import DictConfig
+import typer
 
-from alexnet_repro.config import command, validated
-from alexnet_repro.schema.retrieve import RetrieveSchema
+from alexnet_repro import cli
 
-log = logging.getLogger(__name__)
+Index = Annotated[Path, typer.Option(help="Folder of an index.")]
 
-WORDS = {"--json": "json=true"} | {
-    action: f"action={action}" for action in ("query", "build", "evaluate")
-}
+commands = cli.app()
 
 
-@command("retrieve", words=WORDS)
-def main(config: DictConfig) -> None:
-    values = validated(config, RetrieveSchema)
-    # faiss, torch and matplotlib take seconds to import: a mistake is told before.
+@commands.callback()
+def retrieve() -> None:
+    """Find like images by what fc7 says of them (§7.1)."""
+
+
+@commands.command()
+def build(
+    data: cli.Data,
+    checkpoint: cli.Checkpoint,
+    index: Index,
+    words: cli.Words = None,
+    batch_size: cli.BatchSize = 64,
+    device: cli.Device = "auto",
+) -> None:
+    """Write an index of the training images."""
+    node = cli.data_node(data)
+    from alexnet_repro.seeing import retrieval
+    from alexnet_repro.seeing.predictions import trained_network
+
+    retrieval.build(trained_network(checkpoint, device, words), node, index, batch_size)
+
+
+@commands.command()
+def query(
+    images: Annotated[list[str], typer.Argument(help="Files, folders or patterns.")],
+    index: Index,
+    neighbours: Annotated[int, typer.Option(min=1, help="Of each image.")] = 6,
+    checkpoint: cli.MaybeCheckpoint = None,
+    words: cli.Words = None,
+    as_json: cli.AsJson = False,
+    device: cli.Device = "auto",
+) -> None:
+    """Print the training images nearest to each image.
+
+    The checkpoint is that of the index, if not given.
+    """
     from alexnet_repro.seeing import retrieval
 
-    {
-        "query": retrieval.query,
-        "build": retrieval.build,
-        "evaluate": retrieval.evaluate,
-    }[values["action"]](values)
+    retrieval.query(images, index, checkpoint, neighbours, device, words, as_json)
+
+
+@commands.command()
+def evaluate(
+    data: cli.Data,
+    checkpoint: cli.Checkpoint,
+    k: Annotated[list[int], typer.Option(min=1, help="Precision among so many nearest.")] = [  # noqa: B006 - Typer copies it
+        1,
+        10,
+        100,
+    ],
+    bits: Annotated[list[int], typer.Option(min=8, max=4096, help="Of the codes.")] = [  # noqa: B006
+        32,
+        64,
+        128,
+        256,
+    ],
+    seeds: Annotated[list[int], typer.Option(min=0, help="An autoencoder each.")] = [0, 1, 2],  # noqa: B006
+    seed: cli.Seed = 0,
+    timed_queries: Annotated[int, typer.Option(min=1)] = 100,
+    rounds: Annotated[int, typer.Option(min=1, help="Of timing; the median counts.")] = 7,
+    hidden: Annotated[int, typer.Option(min=1, help="Neurons of the autoencoder.")] = 256,
+    noise: Annotated[float, typer.Option(min=0, help="Added to its codes.")] = 1.0,
+    lr: Annotated[float, typer.Option(min=0, help="Its learning rate.")] = 1e-3,
+    epochs: Annotated[int, typer.Option(min=1, help="Of its training.")] = 10,
+    autoencoder_batch_size: Annotated[int, typer.Option(min=2)] = 128,
+    words: cli.Words = None,
+    batch_size: cli.BatchSize = 64,
+    device: cli.Device = "auto",
+    output: cli.Output = Path("runs/retrieval"),
+    formats: cli.Formats = [cli.Format.PNG, cli.Format.SVG],  # noqa: B006
+    dpi: cli.Dpi = 200,
+) -> None:
+    """How well features, pixels and binary codes find images of the same class."""
+    node = cli.data_node(data)
+    from alexnet_repro.errors import UsageError
+    from alexnet_repro.seeing import drawing, retrieval
+    from alexnet_repro.seeing.codes import Autoencoder
+    from alexnet_repro.seeing.comparison import Settings
+    from alexnet_repro.seeing.predictions import trained_network
+
+    if odd := [each for each in bits if each % 8]:
+        raise UsageError(f"--bits {odd[0]}: a multiple of 8")
+    autoencoder = Autoencoder(hidden, noise, lr, epochs, autoencoder_batch_size)
+    settings = Settings(k, bits, seeds, seed, timed_queries, rounds, autoencoder)
+    trained = trained_network(checkpoint, device, words)
+    record = retrieval.evaluate(trained, node, settings, batch_size, output)
+    drawing.draw(drawing.retrieval(record), output, formats, dpi)
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(commands)

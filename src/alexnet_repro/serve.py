@@ -1,22 +1,54 @@
-"""A page to try a network: ``python -m alexnet_repro.serve checkpoint=…``."""
+"""A page to try a network: ``python -m alexnet_repro.serve --checkpoint RUN``."""
 
-import logging
+from pathlib import Path
+from typing import Annotated
 
-from omegaconf import DictConfig
+import typer
 
-from alexnet_repro.config import command, validated
-from alexnet_repro.schema.serve import ServeSchema
+from alexnet_repro import cli
 
-log = logging.getLogger(__name__)
+commands = cli.app()
 
 
-@command("serve")
-def main(config: DictConfig) -> None:
-    values = validated(config, ServeSchema)
+@commands.command()
+def serve(
+    checkpoint: cli.Checkpoint,
+    data: Annotated[
+        list[str],
+        typer.Argument(metavar="[data=NAME]...", help="The images of the index, to show them."),
+    ] = [],  # noqa: B006 - Typer copies it
+    index: Annotated[
+        Path | None, typer.Option(help="Of retrieve build: shows the nearest training images.")
+    ] = None,
+    neighbours: Annotated[int, typer.Option(min=1)] = 6,
+    top: Annotated[int, typer.Option(min=1, help="Classes.")] = 5,
+    host: Annotated[
+        str, typer.Option(help="0.0.0.0: also for other machines, without a password.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 7860,
+    max_megabytes: Annotated[float, typer.Option(help="Of an upload, 2^20 bytes each.")] = 20,
+    max_megapixels: Annotated[
+        float, typer.Option(max=89, help="Of its image; Pillow refuses 89.5.")
+    ] = 50,
+    words: cli.Words = None,
+    device: cli.Device = "auto",
+) -> None:
+    """Show a page to try a network."""
+    from alexnet_repro.errors import UsageError
     from alexnet_repro.seeing import server
+    from alexnet_repro.seeing.predictions import trained_network
+    from alexnet_repro.seeing.shown import Limits, network_of
 
-    server.serve(values)
+    for name, value in (("megabytes", max_megabytes), ("megapixels", max_megapixels)):
+        if value <= 0:
+            raise UsageError(f"--max-{name} {value:g}: more than 0")
+    if data and index is None:
+        raise UsageError(f"{data[0]}: shows the images of an index; add --index, or leave it out")
+    server.check_installed()
+    trained = trained_network(checkpoint, device, words)
+    shown = network_of(trained, index, cli.data_node(data) if data else None)
+    server.serve(shown, Limits(neighbours, top, max_megabytes, max_megapixels), host, port)
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(commands)

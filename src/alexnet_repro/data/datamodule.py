@@ -110,7 +110,7 @@ class ImageDataModule(L.LightningDataModule):
         self.image_size, self.crop_size, self.input_size = image_size, crop_size, input_size
         self.batch_size, self.num_workers = batch_size, num_workers
         self.augment = augment
-        self._source, self._cache_dir = source, Path(cache_dir).expanduser()
+        self._source, self.cache_dir = source, Path(cache_dir).expanduser()
         self._directory = directory
         self._max_damaged, self._exif_orientation = max_damaged, exif_orientation
         self._store: Store | None = None
@@ -136,13 +136,13 @@ class ImageDataModule(L.LightningDataModule):
         assert self._source is not None
         stored_as = StoredAs(self.image_size, exif_orientation=self._exif_orientation)
         return cached(
-            self._source(), stored_as, self._cache_dir, self.dataset_name, self._max_damaged
+            self._source(), stored_as, self.cache_dir, self.dataset_name, self._max_damaged
         )
 
     def _open_store(self) -> Store:
         assert self._directory is not None
         if "://" in self._directory:
-            directory = local_copy(self._directory, self._cache_dir)
+            directory = local_copy(self._directory, self.cache_dir)
         else:
             directory = Path(self._directory).expanduser()
         if not directory.is_dir():

@@ -12,30 +12,30 @@ from alexnet_repro.results.record import checksum
 LICENCE = "bsd-3-clause"
 
 
-def record_of(trained: Trained, given: str | None) -> dict[str, Any] | None:
+def record_of(trained: Trained, given: Path | None) -> dict[str, Any] | None:
     """The record of what was measured: that of ``given``, or ``result.json`` of the run.
 
     Raises:
         UsageError: if ``given`` is no record, or one of other checkpoints.
     """
-    path = trained.path.parent.parent / "result.json" if given is None else Path(given).expanduser()
+    path = trained.path.parent.parent / "result.json" if given is None else given.expanduser()
     if given is None and not path.is_file():
         return None
     try:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         record["errors"], record["dataset"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"record={path}: no record of train or evaluate ({error})") from error
+        raise UsageError(f"--record {path}: no record of train or evaluate ({error})") from error
     if given is None and record.get("epochs") != trained.epoch:
         # A run measures its last network: best.ckpt may be of an earlier epoch.
         return None
     measured = {one["sha256"] for one in record.get("checkpoints", ())}
     if measured and checksum(trained.path) not in measured:
-        raise UsageError(f"record={path}: was measured on another checkpoint than {trained.path}")
+        raise UsageError(f"--record {path}: was measured on another checkpoint than {trained.path}")
     return record
 
 
-def model_card(trained: Trained, given: str | None) -> str:
+def model_card(trained: Trained, given: Path | None) -> str:
     """The text of ``README.md``: front matter that the Hugging Face hub reads, then Markdown."""
     from huggingface_hub import EvalResult, ModelCard, ModelCardData
 

@@ -3,7 +3,8 @@
 import json
 import logging
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -43,23 +44,28 @@ NEEDED = {
 }
 
 
-def export(values: Mapping[str, Any], overrides: list[str]) -> None:
-    """Write what ``values`` (a validated configuration) describes.
+def network(
+    checkpoint: Path, model: Mapping[str, Any], trust: str | None, to: str = "torch_export"
+) -> Trained:
+    """The network to export; a foreign one as :func:`load_trained` takes it.
 
     Raises:
-        UsageError: for what the user can put right.
+        UsageError: if it cannot be read, or a package that writes the format is not installed.
     """
-    for package in NEEDED.get(values["to"], ()):
+    for package in NEEDED.get(to, ()):
         if find_spec(package) is None:
             raise UsageError(
-                f"to={values['to']}: {package} is not installed; "
-                "pip install 'alexnet-repro[export]'"
+                f"{to}: {package} is not installed; pip install 'alexnet-repro[export]'"
             )
-    path = Path(values["checkpoint"]).expanduser()
-    trained = load_trained(path, model=values["model"], trust=values["trust"])
-    output = Path(values["output"]).expanduser()
+    return load_trained(checkpoint, model=model, trust=trust)
+
+
+@contextmanager
+def written(output: Path) -> Iterator[Path]:
+    """The name of a file to write, which takes the place of ``output`` once it is whole."""
     output.parent.mkdir(parents=True, exist_ok=True)
-    EXPORTS[values["to"]](trained, output, values, overrides)
+    with all_of(output) as unfinished:
+        yield unfinished
     log.info("written to %s", output)
 
 
@@ -103,12 +109,10 @@ def check_logits(name: str, run: Callable[[torch.Tensor], torch.Tensor], made: C
     log.info("logits are within %.1e of the network's, on one image and on three", worst)
 
 
-def write_torch_export(
-    trained: Trained, output: Path, values: Mapping[str, Any], overrides: list[str]
-) -> None:
+def write_torch_export(trained: Trained, output: Path) -> None:
     """One file for ``torch.export.load``, with ``classifier.json`` inside."""
     made = Classifier.of(trained)
-    with all_of(output) as unfinished:
+    with written(output) as unfinished:
         inside = {"classifier.json": json.dumps(settings(trained))}
         with unfinished.open("wb") as file:
             torch.export.save(program(made), file, extra_files=inside)
@@ -116,45 +120,51 @@ def write_torch_export(
             check_logits(str(output), torch.export.load(file).module(), made)
 
 
-def write_safetensors(
-    trained: Trained, output: Path, values: Mapping[str, Any], overrides: list[str]
-) -> None:
+def write_safetensors(trained: Trained, output: Path, record: Path | None) -> None:
     """A folder as the Hugging Face hub holds it: weights, ``config.json`` and a model card."""
     from safetensors.torch import load_file, save_file
 
     made = Classifier.of(trained)
-    output.mkdir(exist_ok=True)
+    output.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.contiguous() for name, tensor in made.state_dict().items()}
     with all_of(output / "model.safetensors") as unfinished:
         save_file(tensors, unfinished, metadata={"format": "pt"})
     write_json(output / "config.json", settings(trained))
-    write_text(output / "README.md", model_card(trained, values["record"]))
+    write_text(output / "README.md", model_card(trained, record))
     made.load_state_dict(load_file(output / "model.safetensors"))
+    log.info("written to %s", output)
 
 
-def write_onnx(
-    trained: Trained, output: Path, values: Mapping[str, Any], overrides: list[str]
+def write_onnx(trained: Trained, output: Path, opset: int) -> None:
+    """One ONNX file."""
+    with written(output) as unfinished:
+        _save_onnx(trained, output, unfinished, opset)
+
+
+def write_quantized(
+    trained: Trained, output: Path, opset: int, data: Mapping[str, Any], split: str | None
 ) -> None:
-    """One ONNX file; with ``quantize`` its fully connected layers in 8 bits, errors measured."""
-    made = Classifier.of(trained)
-    with all_of(output) as unfinished:
-        whole = unfinished.with_suffix(".whole") if values["quantize"] else unfinished
+    """An ONNX file with the fully connected layers in 8 bits, and what that does to its errors.
+
+    Args:
+        data: the node of the images that errors are measured on.
+        split: of them; None for test images, or validation images where there are none.
+    """
+    with written(output) as unfinished:
+        whole = unfinished.with_suffix(".whole")
         try:
-            _save_onnx(made, trained, whole, values["opset"])
-            check_logits(str(output), onnx_runner(whole), made)
-            if values["quantize"]:
-                _quantize(whole, unfinished)
-                _measure(whole, unfinished, trained, values, overrides)
+            _save_onnx(trained, output, whole, opset)
+            _quantize(whole, unfinished)
+            record = _measure(whole, unfinished, trained, data, split)
         finally:
-            if values["quantize"]:
-                whole.unlink(missing_ok=True)
-    side = made.crop_size
-    log.info("opset %d; image: (batch, 3, %d, %d), RGB 0-255", values["opset"], side, side)
+            whole.unlink(missing_ok=True)
+        write_json(output.with_name(output.name + ".json"), record)
 
 
-def _save_onnx(made: Classifier, trained: Trained, path: Path, opset: int) -> None:
+def _save_onnx(trained: Trained, output: Path, path: Path, opset: int) -> None:
     import onnx
 
+    made = Classifier.of(trained)
     for library in ("torch.onnx", "onnxscript", "onnx_ir"):
         # What they say is for their own developers.
         logging.getLogger(library).setLevel(logging.ERROR)
@@ -180,6 +190,9 @@ def _save_onnx(made: Classifier, trained: Trained, path: Path, opset: int) -> No
     onnx.helper.set_model_props(model, facts)
     onnx.checker.check_model(model)
     onnx.save(model, path)
+    check_logits(str(output), onnx_runner(path), made)
+    side = made.crop_size
+    log.info("opset %d; image: (batch, 3, %d, %d), RGB 0-255", opset, side, side)
 
 
 def onnx_runner(path: Path) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -213,12 +226,12 @@ def _quantize(whole: Path, output: Path) -> None:
 
 
 def _measure(
-    whole: Path, quantized: Path, trained: Trained, values: Mapping[str, Any], overrides: list[str]
-) -> None:
-    """Errors on images of both files, centre crop, and a record of them beside the output."""
-    data = stored_images(values["data"])
+    whole: Path, quantized: Path, trained: Trained, node: Mapping[str, Any], split: str | None
+) -> dict[str, Any]:
+    """The record of the errors on images of both files, centre crop."""
+    data = stored_images(node)
     check_fit(trained, data)
-    split = values["split"] or data.test_split
+    split = split or data.test_split
     runners = {"32 bit": onnx_runner(whole), "8 bit": onnx_runner(quantized)}
     tallies = {name: Tally(len(data.classes)) for name in runners}
     crop = trained.views.crop_size
@@ -238,22 +251,13 @@ def _measure(
             *(name, sizes[name] / 1e6, figures["top1"], figures["top5"]),
             *(data.dataset_name, split),
         )
-    record = {
+    return {
         # No "format": it is not one of the records that the claims report compares.
         "export": "quantization",
-        **provenance("alexnet_repro.export", overrides),
+        **provenance("alexnet_repro.export"),
         "dataset": data.description,
         "split": split,
         "checkpoint_sha256": checksum(trained.path),
         "bytes": sizes,
         "errors": errors,
     }
-    output = Path(values["output"]).expanduser()
-    write_json(output.with_name(output.name + ".json"), record)
-
-
-EXPORTS = {
-    "onnx": write_onnx,
-    "torch_export": write_torch_export,
-    "safetensors": write_safetensors,
-}

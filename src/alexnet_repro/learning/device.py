@@ -8,7 +8,7 @@ from alexnet_repro.errors import UsageError
 
 
 def chosen_device(choice: Literal["auto", "cpu", "gpu"]) -> torch.device:
-    """The device that ``device=…`` means.
+    """The device that a choice of ``device`` means.
 
     Raises:
         UsageError: if a GPU is asked for where there is none.
@@ -21,6 +21,6 @@ def chosen_device(choice: Literal["auto", "cpu", "gpu"]) -> torch.device:
         return torch.device("mps")
     if choice == "gpu":
         raise UsageError(
-            "device=gpu: this machine has no GPU that torch can use; device=auto runs without one"
+            "device gpu: this machine has no GPU that torch can use; auto runs without one"
         )
     return torch.device("cpu")

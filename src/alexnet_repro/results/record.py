@@ -7,6 +7,7 @@ import os
 import platform
 import shlex
 import subprocess
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
@@ -54,15 +55,18 @@ def chance_error(classes: int) -> dict[str, float]:
     return {f"top{k}": 100 * (1 - min(k, classes) / classes) for k in (1, 5)}
 
 
-def provenance(command: str, overrides: Iterable[str]) -> dict[str, Any]:
+def provenance(command: str, arguments: Iterable[str] | None = None) -> dict[str, Any]:
     """Command, date, code version, package versions and machine of this process.
 
     Args:
         command: the module that runs.
-        overrides: its arguments; those of one job, if it is one of a sweep.
+        arguments: of the command, those of one job if it is one of a sweep; None: as typed.
     """
+    if arguments is None:
+        # Behind the name of the command, where one program has them all.
+        arguments = sys.argv[2 if Path(sys.argv[0]).stem in ("alexnet", "__main__") else 1 :]
     return {
-        "command": f"python -m {command} {shlex.join(overrides)}".rstrip(),
+        "command": f"python -m {command} {shlex.join(arguments)}".rstrip(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _commit(),
         "version": version_of("alexnet-repro"),

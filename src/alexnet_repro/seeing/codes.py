@@ -5,8 +5,8 @@ is inefficient, but it could be made efficient by training an autoencoder to com
 to short binary codes."
 """
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import lightning as L
 import numpy as np
@@ -16,6 +16,17 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from alexnet_repro.seeing.features import Vectors
 from alexnet_repro.seeing.searches import Codes
+
+
+@dataclass(frozen=True)
+class Autoencoder:
+    """Neurons beside the code, noise on its inputs, and how it is trained by Adam."""
+
+    hidden: int
+    noise: float
+    lr: float
+    epochs: int
+    batch_size: int
 
 
 def binary(x: Tensor) -> Tensor:
@@ -83,29 +94,27 @@ def autoencoder_codes(
     queries: Vectors,
     bits: int,
     seed: int,
-    settings: Mapping[str, Any],
-    device: Literal["auto", "cpu", "gpu"],
+    settings: Autoencoder,
+    device: str,
 ) -> tuple[Codes, Codes]:
     """The codes of a database, on which the autoencoder is trained, and of queries.
 
     Args:
-        settings: ``hidden``, ``noise``, ``lr``, ``epochs`` and ``batch_size``.
-        device: as :func:`alexnet_repro.learning.device.chosen_device` takes it.
+        device: ``cpu``, ``cuda`` or ``mps``.
     """
     mean, scale = database.mean(axis=0), database.std()
     x, asked = (torch.from_numpy((vectors - mean) / scale) for vectors in (database, queries))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        options = {key: settings[key] for key in ("hidden", "noise", "lr")}
-        model = BinaryAutoencoder(x.shape[1], bits, **options)
+        model = BinaryAutoencoder(x.shape[1], bits, settings.hidden, settings.noise, settings.lr)
         loader = DataLoader(
             TensorDataset(x),
-            min(settings["batch_size"], len(x)),
+            min(settings.batch_size, len(x)),
             shuffle=True,
             drop_last=True,
         )
         trainer = L.Trainer(
-            max_epochs=settings["epochs"],
+            max_epochs=settings.epochs,
             accelerator=device,
             devices=1,
             logger=False,

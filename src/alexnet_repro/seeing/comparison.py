@@ -4,7 +4,6 @@ import statistics
 import timeit
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from alexnet_repro.data.datamodule import ImageDataModule
 from alexnet_repro.errors import UsageError
 from alexnet_repro.learning.checkpoint import Trained
 from alexnet_repro.learning.run import quieten_libraries
-from alexnet_repro.seeing.codes import autoencoder_codes
+from alexnet_repro.seeing.codes import Autoencoder, autoencoder_codes
 from alexnet_repro.seeing.features import cached_features, class_words
 from alexnet_repro.seeing.searches import (
     Order,
@@ -27,6 +26,27 @@ from alexnet_repro.seeing.searches import (
 )
 
 QUERIES_AT_A_TIME = 100
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is compared, and how.
+
+    Attributes:
+        k: precision among so many nearest.
+        bits: of the codes.
+        seeds: of the autoencoders, one each.
+        seed: of the order of the database, in which images at equal distance stay.
+        timed_queries, rounds: of timing; the median round counts.
+    """
+
+    k: list[int]
+    bits: list[int]
+    seeds: list[int]
+    seed: int
+    timed_queries: int
+    rounds: int
+    autoencoder: Autoencoder
 
 
 @dataclass(frozen=True)
@@ -52,30 +72,32 @@ class Way:
     seed: int | None = None
 
 
-def compare(trained: Trained, data: ImageDataModule, values: Mapping[str, Any]) -> dict[str, Any]:
+def compare(
+    trained: Trained, data: ImageDataModule, settings: Settings, batch_size: int
+) -> dict[str, Any]:
     """Every way's precision, average precision by class, and queries/s, for the record.
 
     The database is the training images; queries are the test images.
 
     Raises:
-        UsageError: if there are fewer images than ``evaluate.k``.
+        UsageError: if there are fewer images than the largest ``k``.
     """
     quieten_libraries()
-    settings, store = values["evaluate"], data.store
+    store = data.store
     train, test = store.splits["train"], store.splits[data.test_split]
-    if (k := max(settings["k"])) > len(train):
-        raise UsageError(f"evaluate.k={k}: the database has only {len(train)} images")
-    order = np.random.default_rng(settings["seed"]).permutation(len(train))
+    if (k := max(settings.k)) > len(train):
+        raise UsageError(f"--k {k}: the database has only {len(train)} images")
+    order = np.random.default_rng(settings.seed).permutation(len(train))
     labels = train.labels[order], test.labels
     ways = [
         {
             "name": way.name,
             "bits": way.bits,
             "seed": way.seed,
-            **_scores(way, *labels, settings["k"], len(store.classes)),
+            **_scores(way, *labels, settings.k, len(store.classes)),
             "queries_per_second": _speed(way, settings),
         }
-        for way in _ways(trained, data, order, values)
+        for way in _ways(trained, data, order, settings, batch_size)
     ]
     shares = np.bincount(labels[0], minlength=len(store.classes)) / len(labels[0])
     return {
@@ -94,11 +116,11 @@ def compare(trained: Trained, data: ImageDataModule, values: Mapping[str, Any]) 
 
 
 def _ways(
-    trained: Trained, data: ImageDataModule, order: Order, values: Mapping[str, Any]
+    trained: Trained, data: ImageDataModule, order: Order, settings: Settings, batch_size: int
 ) -> Iterator[Way]:
-    settings, store, cache = values["evaluate"], data.store, values["data"]["cache_dir"]
+    store, device = data.store, next(trained.network.parameters()).device.type
     train, test = (
-        cached_features(trained, store, split, values["batch_size"], Path(cache).expanduser())
+        cached_features(trained, store, split, batch_size, data.cache_dir)
         for split in ("train", data.test_split)
     )
     fc7 = train["fc7"][order]
@@ -109,12 +131,12 @@ def _ways(
     asked = store.splits[data.test_split]
     queries = StoredPixels(asked, np.arange(len(asked)))
     yield Way("pixels", 24 * database.split.size**2, nearest_pixels, queries, database)
-    total = len(settings["bits"]) * len(settings["seeds"])
+    total = len(settings.bits) * len(settings.seeds)
     with counting("autoencoders", total, "trained") as advance:
-        for bits in settings["bits"]:
-            for seed in settings["seeds"]:
+        for bits in settings.bits:
+            for seed in settings.seeds:
                 codes, of_queries = autoencoder_codes(
-                    fc7, test["fc7"], bits, seed, settings["autoencoder"], values["device"]
+                    fc7, test["fc7"], bits, seed, settings.autoencoder, device
                 )
                 advance(1)
                 yield Way("autoencoder", bits, nearest_codes, of_queries, codes, seed)
@@ -161,13 +183,13 @@ def average_precision(relevant: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64
     return mean
 
 
-def _speed(way: Way, settings: Mapping[str, Any]) -> float:
+def _speed(way: Way, settings: Settings) -> float:
     """Queries/s for the largest k in the median round, the query's vector or code being there."""
-    queries = way.queries[: settings["timed_queries"]]
+    queries = way.queries[: settings.timed_queries]
     seconds = timeit.repeat(
-        lambda: way.nearest(queries, way.database, max(settings["k"])),
+        lambda: way.nearest(queries, way.database, max(settings.k)),
         number=1,
-        repeat=settings["rounds"],
+        repeat=settings.rounds,
     )
     return float(f"{len(queries) / statistics.median(seconds):.4g}")
 

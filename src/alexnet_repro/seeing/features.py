@@ -23,8 +23,8 @@ LAYERS = {"fc6": "fc6_dropout", "fc7": "fc7_dropout"}
 """What the next layer reads of each at test: after the ReLU, times 0.5 for the dropout (§5.2)."""
 
 
-def labelled_images(data: Mapping[str, Any], trained: Trained) -> ImageDataModule:
-    """The prepared images of the ``data`` part of a configuration."""
+def prepared_images(data: Mapping[str, Any]) -> ImageDataModule:
+    """The prepared images of a node of ``data``."""
     module = stored_images(data)
     module.prepare_data()
     return module

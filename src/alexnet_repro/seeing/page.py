@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,7 @@ from alexnet_repro.data.preprocess import Pixels
 from alexnet_repro.seeing.images import UPLOAD_FORMATS, Damaged, read_upload
 from alexnet_repro.seeing.paper_style import COLUMN_COLOURS, RED
 from alexnet_repro.seeing.predictions import class_text
-from alexnet_repro.seeing.shown import Shown, nearest
+from alexnet_repro.seeing.shown import Limits, Shown, nearest
 from alexnet_repro.seeing.votes import answer
 
 TITLE = "What AlexNet sees"
@@ -39,7 +39,7 @@ CSS = f"""footer {{display: none !important}}
 .refusal {{border-left: 4px solid {RED}; padding-left: 1rem}}"""
 
 
-def launched(shown: Shown, values: Mapping[str, Any], names: Sequence[str]) -> Any:
+def launched(shown: Shown, limits: Limits, host: str, port: int, names: Sequence[str]) -> Any:
     """The page, being served in threads of its own, as Gradio's ``Blocks``.
 
     Args:
@@ -50,8 +50,8 @@ def launched(shown: Shown, values: Mapping[str, Any], names: Sequence[str]) -> A
         title=TITLE,
         trained=shown.trained,
         formats=UPLOAD_FORMATS,
-        megabytes=values["max_megabytes"],
-        megapixels=values["max_megapixels"],
+        megabytes=limits.megabytes,
+        megapixels=limits.megapixels,
     )
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=DELETED_AFTER) as blocks:
         gr.HTML(head)
@@ -64,7 +64,7 @@ def launched(shown: Shown, values: Mapping[str, Any], names: Sequence[str]) -> A
         )
         said = gr.HTML(elem_id="said")
         upload.upload(
-            lambda content: (None, said_of(shown, content, values)),
+            lambda content: (None, said_of(shown, content, limits)),
             upload,
             [upload, said],
             api_visibility="private",
@@ -73,8 +73,8 @@ def launched(shown: Shown, values: Mapping[str, Any], names: Sequence[str]) -> A
     fonts = [gr.themes.Font("system-ui"), gr.themes.Font("sans-serif")]
     mono = [gr.themes.Font("ui-monospace"), gr.themes.Font("monospace")]
     blocks.queue(max_size=32).launch(
-        server_name=values["host"],
-        server_port=values["port"],
+        server_name=host,
+        server_port=port,
         share=False,
         ssr_mode=False,
         pwa=False,
@@ -84,7 +84,7 @@ def launched(shown: Shown, values: Mapping[str, Any], names: Sequence[str]) -> A
         show_error=False,
         footer_links=[],
         enable_monitoring=False,
-        max_file_size=round(values["max_megabytes"] * 2**20),
+        max_file_size=round(limits.megabytes * 2**20),
         theme=gr.themes.Base(font=fonts, font_mono=mono),
         css=CSS,
         app_kwargs={"middleware": [Middleware(Policy), Middleware(TrustedHostMiddleware, names)]},
@@ -109,15 +109,15 @@ class Policy:
         await self.app(scope, receive, with_policy)
 
 
-def said_of(shown: Shown, content: bytes, values: Mapping[str, Any]) -> str:
+def said_of(shown: Shown, content: bytes, limits: Limits) -> str:
     """The answer to an uploaded file as HTML; of one that is no image, why."""
     trained = shown.trained
     orientation = trained.config["data"].get("exif_orientation", "ignore")
-    most = values["max_megapixels"] * 1e6
+    most = limits.megapixels * 1e6
     image = read_upload(content, trained.image_size, orientation, most)
     if isinstance(image, Damaged):
         return _html("refusal", reason=image.reason)
-    found = answer(trained, image, values["top"])
+    found = answer(trained, image, limits.top)
     return _html(
         "answer",
         answer=found,
@@ -125,7 +125,7 @@ def said_of(shown: Shown, content: bytes, values: Mapping[str, Any]) -> str:
         picture=_data_uri,
         image=image,
         zip=zip,
-        nearest=nearest(shown, image, values["neighbours"]),
+        nearest=nearest(shown, image, limits.neighbours),
         colours=COLUMN_COLOURS,
     )
 

@@ -71,16 +71,16 @@ def most_probable(
     ]
 
 
-def trained_with_words(values: Mapping[str, Any]) -> Trained:
-    """The network of ``checkpoint``, on ``device``, with the ``words`` of a configuration."""
-    trained = load_trained(
-        Path(values["checkpoint"]).expanduser(),
-        chosen_device(values["device"]),
-        values.get("model", NOTHING),
-        values.get("trust"),
-    )
-    words = values["words"]
-    return with_words(trained, None if words is None else Path(words).expanduser())
+def trained_network(
+    checkpoint: Path,
+    device: Literal["auto", "cpu", "gpu"] = "auto",
+    words: Path | None = None,
+    model: Mapping[str, Any] = NOTHING,
+    trust: str | None = None,
+) -> Trained:
+    """The network of a checkpoint on a device, with the words of a file for its classes."""
+    trained = load_trained(checkpoint.expanduser(), chosen_device(device), model, trust)
+    return with_words(trained, None if words is None else words.expanduser())
 
 
 def with_words(trained: Trained, path: Path | None) -> Trained:
@@ -97,10 +97,10 @@ def with_words(trained: Trained, path: Path | None) -> Trained:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
-        raise UsageError(f"words={path}: cannot be read as text ({error})") from error
+        raise UsageError(f"--words {path}: cannot be read as text ({error})") from error
     said = dict(line.strip().split(maxsplit=1) for line in lines if len(line.split()) > 1)
     if missing := [name for name in trained.classes if name not in said]:
-        raise UsageError(f"words={path}: has no line for the class {missing[0]}")
+        raise UsageError(f"--words {path}: has no line for the class {missing[0]}")
     words = tuple(said[name].split(",")[0] for name in trained.classes)
     return replace(trained, words=words)
 

@@ -2,40 +2,40 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from hydra.core.hydra_config import HydraConfig
 from rich.table import Table
 
 from alexnet_repro.console import console
 from alexnet_repro.errors import UsageError
+from alexnet_repro.learning.checkpoint import Trained
 from alexnet_repro.results.record import checksum, provenance, write_json
-from alexnet_repro.seeing.comparison import compare, comparison_table
-from alexnet_repro.seeing.comparison_picture import draw_comparison
+from alexnet_repro.seeing.comparison import Settings, compare, comparison_table
 from alexnet_repro.seeing.features import (
     class_words,
     features,
     features_of_split,
-    labelled_images,
+    prepared_images,
 )
 from alexnet_repro.seeing.images import Damaged, end_with_damaged, find_images, read_image
 from alexnet_repro.seeing.index import ImageIndex, open_index, write_index
-from alexnet_repro.seeing.paper_style import paper_style, save
-from alexnet_repro.seeing.predictions import described, trained_with_words
+from alexnet_repro.seeing.predictions import described, trained_network
 
 log = logging.getLogger(__name__)
 
+Node = dict[str, Any]
 
-def build(values: Mapping[str, Any]) -> None:
-    """Write an index of the training images' fc7 features into ``index``."""
-    trained = trained_with_words(values)
-    store = labelled_images(values["data"], trained).store
-    train, directory = store.splits["train"], Path(values["index"]).expanduser()
-    batches = features_of_split(trained, train, values["batch_size"], "features")
+
+def build(trained: Trained, data: Node, index: Path, batch_size: int) -> None:
+    """Write an index of the training images' fc7 features."""
+    store = prepared_images(data).store
+    train, directory = store.splits["train"], index.expanduser()
+    batches = features_of_split(trained, train, batch_size, "features")
     write_index(
         directory,
         (batch["fc7"] for batch in batches),
@@ -45,21 +45,34 @@ def build(values: Mapping[str, Any]) -> None:
             "classes": class_words(store, trained),
             "checkpoint": str(trained.path.resolve()),
             "checkpoint_sha256": checksum(trained.path),
-            **provenance("alexnet_repro.retrieve", HydraConfig.get().overrides.task),
+            **provenance("alexnet_repro.retrieve"),
         },
     )
-    log.info("%s: %d images; ask it with query=IMAGE index='%s'", directory, len(train), directory)
+    log.info(
+        "%s: %d images; ask it: alexnet retrieve query IMAGE --index '%s'",
+        directory,
+        len(train),
+        directory,
+    )
 
 
-def query(values: Mapping[str, Any]) -> None:
-    """Print the training images nearest to each image of ``query``."""
-    paths = find_images(values["query"], "query")
-    index = open_index(Path(values["index"]).expanduser())
-    checkpoint = Path(values["checkpoint"] or index.checkpoint).expanduser()
+def query(
+    images: Sequence[str],
+    index: Path,
+    checkpoint: Path | None,
+    neighbours: int,
+    device: Literal["auto", "cpu", "gpu"],
+    words: Path | None,
+    as_json: bool,
+) -> None:
+    """Print the training images nearest to each image."""
+    paths = [path for given in images for path in find_images(given)]
+    opened = open_index(index.expanduser())
+    checkpoint = checkpoint or Path(opened.checkpoint)
     if not checkpoint.is_file():
-        raise UsageError(f"{checkpoint}: there is no such checkpoint; add checkpoint=…")
-    index.check_network(checkpoint)
-    trained = trained_with_words({**values, "checkpoint": str(checkpoint)})
+        raise UsageError(f"{checkpoint}: there is no such checkpoint; add --checkpoint")
+    opened.check_network(checkpoint)
+    trained = trained_network(checkpoint, device, words)
     found, damaged = [], []
     for path in paths:
         image = read_image(path, trained.image_size)
@@ -67,9 +80,9 @@ def query(values: Mapping[str, Any]) -> None:
             damaged.append(image)
             continue
         vectors = features(trained, torch.from_numpy(np.array(image)[None]))["fc7"].numpy()
-        (nearest,) = index.nearest(vectors, values["neighbours"])
+        (nearest,) = opened.nearest(vectors, neighbours)
         found.append((path, nearest))
-    _show(index, found, damaged, values["json"])
+    _show(opened, found, damaged, as_json)
     end_with_damaged(damaged, len(paths))
 
 
@@ -109,23 +122,20 @@ def _show(
     console.print(table)
 
 
-def evaluate(values: Mapping[str, Any]) -> None:
-    """Compare ways to find images of the same class; write ``retrieval.json`` and a picture."""
-    trained = trained_with_words(values)
-    data = labelled_images(values["data"], trained)
-    settings = values["evaluate"]
-    compared = compare(trained, data, values)
+def evaluate(
+    trained: Trained, data: Node, settings: Settings, batch_size: int, output: Path
+) -> dict[str, Any]:
+    """Compare ways to find images of the same class; the record, also in ``retrieval.json``."""
+    images = prepared_images(data)
     record = {
         "format": 1,
-        **provenance("alexnet_repro.retrieve", HydraConfig.get().overrides.task),
+        **provenance("alexnet_repro.retrieve"),
         "network": described(trained),
-        "settings": {key: value for key, value in settings.items() if key != "output"},
-        **compared,
+        "settings": asdict(settings),
+        **compare(trained, images, settings, batch_size),
     }
-    output = Path(settings["output"]).expanduser()
     output.mkdir(parents=True, exist_ok=True)
     write_json(output / "retrieval.json", record)
     console.print(comparison_table(record), soft_wrap=False)
-    with paper_style():
-        save(draw_comparison(record), output, "retrieval", settings["formats"], settings["dpi"])
     log.info("%s", output / "retrieval.json")
+    return record

@@ -9,35 +9,35 @@ import os
 import signal
 import tempfile
 import threading
-from collections.abc import Mapping
 from importlib.util import find_spec
-from typing import Any
 
 from alexnet_repro.errors import UsageError
-from alexnet_repro.seeing.shown import network_of
+from alexnet_repro.seeing.shown import Limits, Shown
 
 log = logging.getLogger(__name__)
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 
 
-def serve(values: Mapping[str, Any]) -> None:
-    """Show the page of a validated configuration until Ctrl-C or SIGTERM.
-
-    Raises:
-        UsageError: for what the user can put right.
-    """
+def check_installed() -> None:
+    """Raise a UsageError without Gradio."""
     if find_spec("gradio") is None:
         raise UsageError(
             "alexnet_repro.serve: Gradio is not installed; pip install 'alexnet-repro[serve]'"
         )
-    shown = network_of(values)
+
+
+def serve(shown: Shown, limits: Limits, host: str, port: int) -> None:
+    """Show the page until Ctrl-C or SIGTERM.
+
+    Raises:
+        UsageError: for what the user can put right.
+    """
     # It tells of Gradio's requests to itself.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     # A shell that starts a command in the background has it ignore Ctrl-C; containers send SIGTERM.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.default_int_handler)
-    host, port = values["host"], values["port"]
     with tempfile.TemporaryDirectory(
         prefix="alexnet_repro_serve_", ignore_cleanup_errors=True
     ) as uploads:
@@ -51,13 +51,14 @@ def serve(values: Mapping[str, Any]) -> None:
         from alexnet_repro.seeing.page import launched
 
         try:
-            blocks = launched(shown, values, LOOPBACK if host in LOOPBACK else "*")
+            names = LOOPBACK if host in LOOPBACK else "*"
+            blocks = launched(shown, limits, host, port, names)
         except OSError as error:
             raise UsageError(
-                f"host={host} port={port}: cannot listen there; choose another port=…"
+                f"--host {host} --port {port}: cannot listen there; choose another port"
             ) from error
         try:
-            log.info("http://%s:%d shows %s", host, port, values["checkpoint"])
+            log.info("http://%s:%d shows %s", host, port, shown.trained.path)
             if host not in LOOPBACK:
                 log.warning("Whoever reaches this machine can use the page: it has no password.")
             log.info("Ctrl-C ends it.")

@@ -12,9 +12,8 @@ from alexnet_repro.data.preprocess import Pixels
 from alexnet_repro.data.store import StoredSplit
 from alexnet_repro.errors import UsageError
 from alexnet_repro.learning.checkpoint import Trained
-from alexnet_repro.seeing.features import features, labelled_images
+from alexnet_repro.seeing.features import features, prepared_images
 from alexnet_repro.seeing.index import ImageIndex, open_index
-from alexnet_repro.seeing.predictions import trained_with_words
 
 
 @dataclass(frozen=True)
@@ -32,23 +31,41 @@ class Shown:
     pictures: StoredSplit | None
 
 
-def network_of(values: Mapping[str, Any]) -> Shown:
-    """The network, index and images of a validated configuration.
+@dataclass(frozen=True)
+class Limits:
+    """What the page shows of each, and takes.
+
+    Attributes:
+        neighbours, top: images and classes that are shown.
+        megabytes: of an upload, 2^20 bytes each.
+        megapixels: of its image.
+    """
+
+    neighbours: int
+    top: int
+    megabytes: float
+    megapixels: float
+
+
+def network_of(trained: Trained, index: Path | None, data: Mapping[str, Any] | None) -> Shown:
+    """The network with its index and the images of the index.
+
+    Args:
+        data: the node of the images that the index was built of.
 
     Raises:
         UsageError: if they cannot be read, or do not belong together.
     """
-    trained = trained_with_words(values)
-    if values["index"] is None:
+    if index is None:
         return Shown(trained, None, None)
-    index = open_index(Path(values["index"]).expanduser())
-    index.check_network(trained.path)
-    if values["data"] is None:
-        return Shown(trained, index, None)
-    train = labelled_images(values["data"], trained).store.splits["train"]
-    if [train.name(i) for i in range(len(train))] != list(index.names):
-        raise UsageError(f"data: not the images that index={index.directory} was built of")
-    return Shown(trained, index, train)
+    opened = open_index(index.expanduser())
+    opened.check_network(trained.path)
+    if data is None:
+        return Shown(trained, opened, None)
+    train = prepared_images(data).store.splits["train"]
+    if [train.name(i) for i in range(len(train))] != list(opened.names):
+        raise UsageError(f"data: not the images that the index {opened.directory} was built of")
+    return Shown(trained, opened, train)
 
 
 def nearest(shown: Shown, image: Pixels, count: int) -> list[dict[str, Any]]:

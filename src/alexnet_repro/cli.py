@@ -1,0 +1,139 @@
+"""What the commands that compose no configuration share: their options, and how they end.
+
+They take options, ``--checkpoint runs/demo``; ``train``, ``evaluate`` and ``prepare`` compose
+groups of Hydra. The images of a data set are given to both as ``data=NAME data.KEY=VALUE``.
+"""
+
+import signal
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from typer.exceptions import TyperException
+
+from alexnet_repro.base.build import check
+from alexnet_repro.config import CONF, USAGE_EXIT_CODE, composed, fail, resolved
+from alexnet_repro.console import show_on_terminal
+from alexnet_repro.errors import UsageError, out_of_memory
+from alexnet_repro.mistakes import composing, writing
+
+
+class Format(StrEnum):
+    """Of a picture's file."""
+
+    PNG = "png"
+    SVG = "svg"
+    PDF = "pdf"
+
+
+def find_checkpoint(given: str) -> Path:
+    """A file itself; of a run's folder, or of one with several runs, the newest ``last.ckpt``."""
+    place = Path(given).expanduser()
+    if not place.is_dir():
+        return place
+    found = sorted(place.rglob("checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise UsageError(f"{place}: no run in it has saved checkpoints/last.ckpt")
+    return found[-1]
+
+
+def _checkpoint(required: str) -> Any:
+    said = f"A .ckpt file, or the folder of a run{required}."
+    return typer.Option(parser=find_checkpoint, metavar="PATH", help=said)
+
+
+Checkpoint = Annotated[Path, _checkpoint("")]
+MaybeCheckpoint = Annotated[Path | None, _checkpoint("; not needed")]
+Words = Annotated[
+    Path | None, typer.Option(help="A file with a line CLASS WORDS for each class, as words.txt.")
+]
+Device = Annotated[Literal["auto", "cpu", "gpu"], typer.Option(help="Where it is computed.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Images at a time.")]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]
+Trust = Annotated[
+    str | None,
+    typer.Option(metavar="PACKAGE", help="Build a network that is not ours if it is of PACKAGE."),
+]
+Model = Annotated[
+    list[str],
+    typer.Option(
+        metavar="KEY=VALUE", help="Name such a network again: --model _target_=PACKAGE.NETWORK."
+    ),
+]
+Data = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="data=NAME...", help="The images, and data.KEY=VALUE: as train takes them."
+    ),
+]
+Output = Annotated[Path, typer.Option(help="Folder to write to.")]
+Formats = Annotated[list[Format], typer.Option("--format", help="Of pictures; may be repeated.")]
+Dpi = Annotated[int, typer.Option(min=30, max=1200, help="Of PNG files.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of what is drawn at random.")]
+
+
+def data_node(overrides: Sequence[str]) -> dict[str, Any]:
+    """The checked node of ``data=NAME data.KEY=VALUE``.
+
+    Raises:
+        UsageError: if there is no such choice, key or value, or nothing was given.
+    """
+    for override in overrides:
+        if not override.lstrip("+").startswith(("data=", "data.")):
+            raise UsageError(f"{override}: expected data=NAME or data.KEY=VALUE")
+    if not any(override.startswith("data=") for override in overrides):
+        raise UsageError("no images: add data=NAME, such as data=imagenette")
+    data: dict[str, Any] = composed_node(*overrides)["data"]
+    check(data, "data")
+    return data
+
+
+def composed_node(*overrides: str) -> dict[str, Any]:
+    """The groups that ``train`` composes of these overrides."""
+    try:
+        config = composed("train", *overrides)
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        raise UsageError(composing(error, CONF, "train", overrides)) from error
+    return {key: resolved(config[key]) for key in ("model", "augment", "data")}
+
+
+def node(given: Sequence[str]) -> dict[str, Any]:
+    """What repeated ``--model KEY=VALUE`` say."""
+    values: dict[str, Any] = OmegaConf.to_container(OmegaConf.from_dotlist(list(given)))  # type: ignore[assignment]
+    return values
+
+
+def app(**options: Any) -> typer.Typer:
+    """Of commands with plain help and one-line messages."""
+    return typer.Typer(
+        rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True, **options
+    )
+
+
+def run(commands: typer.Typer) -> None:
+    """Run what was typed; a mistake is one line and :data:`USAGE_EXIT_CODE`."""
+    show_on_terminal()
+    try:
+        sys.exit(commands(standalone_mode=False))
+    except TyperException as error:
+        said = error.format_message()
+        if said.startswith("Usage:"):  # nothing was typed
+            print(said)
+            sys.exit(USAGE_EXIT_CODE)
+        fail(" ".join(said.split()).rstrip("."))
+    except UsageError as error:
+        fail(str(error))
+    except OSError as error:
+        fail(writing(error))
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+    except Exception as error:
+        if told := out_of_memory(error, None):
+            fail(str(told))
+        raise
