@@ -2,7 +2,6 @@
 
 import runpy
 import sys
-from functools import partial
 from typing import Annotated
 
 import typer
@@ -24,14 +23,16 @@ for group in (figures, retrieve, export, convert):
     commands.add_typer(group.commands, name=group.__name__.rpartition(".")[2])
 
 
-def compose(name: str) -> None:
-    """Run a command of Hydra with the arguments behind its name."""
+def compose(context: typer.Context) -> None:
+    """Run a command of Hydra with the arguments behind its name, as they were typed."""
+    name = str(context.info_name)
     sys.argv = [f"alexnet_repro.{name}", *sys.argv[2:]]
     runpy.run_module(f"alexnet_repro.{name}", run_name="__main__", alter_sys=True)
 
 
 for name, said in COMPOSING.items():
-    commands.command(name, help=said)(partial(compose, name))
+    anything = {"allow_extra_args": True, "ignore_unknown_options": True}
+    commands.command(name, help=said, add_help_option=False, context_settings=anything)(compose)
 
 
 def _version(asked: bool) -> None:
@@ -50,10 +51,7 @@ def alexnet(
 
 
 def main() -> None:
-    if len(sys.argv) > 1 and sys.argv[1] in COMPOSING:
-        compose(sys.argv[1])
-    else:
-        cli.run(commands)
+    cli.run(commands)
 
 
 if __name__ == "__main__":

@@ -68,9 +68,7 @@ Model = Annotated[
 ]
 Data = Annotated[
     list[str],
-    typer.Argument(
-        metavar="data=NAME...", help="The images, and data.KEY=VALUE: as train takes them."
-    ),
+    typer.Argument(metavar="data=NAME...", help="The images, as train takes them."),
 ]
 Output = Annotated[Path, typer.Option(help="Folder to write to.")]
 Formats = Annotated[list[Format], typer.Option("--format", help="Of pictures; may be repeated.")]

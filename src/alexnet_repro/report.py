@@ -20,7 +20,7 @@ def report(
     output: cli.Output = Path("report"),
     claims: Annotated[
         list[str],
-        typer.Option("--claim", help="One of conf/claim; may be repeated. [default: all]"),
+        typer.Option("--claim", help="One of conf/claim; else all."),
     ] = [],  # noqa: B006 - Typer copies it
     wandb: Annotated[
         bool, typer.Option(help="Also a W&B report of the runs of logger=wandb.")
