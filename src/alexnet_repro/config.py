@@ -10,10 +10,9 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import hydra
 from hydra import compose, initialize_config_dir
@@ -24,10 +23,9 @@ from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, ValidationError
 
 import alexnet_repro
-from alexnet_repro.base.build import did_you_mean
+from alexnet_repro.base.build import checked
 from alexnet_repro.errors import DivergenceError, PrunedError, UsageError, out_of_memory
 from alexnet_repro.extras import check_plugins
 from alexnet_repro.hydra_version import COMPOSING, MAIN, register_resolver
@@ -37,6 +35,9 @@ from alexnet_repro.results.sweep import had_no_jobs, print_sweep
 _PACKAGE = Path(__file__).parent
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parents[1] / "conf"
 """The configuration files: inside an installed wheel, or at the top of a checkout."""
+
+
+Options = TypeVar("Options")
 
 
 def opened(argument: str) -> str:
@@ -78,57 +79,14 @@ def resolved(config: DictConfig) -> dict[str, Any]:
     return values  # type: ignore[return-value]
 
 
-def validated(config: DictConfig, schema: type[BaseModel]) -> dict[str, Any]:
-    """:func:`resolved`, checked against ``schema``, and ``data`` against what it names.
+def options(config: DictConfig, kind: Callable[..., Options]) -> Options:
+    """The configuration as the arguments of ``kind``, checked against its signature.
 
     Raises:
         UsageError: naming every key that is wrong and why.
     """
     values = resolved(config)
-    try:
-        schema.model_validate(values)
-    except ValidationError as error:
-        # A value that is none of several types is told of once.
-        told: dict[str, str] = {}
-        for one in error.errors():
-            key, message = _key_and_message(one, values)
-            told[key] = f"{told[key]}, or {message}" if key in told else f"{key}{message}"
-        raise UsageError("; ".join(told.values())) from error
-    if values.get("data") is not None and not (values.get("prepare") or {}).get("verify"):
-        # Lightning, of which data modules are, takes seconds to import.
-        from alexnet_repro.base.build import check
-
-        check(values["data"], "data")
-    return values
-
-
-def _key_and_message(error: Any, values: Any) -> tuple[str, str]:
-    *above, last = error["loc"] or ("",)
-    level, parts = values, list[str]()
-    # Between the keys stand names of types, where there is a choice of several.
-    for part in above:
-        with contextlib.suppress(KeyError, IndexError, TypeError):
-            level, parts = level[part], [*parts, str(part)]
-    with_last = ".".join(filter(None, (*parts, str(last))))
-    if error["type"] == "extra_forbidden":
-        beside = [".".join((*parts, str(other))) for other in level if other != last]
-        return with_last, f": there is no such key{did_you_mean(with_last, beside)}"
-    if error["type"] == "missing":
-        return with_last, " is missing"
-    message: str = error["msg"].removeprefix("Value error, ")
-    is_key = isinstance(level, dict | list) and _has(level, last)
-    key = with_last if is_key else ".".join(parts)
-    if not key:
-        return key, message
-    if isinstance(error["input"], dict):
-        return key, f": {message}"
-    return key, f"={error['input']}: {message[0].lower()}{message[1:]}"
-
-
-def _has(level: dict[str, Any] | list[Any], part: str | int) -> bool:
-    if isinstance(level, dict):
-        return part in level
-    return isinstance(part, int) and part < len(level)
+    return kind(**checked(kind, values))
 
 
 def run_directory(resume: str | None, run_name: str, now: str) -> str:
@@ -271,7 +229,6 @@ def _told(function: Callable[[DictConfig], float | None], config: DictConfig) ->
 def command(
     config_name: str,
     lists: Sequence[str] = (),
-    words: Mapping[str, str] = MappingProxyType({}),
 ) -> Callable[[Callable[[DictConfig], float | None]], Callable[[], None]]:
     """Make a Hydra command of a function of its configuration.
 
@@ -285,8 +242,6 @@ def command(
         config_name: of its file under ``conf``.
         lists: keys that take one value or several, separated by commas, which Hydra would read as
             a sweep.
-        words: what may stand on the command line beside overrides, each with the override that it
-            stands for: ``{"build": "action=build", "--json": "json=true"}``.
     """
 
     def decorate(function: Callable[[DictConfig], float | None]) -> Callable[[], None]:
@@ -322,7 +277,7 @@ def command(
                 return
             if global_rank() > 0:
                 sys.argv += SILENT
-            sys.argv[1:] = [opened(words.get(argument, argument)) for argument in sys.argv[1:]]
+            sys.argv[1:] = [opened(argument) for argument in sys.argv[1:]]
             if not {"-m", "--multirun"}.intersection(sys.argv):
                 sys.argv = [with_list(argument, lists) for argument in sys.argv]
             try:

@@ -6,20 +6,20 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from alexnet_repro.config import command, validated
-from alexnet_repro.schema.evaluate import EvaluateSchema
+from alexnet_repro.config import command, options
 
 log = logging.getLogger(__name__)
 
 
 @command("evaluate", lists=("checkpoint",))
 def main(config: DictConfig) -> None:
-    values = validated(config, EvaluateSchema)
-    from alexnet_repro.results.evaluation import evaluate, print_evaluation
+    # torch and Lightning take seconds to import: what Hydra itself finds wrong is told before.
+    from alexnet_repro.results.evaluation import Evaluation, evaluate, print_evaluation
     from alexnet_repro.results.record import write_json
 
-    record = evaluate(values, HydraConfig.get().overrides.task)
-    path = Path(values["output"]).expanduser()
+    evaluation = options(config, Evaluation)
+    record = evaluate(evaluation, HydraConfig.get().overrides.task)
+    path = Path(evaluation.output).expanduser()
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, record)
     print_evaluation(record)

@@ -1,36 +1,68 @@
 """Prepare a data set: ``python -m alexnet_repro.prepare data=imagenet_2012 source=… output=…``."""
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
 from omegaconf import DictConfig
+from pydantic import Field
 
-from alexnet_repro.config import command, validated
-from alexnet_repro.schema.prepare import PrepareSchema
+from alexnet_repro.base.build import TARGET, ArgumentsOf, build, check, described
+from alexnet_repro.config import command, options
+from alexnet_repro.errors import UsageError
 
 log = logging.getLogger(__name__)
 
 
+def _action(verify: bool) -> None:
+    """``prepare.verify=true``: check the files of a store, instead of preparing it."""
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Every key of ``conf/prepare.yaml``."""
+
+    data: dict[str, Any]
+    source: str | None
+    output: str
+    encoding: Literal["raw", "jpeg"]
+    quality: Annotated[int, Field(ge=1, le=100)]
+    part: Annotated[str, Field(pattern=r"^\d+/\d+$")] | None
+    prepare: Annotated[dict[str, Any], ArgumentsOf(_action)]
+
+    @property
+    def number_and_parts(self) -> tuple[int, int]:
+        """(2, 8) of ``part=2/8``; (1, 1) for the whole."""
+        number, parts = map(int, (self.part or "1/1").split("/"))
+        if not 1 <= number <= parts:
+            raise UsageError(f"part={self.part}: a node and the number of nodes, 1/8 … 8/8")
+        return number, parts
+
+
 @command("prepare")
 def main(config: DictConfig) -> None:
-    values = validated(config, PrepareSchema)
-    from alexnet_repro.base.build import build, described
+    wanted = options(config, Preparation)
     from alexnet_repro.data.prepare import prepare
     from alexnet_repro.data.store import StoredAs, open_store, verify
 
-    output = Path(values["output"]).expanduser()
-    if values["prepare"]["verify"]:
+    output, part = Path(wanted.output).expanduser(), wanted.number_and_parts
+    if wanted.prepare["verify"]:
         verify(output)
         return
-    data = described(values["data"], "data")
+    if TARGET not in (wanted.data.get("source") or {}):
+        raise UsageError("data=prepared is prepared already; choose data=folder or another")
+    if wanted.source is None:
+        raise UsageError("source has no default: add source=… to the command")
+    check(wanted.data, "data")
+    data = described(wanted.data, "data")
     source = build(data["source"], "data.source")
-    quality = values["quality"] if values["encoding"] == "jpeg" else None
-    stored_as = StoredAs(data["image_size"], values["encoding"], quality, data["exif_orientation"])
-    number, of = map(int, (values["part"] or "1/1").split("/"))
-    directory = prepare(source, stored_as, output, data["max_damaged"], (number, of))
+    quality = wanted.quality if wanted.encoding == "jpeg" else None
+    stored_as = StoredAs(data["image_size"], wanted.encoding, quality, data["exif_orientation"])
+    directory = prepare(source, stored_as, output, data["max_damaged"], part)
     if directory != output:
         told = "part=%s: in %s; the same command without part merges all"
-        log.info(told, values["part"], directory)
+        log.info(told, wanted.part, directory)
         return
     store = open_store(directory)
     images = ", ".join(f"{len(split)} {name}" for name, split in store.splits.items())

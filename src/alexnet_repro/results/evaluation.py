@@ -5,13 +5,16 @@ import json
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 from rich.table import Table
 from torch import Tensor
 
+from alexnet_repro.base.build import ArgumentsOf, check
 from alexnet_repro.console import console, counting
 from alexnet_repro.data.datamodule import ImageDataModule, stored_images
 from alexnet_repro.errors import UsageError
@@ -24,6 +27,8 @@ from alexnet_repro.network.ten_crop import crop_logits
 from alexnet_repro.results.record import chance_error, checksum, error_figures, provenance
 
 FORMAT = 1
+Node = dict[str, Any]
+Crops = Literal["centre", "ten"]
 AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
@@ -66,24 +71,44 @@ class Tally:
         return rows
 
 
-def evaluate(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """The record of what ``values`` (a validated configuration) describes.
+def _trainer(precision: Literal["32-true", "bf16-mixed", "16-mixed"]) -> None:
+    """What the group ``performance`` sets."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Every key of ``conf/evaluate.yaml``."""
+
+    checkpoint: Annotated[str | list[str], Field(min_length=1)]
+    data: Node
+    split: Literal["val", "test"] | None
+    crops: Crops
+    device: Literal["auto", "cpu", "gpu"]
+    trainer: Annotated[Node, ArgumentsOf(_trainer)]
+    output: str
+    model: Node
+    trust: str | None
+
+
+def evaluate(options: Evaluation, overrides: Sequence[str]) -> dict[str, Any]:
+    """The record of what ``options`` describe.
 
     Raises:
         UsageError: for what the user can put right.
     """
-    device = chosen_device(values["device"])
+    check(options.data, "data")
+    device = chosen_device(options.device)
     if device.type == "cpu":
         keep_freed_memory()
-    given = values["checkpoint"]
+    given = options.checkpoint
     paths = [Path(path).expanduser() for path in ([given] if isinstance(given, str) else given)]
-    members = [load_trained(path, device, values["model"], values["trust"]) for path in paths]
-    data = stored_images(values["data"])
+    members = [load_trained(path, device, options.model, options.trust) for path in paths]
+    data = stored_images(options.data)
     for member in members:
         check_fit(member, data)
-    split = values["split"] or data.test_split
+    split = options.split or data.test_split
     started = time.perf_counter()
-    own, together = tallies(members, data, split, values, device)
+    own, together = tallies(members, data, split, options, device)
     names, words = data.classes, data.store.words
     return {
         "format": FORMAT,
@@ -101,7 +126,7 @@ def evaluate(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, A
             for member, tally in zip(members, own, strict=True)
         ],
         "by_class": {crops: tally.by_class(names, words) for crops, tally in together.items()},
-        "config": dict(values),
+        "config": asdict(options),
     }
 
 
@@ -129,7 +154,7 @@ def tallies(
     members: Sequence[Trained],
     data: ImageDataModule,
     split: str,
-    values: Mapping[str, Any],
+    options: Evaluation,
     device: torch.device,
 ) -> tuple[list[dict[str, Tally]], dict[str, Tally]]:
     """Count the errors of each member and of the ensemble, by ``centre`` and ``ten``.
@@ -137,14 +162,14 @@ def tallies(
     Every member sees the images through its own views: they have the mean image of its training
     set. Only a batch is held at a time.
     """
-    crops: Literal["centre", "ten"] = values["crops"]
+    crops = options.crops
     kinds = ("centre",) if crops == "centre" else ("centre", "ten")
     own = [{kind: Tally(len(data.classes)) for kind in kinds} for _ in members]
     together = {kind: Tally(len(data.classes)) for kind in kinds}
     loader = data.whole_images(split, on_cpu=device.type == "cpu")
     for member in members:
         compile_norms(member.network, len(loader) * (1 if crops == "centre" else 10))
-    autocast = AUTOCAST.get(values["trainer"]["precision"])
+    autocast = AUTOCAST.get(options.trainer["precision"])
     with (
         torch.inference_mode(),
         torch.autocast(device.type, dtype=autocast, enabled=autocast is not None),
