@@ -16,7 +16,7 @@ COMPOSING = {
 }
 """Commands of Hydra, which read their own arguments: KEY=VALUE and GROUP=CHOICE."""
 
-commands = cli.app()
+commands = cli.app(add_completion=True)
 for command in (doctor, predict, report, serve):
     commands.add_typer(command.commands)
 for group in (figures, retrieve, export, convert):
@@ -44,7 +44,7 @@ def _version(asked: bool) -> None:
 @commands.callback()
 def alexnet(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """AlexNet (Krizhevsky, Sutskever & Hinton 2012), reproduced."""

@@ -4,12 +4,15 @@ They take options, ``--checkpoint runs/demo``; ``train``, ``evaluate`` and ``pre
 groups of Hydra. The images of a data set are given to both as ``data=NAME data.KEY=VALUE``.
 """
 
+import itertools
+import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 from hydra.errors import HydraException
@@ -33,10 +36,16 @@ class Format(StrEnum):
 
 
 def find_checkpoint(given: str) -> Path:
-    """A file itself; of a run's folder, or of one with several runs, the newest ``last.ckpt``."""
+    """A file itself; of a run's folder, or of one with several runs, the newest ``last.ckpt``.
+
+    Raises:
+        UsageError: if there is none.
+    """
     place = Path(given).expanduser()
-    if not place.is_dir():
+    if place.is_file():
         return place
+    if not place.is_dir():
+        raise UsageError(f"{place}: there is no such checkpoint")
     found = sorted(place.rglob("checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
     if not found:
         raise UsageError(f"{place}: no run in it has saved checkpoints/last.ckpt")
@@ -51,24 +60,26 @@ def _checkpoint(required: str) -> Any:
 Checkpoint = Annotated[Path, _checkpoint("")]
 MaybeCheckpoint = Annotated[Path | None, _checkpoint("; not needed")]
 Words = Annotated[
-    Path | None, typer.Option(help="A file with a line CLASS WORDS for each class, as words.txt.")
+    Path | None,
+    typer.Option(exists=True, help="A file with a line CLASS WORDS for each class, as words.txt."),
 ]
 Device = Annotated[Literal["auto", "cpu", "gpu"], typer.Option(help="Where it is computed.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images at a time.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]
 Trust = Annotated[
     str | None,
-    typer.Option(metavar="PACKAGE", help="Build a network that is not ours if it is of PACKAGE."),
+    typer.Option(metavar="PACKAGE", help="Build a network of PACKAGE that a checkpoint names."),
 ]
 Model = Annotated[
     list[str],
     typer.Option(
-        metavar="KEY=VALUE", help="Name such a network again: --model _target_=PACKAGE.NETWORK."
+        metavar="KEY=VALUE",
+        help="A network that is not of this package: --model _target_=PACKAGE.NETWORK.",
     ),
 ]
 Data = Annotated[
     list[str],
-    typer.Argument(metavar="data=NAME...", help="The images, as train takes them."),
+    typer.Argument(metavar="data=NAME...", help="The images: data=NAME data.KEY=VALUE."),
 ]
 Output = Annotated[Path, typer.Option(help="Folder to write to.")]
 Formats = Annotated[list[Format], typer.Option("--format", help="Of pictures; may be repeated.")]
@@ -109,14 +120,41 @@ def node(given: Sequence[str]) -> dict[str, Any]:
 
 def app(**options: Any) -> typer.Typer:
     """Of commands with plain help and one-line messages."""
-    return typer.Typer(
-        rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True, **options
-    )
+    plain = {"rich_markup_mode": None, "pretty_exceptions_enable": False, "add_completion": False}
+    return typer.Typer(no_args_is_help=True, **(plain | options))
+
+
+def example(*lines: str) -> str:
+    """The end of a command's help."""
+    return "\n\n".join(["Examples:" if lines[1:] else "Example:", *lines])
+
+
+def told(message: str) -> str:
+    """The message; or, where an option was typed as a key, how options are typed."""
+    for before, typed in itertools.pairwise(sys.argv):
+        key = re.match(r"(?!data[.=])[a-z][\w.]*(?==)", typed)
+        if key and before != "--model" and not Path(typed).exists():
+            return (
+                f"{typed}: KEY=VALUE is for train, evaluate and prepare; here options are "
+                "--checkpoint PATH and so on, which --help lists"
+            )
+    return " ".join(message.replace("Value error, ", "").split()).rstrip(".")
 
 
 def run(commands: typer.Typer) -> None:
     """Run what was typed; a mistake is one line and :data:`USAGE_EXIT_CODE`."""
     show_on_terminal()
+    try:
+        try:
+            _run(commands)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # as of "| head": who reads has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
+
+
+def _run(commands: typer.Typer) -> NoReturn:
     try:
         sys.exit(commands(standalone_mode=False))
     except TyperException as error:
@@ -124,14 +162,16 @@ def run(commands: typer.Typer) -> None:
         if said.startswith("Usage:"):  # nothing was typed
             print(said)
             sys.exit(USAGE_EXIT_CODE)
-        fail(" ".join(said.split()).rstrip("."))
+        fail(told(said))
     except UsageError as error:
-        fail(str(error))
+        fail(told(str(error)))
+    except BrokenPipeError:
+        raise
     except OSError as error:
         fail(writing(error))
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
     except Exception as error:
-        if told := out_of_memory(error, None):
-            fail(str(told))
+        if reason := out_of_memory(error, None):
+            fail(str(reason))
         raise

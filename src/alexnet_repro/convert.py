@@ -1,4 +1,4 @@
-"""Take networks of other programs: ``python -m alexnet_repro.convert caffe SOURCE OUTPUT``."""
+"""Take networks of other programs: ``alexnet convert caffe SOURCE OUTPUT``."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -7,11 +7,15 @@ import typer
 
 from alexnet_repro import cli
 
-Source = Annotated[Path, typer.Argument(help="A .caffemodel file, or torchvision's .pth.")]
+Source = Annotated[
+    Path, typer.Argument(exists=True, help="A .caffemodel file, or torchvision's .pth.")
+]
 Output = Annotated[Path, typer.Argument(help="The checkpoint to write.")]
 Classes = Annotated[
     Path | None,
-    typer.Option(help="Lines NAME WORDS in the order of the labels, or a prepared store."),
+    typer.Option(
+        exists=True, help="Lines NAME WORDS in the order of the labels, or a prepared store."
+    ),
 ]
 
 commands = cli.app()
@@ -22,13 +26,17 @@ def convert() -> None:
     """Make a checkpoint of a network that another program trained."""
 
 
-@commands.command()
+@commands.command(
+    epilog=cli.example(
+        "alexnet convert caffe bvlc_alexnet.caffemodel net.ckpt --classes synset_words.txt"
+    )
+)
 def caffe(
     source: Source,
     output: Output,
     classes: Classes = None,
     mean: Annotated[
-        Path | None, typer.Option(help="imagenet_mean.binaryproto; else one colour.")
+        Path | None, typer.Option(exists=True, help="imagenet_mean.binaryproto; else one colour.")
     ] = None,
     crop_size: Annotated[
         Literal[227, 224], typer.Option(help="224: as the paper's network reads; not exact.")
@@ -41,7 +49,7 @@ def caffe(
     convert(CAFFE, config, source, output, classes, mean, crop_size)
 
 
-@commands.command()
+@commands.command(epilog=cli.example("alexnet convert torchvision alexnet.pth net.ckpt"))
 def torchvision(source: Source, output: Output, classes: Classes = None) -> None:
     """Torchvision's alexnet: one column, other widths, no response normalization."""
     from alexnet_repro.interchange.conversion import TORCHVISION, convert

@@ -1,4 +1,4 @@
-"""What this machine has: ``python -m alexnet_repro doctor``; no server is asked."""
+"""What this machine has: ``alexnet doctor``; no server is asked."""
 
 import json
 import netrc
@@ -25,7 +25,7 @@ SHOWN = 4
 commands = cli.app()
 
 
-@commands.command()
+@commands.command(epilog=cli.example("alexnet doctor --json"))
 def doctor(
     cache_dir: Annotated[
         Path, typer.Option(envvar="ALEXNET_REPRO_CACHE", help="Folder of prepared stores.")

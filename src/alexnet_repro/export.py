@@ -1,4 +1,4 @@
-"""Networks for other programs: ``python -m alexnet_repro.export onnx FILE --checkpoint RUN``."""
+"""Networks for other programs: ``alexnet export onnx FILE --checkpoint RUN``."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from alexnet_repro import cli
+from alexnet_repro.errors import UsageError
 
 File = Annotated[Path, typer.Argument(help="To write.")]
 
@@ -20,7 +21,7 @@ def export() -> None:
     """
 
 
-@commands.command()
+@commands.command(epilog=cli.example("alexnet export onnx net.onnx --checkpoint runs/demo"))
 def onnx(
     output: File,
     checkpoint: cli.Checkpoint,
@@ -34,13 +35,16 @@ def onnx(
     export.write_onnx(export.network(checkpoint, cli.node(model), trust, "onnx"), output, opset)
 
 
-@commands.command()
+@commands.command(
+    epilog=cli.example("alexnet export quantized net.onnx data=miniature --checkpoint runs/demo")
+)
 def quantized(
     output: File,
     data: cli.Data,
     checkpoint: cli.Checkpoint,
     split: Annotated[
-        Literal["val", "test"] | None, typer.Option(help="test, if the data have test images.")
+        Literal["val", "test"] | None,
+        typer.Option(help="Of the data; else test, if they have test images."),
     ] = None,
     opset: Annotated[int, typer.Option(min=18, max=23, help="Of ONNX's operators.")] = 20,
     model: cli.Model = [],  # noqa: B006
@@ -54,7 +58,7 @@ def quantized(
     export.write_quantized(trained, output, opset, node, split)
 
 
-@commands.command()
+@commands.command(epilog=cli.example("alexnet export torch-export net.pt2 --checkpoint runs/demo"))
 def torch_export(
     output: File,
     checkpoint: cli.Checkpoint,
@@ -62,20 +66,20 @@ def torch_export(
     trust: cli.Trust = None,
 ) -> None:
     """A file NAME.pt2 for torch.export.load."""
-    from alexnet_repro.errors import UsageError
-    from alexnet_repro.interchange import export
-
     if output.suffix != ".pt2":
         raise UsageError(f"{output}: torch.export.load wants a name with .pt2")
+    from alexnet_repro.interchange import export
+
     export.write_torch_export(export.network(checkpoint, cli.node(model), trust), output)
 
 
-@commands.command()
+@commands.command(epilog=cli.example("alexnet export safetensors folder --checkpoint runs/demo"))
 def safetensors(
     output: Annotated[Path, typer.Argument(help="Folder to write.")],
     checkpoint: cli.Checkpoint,
     record: Annotated[
-        Path | None, typer.Option(help="Of evaluate, for the card; else result.json of the run.")
+        Path | None,
+        typer.Option(exists=True, help="Of evaluate, for the card; else result.json of the run."),
     ] = None,
     model: cli.Model = [],  # noqa: B006
     trust: cli.Trust = None,

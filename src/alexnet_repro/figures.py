@@ -1,4 +1,4 @@
-"""The figures of the paper: ``python -m alexnet_repro.figures 3 --checkpoint RUN``."""
+"""The figures of the paper: ``alexnet figures 3 --checkpoint RUN``."""
 
 from pathlib import Path
 from typing import Annotated
@@ -18,9 +18,11 @@ def figures() -> None:
     """Draw the figures of the paper."""
 
 
-@commands.command("1")
+@commands.command("1", epilog=cli.example("alexnet figures 1 runs/relu_speed runs/relu_speed_tanh"))
 def figure_1(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of runs with ReLU and with tanh.")],
+    runs: Annotated[
+        list[Path], typer.Argument(exists=True, help="Folders of runs with ReLU and with tanh.")
+    ],
     threshold: Annotated[float, typer.Option(help="Percent of training error.")] = 25,
     output: cli.Output = FOLDER,
     formats: cli.Formats = FORMATS,
@@ -32,7 +34,7 @@ def figure_1(
     drawing.draw(drawing.figure_1(runs, threshold), output, formats, dpi)
 
 
-@commands.command("2")
+@commands.command("2", epilog=cli.example("alexnet figures 2 --format pdf"))
 def figure_2(
     checkpoint: cli.MaybeCheckpoint = None,
     output: cli.Output = FOLDER,
@@ -45,7 +47,7 @@ def figure_2(
     drawing.draw(drawing.figure_2(checkpoint), output, formats, dpi)
 
 
-@commands.command("3")
+@commands.command("3", epilog=cli.example("alexnet figures 3 --checkpoint runs/demo"))
 def figure_3(
     checkpoint: cli.Checkpoint,
     permutations: Annotated[
@@ -66,7 +68,9 @@ def figure_3(
     drawing.draw(drawing.figure_3(trained, permutations, seed, output), output, formats, dpi)
 
 
-@commands.command("4")
+@commands.command(
+    "4", epilog=cli.example("alexnet figures 4 data=miniature --checkpoint runs/demo")
+)
 def figure_4(
     data: cli.Data,
     checkpoint: cli.Checkpoint,
@@ -75,7 +79,7 @@ def figure_4(
         typer.Option(help="A file, folder or pattern, a folder for each class; else test images."),
     ] = None,
     shown: Annotated[int, typer.Option(min=1, max=100, help="Images with their classes.")] = 8,
-    queries: Annotated[int, typer.Option(min=1, max=50)] = 5,
+    queries: Annotated[int, typer.Option(min=1, max=50, help="Test images with neighbours.")] = 5,
     neighbours: Annotated[int, typer.Option(min=1, max=20, help="Of each query.")] = 6,
     seed: cli.Seed = 0,
     words: cli.Words = None,

@@ -1,4 +1,4 @@
-"""What a network takes images for: ``python -m alexnet_repro.predict PHOTO --checkpoint RUN``."""
+"""What a network takes images for: ``alexnet predict PHOTO --checkpoint RUN``."""
 
 import json
 from typing import Annotated, Literal
@@ -10,7 +10,12 @@ from alexnet_repro import cli
 commands = cli.app()
 
 
-@commands.command()
+@commands.command(
+    epilog=cli.example(
+        "alexnet predict photo.jpg 'holiday/*.png' --checkpoint runs/demo",
+        "alexnet predict photo.jpg --checkpoint net.ckpt --crops ten --json",
+    )
+)
 def predict(
     images: Annotated[list[str], typer.Argument(help="Files, folders or patterns.")],
     checkpoint: cli.Checkpoint,

@@ -1,4 +1,4 @@
-"""Find like images (§7.1): ``python -m alexnet_repro.retrieve build|query|evaluate``."""
+"""Find like images (§7.1): ``alexnet retrieve build|query|evaluate``."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from alexnet_repro import cli
+from alexnet_repro.errors import UsageError
 
 Index = Annotated[Path, typer.Option(help="Folder of an index.")]
 
@@ -17,7 +18,9 @@ def retrieve() -> None:
     """Find like images by what fc7 says of them (§7.1)."""
 
 
-@commands.command()
+@commands.command(
+    epilog=cli.example("alexnet retrieve build data=miniature --checkpoint runs/demo --index index")
+)
 def build(
     data: cli.Data,
     checkpoint: cli.Checkpoint,
@@ -34,7 +37,7 @@ def build(
     retrieval.build(trained_network(checkpoint, device, words), node, index, batch_size)
 
 
-@commands.command()
+@commands.command(epilog=cli.example("alexnet retrieve query photo.jpg --index index"))
 def query(
     images: Annotated[list[str], typer.Argument(help="Files, folders or patterns.")],
     index: Index,
@@ -53,7 +56,12 @@ def query(
     retrieval.query(images, index, checkpoint, neighbours, device, words, as_json)
 
 
-@commands.command()
+@commands.command(
+    epilog=cli.example(
+        "alexnet retrieve evaluate data=miniature --checkpoint runs/demo",
+        "alexnet retrieve evaluate data=miniature --checkpoint runs/demo --bits 64 --bits 128",
+    )
+)
 def evaluate(
     data: cli.Data,
     checkpoint: cli.Checkpoint,
@@ -70,13 +78,15 @@ def evaluate(
     ],
     seeds: Annotated[list[int], typer.Option(min=0, help="An autoencoder each.")] = [0, 1, 2],  # noqa: B006
     seed: cli.Seed = 0,
-    timed_queries: Annotated[int, typer.Option(min=1)] = 100,
+    timed_queries: Annotated[int, typer.Option(min=1, help="Of each way.")] = 100,
     rounds: Annotated[int, typer.Option(min=1, help="Of timing; the median counts.")] = 7,
     hidden: Annotated[int, typer.Option(min=1, help="Neurons of the autoencoder.")] = 256,
     noise: Annotated[float, typer.Option(min=0, help="Added to its codes.")] = 1.0,
     lr: Annotated[float, typer.Option(min=0, help="Its learning rate.")] = 1e-3,
     epochs: Annotated[int, typer.Option(min=1, help="Of its training.")] = 10,
-    autoencoder_batch_size: Annotated[int, typer.Option(min=2)] = 128,
+    autoencoder_batch_size: Annotated[
+        int, typer.Option(min=2, help="Vectors at a time in its training.")
+    ] = 128,
     words: cli.Words = None,
     batch_size: cli.BatchSize = 64,
     device: cli.Device = "auto",
@@ -85,15 +95,14 @@ def evaluate(
     dpi: cli.Dpi = 200,
 ) -> None:
     """How well features, pixels and binary codes find images of the same class."""
+    if odd := [each for each in bits if each % 8]:
+        raise UsageError(f"--bits {odd[0]}: a multiple of 8")
     node = cli.data_node(data)
-    from alexnet_repro.errors import UsageError
     from alexnet_repro.seeing import drawing, retrieval
     from alexnet_repro.seeing.codes import Autoencoder
     from alexnet_repro.seeing.comparison import Settings
     from alexnet_repro.seeing.predictions import trained_network
 
-    if odd := [each for each in bits if each % 8]:
-        raise UsageError(f"--bits {odd[0]}: a multiple of 8")
     autoencoder = Autoencoder(hidden, noise, lr, epochs, autoencoder_batch_size)
     settings = Settings(k, bits, seeds, seed, timed_queries, rounds, autoencoder)
     trained = trained_network(checkpoint, device, words)

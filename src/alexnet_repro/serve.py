@@ -1,4 +1,4 @@
-"""A page to try a network: ``python -m alexnet_repro.serve --checkpoint RUN``."""
+"""A page to try a network: ``alexnet serve --checkpoint RUN``."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,11 +6,17 @@ from typing import Annotated
 import typer
 
 from alexnet_repro import cli
+from alexnet_repro.errors import UsageError
 
 commands = cli.app()
 
 
-@commands.command()
+@commands.command(
+    epilog=cli.example(
+        "alexnet serve --checkpoint runs/demo",
+        "alexnet serve --checkpoint runs/demo --index index data=miniature",
+    )
+)
 def serve(
     checkpoint: cli.Checkpoint,
     data: Annotated[
@@ -20,12 +26,12 @@ def serve(
     index: Annotated[
         Path | None, typer.Option(help="Of retrieve build: shows the nearest training images.")
     ] = None,
-    neighbours: Annotated[int, typer.Option(min=1)] = 6,
+    neighbours: Annotated[int, typer.Option(min=1, help="Images of the index.")] = 6,
     top: Annotated[int, typer.Option(min=1, help="Classes.")] = 5,
     host: Annotated[
         str, typer.Option(help="0.0.0.0: also for other machines, without a password.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 7860,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Of the page.")] = 7860,
     max_megabytes: Annotated[float, typer.Option(help="Of an upload, 2^20 bytes each.")] = 20,
     max_megapixels: Annotated[
         float, typer.Option(max=89, help="Of its image; Pillow refuses 89.5.")
@@ -34,19 +40,19 @@ def serve(
     device: cli.Device = "auto",
 ) -> None:
     """Show a page to try a network."""
-    from alexnet_repro.errors import UsageError
-    from alexnet_repro.seeing import server
-    from alexnet_repro.seeing.predictions import trained_network
-    from alexnet_repro.seeing.shown import Limits, network_of
-
     for name, value in (("megabytes", max_megabytes), ("megapixels", max_megapixels)):
         if value <= 0:
             raise UsageError(f"--max-{name} {value:g}: more than 0")
     if data and index is None:
         raise UsageError(f"{data[0]}: shows the images of an index; add --index, or leave it out")
+    node = cli.data_node(data) if data else None
+    from alexnet_repro.seeing import server
+    from alexnet_repro.seeing.predictions import trained_network
+    from alexnet_repro.seeing.shown import Limits, network_of
+
     server.check_installed()
     trained = trained_network(checkpoint, device, words)
-    shown = network_of(trained, index, cli.data_node(data) if data else None)
+    shown = network_of(trained, index, node)
     server.serve(shown, Limits(neighbours, top, max_megabytes, max_megapixels), host, port)
 
 

@@ -124,13 +124,13 @@ def write_safetensors(trained: Trained, output: Path, record: Path | None) -> No
     """A folder as the Hugging Face hub holds it: weights, ``config.json`` and a model card."""
     from safetensors.torch import load_file, save_file
 
-    made = Classifier.of(trained)
+    made, card = Classifier.of(trained), model_card(trained, record)
     output.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.contiguous() for name, tensor in made.state_dict().items()}
     with all_of(output / "model.safetensors") as unfinished:
         save_file(tensors, unfinished, metadata={"format": "pt"})
     write_json(output / "config.json", settings(trained))
-    write_text(output / "README.md", model_card(trained, record))
+    write_text(output / "README.md", card)
     made.load_state_dict(load_file(output / "model.safetensors"))
     log.info("written to %s", output)
 

@@ -19,6 +19,6 @@ class HubClassifier(
 ):
     """A :class:`Classifier` with ``from_pretrained``, ``save_pretrained`` and ``push_to_hub``.
 
-    ``from_pretrained`` takes the folder that ``alexnet_repro.export to=safetensors`` wrote, or the
+    ``from_pretrained`` takes the folder that ``alexnet export safetensors`` wrote, or the
     name of a repository that holds one. Nothing is uploaded unless ``push_to_hub`` is called.
     """

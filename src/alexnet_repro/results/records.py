@@ -70,7 +70,7 @@ def read_records(directory: Path) -> list[Record]:
         UsageError: if there is no such folder.
     """
     if not directory.is_dir():
-        raise UsageError(f"runs={directory}: there is no such folder; train and evaluate write one")
+        raise UsageError(f"{directory}: there is no such folder; train and evaluate write one")
     records = []
     for path in sorted(directory.rglob("*.json")):
         try:

@@ -37,7 +37,7 @@ def write_wandb_report(
         import wandb_workspaces  # noqa: F401
     except ModuleNotFoundError as error:
         raise UsageError(
-            "wandb=true: wandb-workspaces is not installed; pip install 'alexnet-repro[reports]'"
+            "--wandb: wandb-workspaces is not installed; pip install 'alexnet-repro[reports]'"
         ) from error
     reason = why_offline()
     if reason is None:
@@ -48,7 +48,7 @@ def write_wandb_report(
                 project, entity or str(wandb.Api().default_entity), tables
             ).save()
         except (wandb.Error, ValueError) as error:
-            raise UsageError(f"wandb=true: the server refused the report ({error})") from error
+            raise UsageError(f"--wandb: the server refused the report ({error})") from error
         log.info("W&B report: %s", report.url)
         return
     write_json(output / FILE, specification(compose_report(project, entity or UNNAMED, tables)))

@@ -61,7 +61,7 @@ def own_examples(trained: Trained, given: str, count: int) -> list[Example]:
         if not isinstance(image, Damaged):
             found.append(Example(image, known.get(Path(path).parent.name)))
     if not found:
-        raise UsageError(f"images={given}: none of them can be read; predict says why")
+        raise UsageError(f"--images {given}: none of them can be read; predict says why")
     return found
 
 

@@ -35,14 +35,13 @@ def end_with_damaged(damaged: Sequence[Damaged], images: int) -> None:
         sys.exit(1)
 
 
-def find_images(given: str, key: str = "images") -> list[Path]:
+def find_images(given: str) -> list[Path]:
     """The files that ``given`` means: itself, those in it and in its folders, or what it matches.
 
     In folders and among matches, a file is an image by its extension.
 
     Args:
         given: a file, a folder or a pattern (``*``, ``?``, ``**``).
-        key: what the user calls it, for messages.
 
     Raises:
         UsageError: if there is none.
@@ -52,12 +51,12 @@ def find_images(given: str, key: str = "images") -> list[Path]:
         return [path]
     if path.is_dir():
         if not (found := list(_with_image_extensions(path.rglob("*")))):
-            raise UsageError(f"{key}={given}: the folder holds no images")
+            raise UsageError(f"{given}: the folder holds no images")
         return sorted(found)
     matches = map(Path, glob.iglob(str(path), recursive=True))
     if not (found := list(_with_image_extensions(matches))):
         raise UsageError(
-            f"{key}={given}: there is no such file or folder, and no image matches it as a pattern"
+            f"{given}: there is no such file or folder, and no image matches it as a pattern"
         )
     return sorted(found)
 

@@ -44,7 +44,7 @@ class ImageIndex:
         """Raises UsageError unless the index was built with the network of this file."""
         if checksum(checkpoint) != self.checkpoint_sha256:
             raise UsageError(
-                f"{checkpoint}: not the network that index={self.directory} was built with"
+                f"{checkpoint}: not the network that the index {self.directory} was built with"
             )
 
     def nearest(self, vectors: Vectors, count: int) -> list[list[tuple[int, float]]]:
@@ -55,7 +55,7 @@ class ImageIndex:
         """
         if vectors.shape[1] != self.vectors.shape[1]:
             raise UsageError(
-                f"index={self.directory}: its vectors have {self.vectors.shape[1]} numbers, "
+                f"--index {self.directory}: its vectors have {self.vectors.shape[1]} numbers, "
                 f"fc7 has {vectors.shape[1]}; build it anew"
             )
         squared, places = faiss.knn(vectors, self.vectors, min(count, len(self.names)))
@@ -86,7 +86,7 @@ def open_index(directory: Path) -> ImageIndex:
     path = directory / DESCRIPTION
     if not path.is_file():
         raise UsageError(
-            f"index={directory}: there is no index; alexnet_repro.retrieve build makes one"
+            f"--index {directory}: there is no index; alexnet retrieve build makes one"
         )
     try:
         described = json.loads(path.read_text(encoding="utf-8"))
@@ -109,4 +109,4 @@ def open_index(directory: Path) -> ImageIndex:
         )
     except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         reason = " ".join(f"{error}".split())
-        raise UsageError(f"index={directory}: damaged ({reason}); build it anew") from error
+        raise UsageError(f"--index {directory}: damaged ({reason}); build it anew") from error

@@ -1,4 +1,4 @@
-"""The three things that ``alexnet_repro.retrieve`` does: build an index, ask it, evaluate ways."""
+"""The three things that ``alexnet retrieve`` does: build an index, ask it, evaluate ways."""
 
 import json
 import logging

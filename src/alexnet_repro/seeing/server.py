@@ -22,9 +22,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 def check_installed() -> None:
     """Raise a UsageError without Gradio."""
     if find_spec("gradio") is None:
-        raise UsageError(
-            "alexnet_repro.serve: Gradio is not installed; pip install 'alexnet-repro[serve]'"
-        )
+        raise UsageError("serve: Gradio is not installed; pip install 'alexnet-repro[serve]'")
 
 
 def serve(shown: Shown, limits: Limits, host: str, port: int) -> None:

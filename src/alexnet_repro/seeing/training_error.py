@@ -60,12 +60,12 @@ def read_training_error(run: Path) -> TrainingError:
             errors = tuple(float(row["train/top1_error"]) for row in csv.DictReader(file))
     except OSError as error:
         raise UsageError(
-            f"runs={run}: has no {Path(error.filename).name}; give folders of runs that have ended"
+            f"{run}: has no {Path(error.filename).name}; give folders of runs that have ended"
         ) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"runs={run}: its record is damaged ({error!r})") from error
+        raise UsageError(f"{run}: its record is damaged ({error!r})") from error
     if activation not in ACTIVATIONS or not errors:
-        raise UsageError(f"runs={run}: its record has no curve of a ReLU or tanh network")
+        raise UsageError(f"{run}: its record has no curve of a ReLU or tanh network")
     return TrainingError(run, activation, errors)
 
 
