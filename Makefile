@@ -56,8 +56,8 @@ reproduce-cifar: .venv/.installed
 	$(BIN)/python -m alexnet_repro.train -m seed=$(SEEDS) schedule.epochs=$(EPOCHS) \
 	  experiment=cifar_13,cifar_13_response_norm,cifar_13_within_map_norm,cifar_18 \
 	  $(CIFAR) skip_finished=true hydra.sweep.dir=runs/cifar/lrn
-	$(BIN)/python -m alexnet_repro.report runs=runs/cifar output=runs/cifar/report \
-	  'claims=[relu_speed,lrn_cifar]'
+	$(BIN)/python -m alexnet_repro.report runs/cifar --output runs/cifar/report \
+	  --claim relu_speed --claim lrn_cifar
 
 .venv/.installed: pyproject.toml
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed: make PYTHON=python3.11")'
