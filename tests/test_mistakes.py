@@ -1,4 +1,4 @@
-"""Every key of every command with a value that it cannot have: one line that names the key."""
+"""Every key and option with a value that it cannot have: one line that names it."""
 
 import copy
 import inspect
@@ -13,35 +13,24 @@ from typing import Any
 import lightning
 import pytest
 from omegaconf import OmegaConf
-from pydantic import BaseModel
 
-from alexnet_repro.base.build import TARGET, described
-from alexnet_repro.config import CONF, composed, resolved, validated
+from alexnet_repro.base.build import TARGET, check, described
+from alexnet_repro.config import CONF, composed, options, resolved
 from alexnet_repro.errors import UsageError
 from alexnet_repro.learning.configuration import OWNED, Configuration
 from alexnet_repro.mistakes import meant
-from alexnet_repro.schema.evaluate import EvaluateSchema
-from alexnet_repro.schema.figures import FiguresSchema
-from alexnet_repro.schema.predict import PredictSchema
-from alexnet_repro.schema.prepare import PrepareSchema
-from alexnet_repro.schema.report import ReportSchema
-from alexnet_repro.schema.retrieve import RetrieveSchema
-from alexnet_repro.schema.serve import ServeSchema
+from alexnet_repro.prepare import Preparation
+from alexnet_repro.results.evaluation import Evaluation
 from tests.forks import Forks
 
 from .recorded import configuration
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
-SCHEMAS: dict[str, tuple[type[BaseModel], list[str]]] = {
-    "prepare": (PrepareSchema, ["source=images", "output=store"]),
-    "evaluate": (EvaluateSchema, ["checkpoint=a.ckpt"]),
-    "predict": (PredictSchema, ["checkpoint=a.ckpt", "images=images"]),
-    "figures": (FiguresSchema, ["figure=2"]),
-    "retrieve": (RetrieveSchema, ["query=a.jpg", "index=index"]),
-    "serve": (ServeSchema, ["checkpoint=a.ckpt"]),
-    "report": (ReportSchema, []),
+COMPOSED: dict[str, tuple[type, list[str]]] = {
+    "prepare": (Preparation, ["source=images", "output=store"]),
+    "evaluate": (Evaluation, ["checkpoint=a.ckpt"]),
 }
-"""The commands other than train, with what they cannot do without."""
+"""The other commands that compose groups, with what they cannot do without."""
 OURS = "alexnet_repro."
 CHOICES = [
     [],
@@ -78,7 +67,7 @@ def check_train(values: dict[str, Any]) -> None:
 
 
 def of_command(command: str, *overrides: str) -> dict[str, Any]:
-    return resolved(composed(command, *SCHEMAS[command][1], *overrides))
+    return resolved(composed(command, *COMPOSED[command][1], *overrides))
 
 
 def configurations(command: str) -> Iterator[dict[str, Any]]:
@@ -92,7 +81,12 @@ def configurations(command: str) -> Iterator[dict[str, Any]]:
 def checking(command: str) -> Callable[[dict[str, Any]], None]:
     if command == "train":
         return check_train
-    return lambda values: validated(OmegaConf.create(values), SCHEMAS[command][0])  # type: ignore[return-value]
+
+    def check_command(values: dict[str, Any]) -> None:
+        options(OmegaConf.create(values), COMPOSED[command][0])
+        check(values["data"], "data")
+
+    return check_command
 
 
 def leaves(values: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
@@ -128,7 +122,7 @@ def refused(command: str, values: dict[str, Any]) -> str | None:
     return None
 
 
-@pytest.mark.parametrize("command", ["train", *SCHEMAS])
+@pytest.mark.parametrize("command", ["train", *COMPOSED])
 def test_every_key_refuses_what_it_cannot_be(command: str) -> None:
     seen: set[tuple[Any, ...]] = set()
     accepted = []
@@ -152,7 +146,7 @@ def test_every_key_refuses_what_it_cannot_be(command: str) -> None:
     assert len(seen) >= 6
 
 
-@pytest.mark.parametrize("command", ["train", *SCHEMAS])
+@pytest.mark.parametrize("command", ["train", *COMPOSED])
 def test_a_key_that_there_is_not_is_named_with_the_one_that_is_like_it(command: str) -> None:
     values = next(configurations(command))
     for path, _ in list(leaves(values)):
@@ -190,8 +184,27 @@ TYPED = [
         ["trainer.fast_dev_rnu=1"],
         "trainer.fast_dev_rnu: there is no such key; did you mea",
     ),
-    ("predict", ["chekpoint=a", "images=b"], "chekpoint: there is no such key; did you mean check"),
-    ("serve", ["checkpoint=a", "port=80000"], "port=80000: input should be less than or equal"),
+    ("evaluate", ["chekpoint=a"], "chekpoint: there is no such key; did you mean checkpoint?"),
+    ("evaluate", ["checkpoint=a", "crops=five"], "crops=five: input should be 'centre' or 'ten'"),
+    ("prepare", ["souce=a"], "souce: there is no such key; did you mean source?"),
+    ("prepare", ["source=.", "output=a", "part=9/8"], "part=9/8: a node and the number of nodes"),
+    ("predict", ["a", "--chekpoint", "b"], "No such option: --chekpoint (Possible options: --ch"),
+    ("predict", ["a"], "Missing option '--checkpoint'"),
+    ("predict", ["a", "--checkpoint", "b"], "b: there is no such checkpoint"),
+    ("predict", ["checkpoint=a", "images=b"], "checkpoint=a: KEY=VALUE is for train, evaluate and"),
+    ("predict", ["a", "--top", "0"], "Invalid value for '--top': Input should be greater than"),
+    ("figures", ["figure=3"], "figure=3: KEY=VALUE is for train, evaluate and prepare; here opti"),
+    ("figures", ["5"], "No such command '5'"),
+    ("figures", ["2", "--format", "gif"], "Invalid value for '--format': 'gif' is not one of 'png"),
+    ("retrieve", ["build", "--index", "a"], "Missing argument 'data=NAME...'"),
+    (
+        "serve",
+        ["--port", "80000"],
+        "Invalid value for '--port': Input should be less than or equal",
+    ),
+    ("report", ["none"], "Invalid value for 'runs': path 'none' does not exist"),
+    ("doctor", ["--jsn"], "No such option: --jsn (Possible options: --json)"),
+    ("__main__", ["trian"], "No such command 'trian'. Did you mean 'train'?"),
 ]
 """Commands and how their answer begins."""
 MEANT = {
@@ -223,7 +236,7 @@ def test_what_users_of_other_programs_type_gets_the_key_that_is_meant(typed: str
 
 
 def test_a_key_of_train_is_not_meant_for_another_command() -> None:
-    assert meant("lr", CONF, "predict") == meant("profiler", CONF, "serve") == ""
+    assert meant("lr", CONF, "prepare") == meant("profiler", CONF, "evaluate") == ""
     assert meant("chekpoint", CONF, "evaluate") == "; did you mean checkpoint?"
 
 
@@ -308,8 +321,17 @@ def test_a_search_without_m_is_a_mistake_and_leaves_no_folder(run: Run, tmp_path
     assert not (tmp_path / "runs").exists()
 
 
-def test_what_hydra_finds_wrong_is_told_before_anything_slow_is_loaded() -> None:
-    imported = imported_for(["profiler=simple"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "profiler=simple"],
+        ["predict", "a", "--checkpoint", "none"],
+        ["retrieve", "evaluate", "data=mnist"],
+        ["export", "quantized", "a", "model=alexnet"],
+    ],
+)
+def test_a_mistake_is_told_before_anything_slow_is_loaded(arguments: list[str]) -> None:
+    imported = imported_for(arguments)
     assert "hydra" in imported
     assert not {"torch", "lightning"} & imported
 
@@ -317,7 +339,7 @@ def test_what_hydra_finds_wrong_is_told_before_anything_slow_is_loaded() -> None
 def imported_for(arguments: list[str]) -> set[str]:
     """The modules that a command with a mistake imports."""
     program = (
-        "import sys; from alexnet_repro.train import main\n"
+        "import sys; from alexnet_repro.__main__ import main\n"
         f"sys.argv[1:] = {arguments!r}\n"
         "try:\n    main()\nexcept SystemExit:\n    print(*sys.modules)"
     )

@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from typer.exceptions import TyperException
 
 from alexnet_repro.base.build import check
-from alexnet_repro.config import CONF, USAGE_EXIT_CODE, composed, fail, resolved
+from alexnet_repro.config import CONF, composed, fail, resolved
 from alexnet_repro.console import show_on_terminal
 from alexnet_repro.errors import UsageError, out_of_memory
 from alexnet_repro.mistakes import composing, writing
@@ -142,7 +142,7 @@ def told(message: str) -> str:
 
 
 def run(commands: typer.Typer) -> None:
-    """Run what was typed; a mistake is one line and :data:`USAGE_EXIT_CODE`."""
+    """Run what was typed; a mistake is one line and exit code 2."""
     show_on_terminal()
     try:
         try:
@@ -161,7 +161,7 @@ def _run(commands: typer.Typer) -> NoReturn:
         said = error.format_message()
         if said.startswith("Usage:"):  # nothing was typed
             print(said)
-            sys.exit(USAGE_EXIT_CODE)
+            sys.exit()
         fail(told(said))
     except UsageError as error:
         fail(told(str(error)))

@@ -42,7 +42,7 @@ def caffe(
         Literal[227, 224], typer.Option(help="224: as the paper's network reads; not exact.")
     ] = 227,
 ) -> None:
-    """bvlc_alexnet or CaffeNet: the file says which."""
+    """Caffe's bvlc_alexnet or CaffeNet: the file says which."""
     from alexnet_repro.interchange.conversion import CAFFE, convert
 
     config = cli.composed_node("model=bvlc_alexnet", "recipe=caffe")

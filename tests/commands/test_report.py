@@ -12,7 +12,7 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 def test_a_run_is_reported_and_the_wandb_report_is_a_file_offline(
     command: Command, tiny_run: Path, tmp_path: Path
 ) -> None:
-    asked = (f"runs={tiny_run}", "output=here/report", "wandb=true")
+    asked = (tiny_run, "--output=here/report", "--wandb")
     done = command("report", *asked, WANDB_MODE="offline")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -31,9 +31,9 @@ def test_a_run_is_reported_and_the_wandb_report_is_a_file_offline(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["runs=none"], "runs=none: there is no such folder"),
-        (["runs=.", "claims=[lnr]"], "claims: there is no claim lnr; there are codes"),
-        (["runs=.", "wandb=maybe"], "wandb=maybe: input should be a valid boolean"),
+        (["none"], "path 'none' does not exist"),
+        ([".", "--claim=lnr"], "claims: there is no claim lnr; there are codes"),
+        ([".", "--wandb-projekt=a"], "No such option: --wandb-projekt"),
     ],
 )
 def test_a_mistake_is_one_line_and_nothing_is_written(

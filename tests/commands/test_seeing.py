@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +19,7 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def checkpoint(tiny_run: Path) -> str:
-    return f"checkpoint={tiny_run / 'checkpoints' / 'last.ckpt'}"
+    return f"--checkpoint={tiny_run / 'checkpoints' / 'last.ckpt'}"
 
 
 @pytest.fixture
@@ -33,12 +34,12 @@ def test_predictions_as_a_table_and_as_json(
         "apple a red fruit, pome\nbanana a yellow one\ncherry stone\n"
     )
     shutil.copytree(tiny_images / "test" / "apple", tmp_path / "fruit")
-    done = anew("predict", checkpoint, "images=fruit", "words=words.txt", "top=2")
+    done = anew("predict", "fruit", checkpoint, "--words=words.txt", "--top=2")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(" %") == 6
     assert "fruit/0.png" in done.stdout
     (tmp_path / "fruit" / "torn.png").write_bytes((tmp_path / "fruit/0.png").read_bytes()[:300])
-    done = command("predict", checkpoint, "images=fruit", "--json", "crops=ten")
+    done = command("predict", "fruit", checkpoint, "--json", "--crops=ten")
     assert done.returncode == 1
     assert done.stderr.startswith("fruit/torn.png: skipped")
     assert "1 of 4 images skipped" in done.stderr
@@ -51,20 +52,38 @@ def test_predictions_as_a_table_and_as_json(
         assert probabilities == sorted(probabilities, reverse=True)
 
 
+def test_an_image_may_have_any_name_and_a_run_is_named_by_its_folder(
+    command: Command, tiny_run: Path, tmp_path: Path
+) -> None:
+    names = ["a b.png", "checkpoint=1.png", "x=y,[ü]{$z}.png"]
+    for name in names:
+        Image.new("RGB", (50, 40)).save(tmp_path / name)
+    done = command("predict", *names, f"--checkpoint={tiny_run}", "--json")
+    assert done.returncode == 0, done.stderr
+    assert [image["image"] for image in json.loads(done.stdout)["images"]] == names
+
+
+def test_who_reads_only_the_beginning_is_told_nothing(tiny_run: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (50, 40)).save(tmp_path / "a.png")
+    typed = f"{sys.executable} -m alexnet_repro predict a.png --json --checkpoint '{tiny_run}'"
+    done = subprocess.run(f"{typed} | true", shell=True, cwd=tmp_path, capture_output=True)
+    assert (done.stdout, done.stderr) == (b"", b"")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["predict", "images=none"], "images=none: there is no such file"),
-        (["predict", "images=.", "words=none"], "words=none: cannot be read"),
-        (["predict"], "images has no default"),
-        (["figures", "figure=5"], "figure"),
-        (["figures", "figure=1"], "figure=1: add runs=[…]"),
-        (["figures", "figure=4"], "figure=4: add data=…"),
-        (["figures", "figure=2", "formats=[gif]"], "gif"),
-        (["retrieve", "build"], "build: add data=…"),
-        (["retrieve", "query=a.png"], "query: add index=…"),
-        (["retrieve", "query=a.png", "index=here"], "index=here: there is no index"),
-        (["retrieve", "evaluate", "evaluate.bits=[12]"], "evaluate.bits"),
+        (["predict", "none"], "none: there is no such file"),
+        (["predict", ".", "--words=none"], "'--words': path 'none' does not exist"),
+        (["predict"], "Missing argument 'images'"),
+        (["figures", "4"], "Missing argument 'data=NAME...'"),
+        (["figures", "4", "data=mnist"], "data=mnist: there is no such choice"),
+        (["figures", "4", "data.batch_size=4"], "no images: add data=NAME"),
+        (["figures", "4", "model=alexnet"], "model=alexnet: KEY=VALUE is for train"),
+        (["figures", "2", "--format=gif"], "gif"),
+        (["retrieve", "query", "a.png"], "Missing option '--index'"),
+        (["retrieve", "query", "a.png", "--index=here"], "--index here: there is no index"),
+        (["retrieve", "evaluate", "data=folder", "--bits=12"], "--bits 12: a multiple of 8"),
     ],
 )
 def test_a_mistake_is_one_line(
@@ -81,7 +100,7 @@ def test_a_mistake_is_one_line(
 def test_figures_3_and_4_with_their_record(
     command: Command, checkpoint: str, data: list[str], tmp_path: Path
 ) -> None:
-    done = command("figures", "figure=3", checkpoint, "permutations=99", "output=figures", "dpi=50")
+    done = command("figures", "3", checkpoint, "--permutations=99", "--output=figures", "--dpi=50")
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "figures" / "kernels.json").read_text())
     weights = torch.load(checkpoint.partition("=")[2], weights_only=True)["state_dict"]
@@ -93,7 +112,7 @@ def test_figures_3_and_4_with_their_record(
     assert len(record["network"]["checkpoint_sha256"]) == 64
     assert record["network"]["config"]["model"]["_target_"] == "alexnet_repro.AlexNet"
     done = command(
-        "figures", "figure=4", checkpoint, *data, "output=figures", "dpi=50", "formats=[png]"
+        "figures", "4", checkpoint, *data, "--output=figures", "--dpi=50", "--format=png"
     )
     assert done.returncode == 0, done.stderr
     names = {"figure_3", "specialization"}
@@ -105,10 +124,10 @@ def test_figures_3_and_4_with_their_record(
 def test_an_index_finds_the_image_itself(
     command: Command, checkpoint: str, data: list[str], tiny_images: Path, tmp_path: Path
 ) -> None:
-    done = command("retrieve", "build", checkpoint, *data, "index=index")
+    done = command("retrieve", "build", checkpoint, *data, "--index=index")
     assert done.returncode == 0, done.stderr
-    query = f"query={tiny_images / 'train' / 'banana'}"
-    done = command("retrieve", query, "index=index", "--json", "neighbours=3")
+    query = ("retrieve", "query", tiny_images / "train" / "banana", "--index=index")
+    done = command(*query, "--json", "--neighbours=3")
     assert done.returncode == 0, done.stderr
     for number, asked in enumerate(json.loads(done.stdout)["queries"]):
         nearest = asked["nearest"]
@@ -118,16 +137,16 @@ def test_an_index_finds_the_image_itself(
     other = tmp_path / "other.ckpt"
     changed = torch.load(checkpoint.partition("=")[2], weights_only=True)
     torch.save(changed | {"epoch": 7}, other)
-    done = command("retrieve", query, "index=index", f"checkpoint={other}")
+    done = command(*query, f"--checkpoint={other}")
     assert done.returncode == 2
-    assert "not the network that index=index was built with" in done.stderr
+    assert "not the network that the index index was built with" in done.stderr
 
 
 def test_an_evaluation_compares_pixels_features_and_codes(
     command: Command, checkpoint: str, data: list[str], tiny_images: Path, tmp_path: Path
 ) -> None:
-    quick = ["k=[1,3]", "bits=[8]", "seeds=[0,1]", "autoencoder.epochs=1", "rounds=1", "dpi=50"]
-    done = command("retrieve", "evaluate", checkpoint, *data, *(f"evaluate.{key}" for key in quick))
+    quick = ["k=1", "k=3", "bits=8", "seeds=0", "seeds=1", "epochs=1", "rounds=1", "dpi=50"]
+    done = command("retrieve", "evaluate", checkpoint, *data, *(f"--{key}" for key in quick))
     assert done.returncode == 0, done.stderr
     assert "autoencoder" in done.stdout
     output = tmp_path / "runs" / "retrieval"

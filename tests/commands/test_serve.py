@@ -23,9 +23,10 @@ from PIL import Image
 from alexnet_repro.errors import UsageError
 from alexnet_repro.learning.checkpoint import load_trained
 from alexnet_repro.seeing.predictions import Prediction, predict
-from alexnet_repro.seeing.server import serve
+from alexnet_repro.seeing.server import check_installed
+from tests.forks import Forks
 
-LIMITS = ("max_megabytes=0.3", "max_megapixels=1")
+LIMITS = ("--max-megabytes=0.3", "--max-megapixels=1")
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def command(name: str, *arguments: object) -> list[str]:
 def started(directory: Path, cache: Path, *arguments: object) -> Served:
     port = free_port()
     process = subprocess.Popen(
-        command("serve", f"port={port}", *arguments),
+        command("serve", f"--port={port}", *arguments),
         cwd=directory,
         env=os.environ | {"ALEXNET_REPRO_CACHE": str(cache), "TMPDIR": str(directory)},
         stdout=subprocess.PIPE,
@@ -77,7 +78,7 @@ def started(directory: Path, cache: Path, *arguments: object) -> Served:
 
 @pytest.fixture(scope="module")
 def checkpoint(tiny_run: Path) -> str:
-    return f"checkpoint={tiny_run / 'checkpoints' / 'last.ckpt'}"
+    return f"--checkpoint={tiny_run / 'checkpoints' / 'last.ckpt'}"
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +86,7 @@ def served(
     checkpoint: str, tiny_images: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Served]:
     directory = tmp_path_factory.mktemp("served")
-    data = ("data=folder", f"data.source.root={tiny_images}", f"index={directory / 'index'}")
+    data = ("data=folder", f"data.source.root={tiny_images}", f"--index={directory / 'index'}")
     data += ("data.batch_size=8",)
     subprocess.run(
         command("retrieve", "build", checkpoint, *data),
@@ -143,7 +144,7 @@ def drop(page: Any, name: str, content: bytes) -> None:
 def test_a_photograph_gets_what_predict_says_and_ten_votes(
     browser: Any, served: Served, checkpoint: str, photograph: Path, width: int
 ) -> None:
-    trained = load_trained(Path(checkpoint.removeprefix("checkpoint=")))
+    trained = load_trained(Path(checkpoint.removeprefix("--checkpoint=")))
     (said,) = predict(trained, [photograph], "ten", 5, 1)
     assert isinstance(said, Prediction)
     page, asked = opened(browser, served.url, width)
@@ -280,22 +281,23 @@ def test_a_port_in_use_is_told_in_one_line(checkpoint: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         done = subprocess.run(
-            command("serve", checkpoint, f"port={port}"),
+            command("serve", checkpoint, f"--port={port}"),
             capture_output=True,
             text=True,
             timeout=120,
         )
     assert done.returncode == 2
-    assert re.fullmatch(f"error: .*port={port}: cannot listen there; .*\n", done.stderr)
+    assert re.fullmatch(f"error: .*--port {port}: cannot listen there; .*\n", done.stderr)
 
 
 def test_without_gradio_a_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gradio", None)
     with pytest.raises(UsageError, match=r"pip install 'alexnet-repro\[serve\]'"):
-        serve({})
+        check_installed()
 
 
-def test_a_file_that_is_no_checkpoint_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_no_checkpoint_is_told(forks: Forks, tmp_path: Path) -> None:
     (tmp_path / "no.ckpt").write_text("no")
-    with pytest.raises(UsageError, match="not a checkpoint"):
-        serve({"checkpoint": tmp_path / "no.ckpt", "device": "cpu", "words": None, "index": None})
+    done = forks.run("-m", "alexnet_repro.serve", "--checkpoint=no.ckpt", cwd=tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "no.ckpt: not a checkpoint" in done.stderr

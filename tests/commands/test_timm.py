@@ -19,8 +19,8 @@ def test_it_trains_and_predicts(tmp_path: Path, train: Command, tiny_images: Pat
     model = ["model._target_=timm.create_model", "model.model_name=resnet10t"]
     done = train(*model, *data, "trainer=cpu", "schedule.epochs=1", "hydra.run.dir=run")
     assert done.returncode == 0, done.stderr
-    predict = [sys.executable, "-m", "alexnet_repro.predict", "trust=timm", "json=true"]
-    predict += ["checkpoint=run/checkpoints/last.ckpt", f"images={tiny_images / 'test'}"]
+    predict = [sys.executable, "-m", "alexnet_repro.predict", "--trust=timm", "--json"]
+    predict += ["--checkpoint=run", str(tiny_images / "test")]
     said = subprocess.run(predict, cwd=tmp_path, env=os.environ, capture_output=True, text=True)
     assert said.returncode == 0, said.stderr
     assert len(json.loads(said.stdout)["images"]) == 9

@@ -87,10 +87,12 @@ def test_the_command_works_from_the_wheel_in_an_empty_directory(
     assert "  sixth_conv: true\n" in done.stdout
 
 
-def test_every_command_has_a_script_and_its_configuration(installed: Path, tmp_path: Path) -> None:
+def test_one_script_has_all_commands_and_their_configuration(
+    installed: Path, tmp_path: Path
+) -> None:
     commands = sorted(path.stem for path in (ROOT / "conf" / "hydra" / "help").glob("*.yaml"))
     scripts = {path.name for path in (installed / "bin").iterdir()}
-    assert scripts == {"alexnet"} | {f"alexnet-{name}" for name in commands}
+    assert scripts == {"alexnet"}
 
     def python(*arguments: str | Path) -> str:
         done = subprocess.run(
@@ -103,7 +105,7 @@ def test_every_command_has_a_script_and_its_configuration(installed: Path, tmp_p
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    listed = python(installed / "bin" / "alexnet")
+    listed = python(installed / "bin" / "alexnet", "--help")
     assert [name for name in commands if f"  {name} " not in listed] == []
     script = """if True:
         import sys
@@ -115,7 +117,7 @@ def test_every_command_has_a_script_and_its_configuration(installed: Path, tmp_p
                 print(import_module(f"alexnet_repro.{name}").main.__name__, len(compose(name)) > 0)
     """
     assert python("-c", script, *commands).splitlines() == ["main True"] * len(commands)
-    assert "alexnet_repro.convert" in python(installed / "bin" / "alexnet-convert", "--help")
+    assert "bvlc_alexnet" in python(installed / "bin" / "alexnet", "convert", "caffe", "--help")
 
 
 def test_it_is_typed(installed: Path) -> None:

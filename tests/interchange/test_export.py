@@ -11,6 +11,7 @@ import torch
 import yaml
 from PIL import Image
 from torch import Tensor
+from typer.exceptions import TyperException
 
 from alexnet_repro.data.preprocess import shorter_side_and_centre
 from alexnet_repro.errors import UsageError
@@ -49,7 +50,7 @@ def test_onnx_runtime_computes_the_same_for_any_number_of_images(
     export: Run, strong: Path, centres: Tensor, wanted: Tensor, tmp_path: Path
 ) -> None:
     ort, onnx = pytest.importorskip("onnxruntime"), pytest.importorskip("onnx")
-    export("to=onnx", f"checkpoint={strong}", "output=net.onnx", "opset=19")
+    export("onnx", "net.onnx", f"--checkpoint={strong}", "--opset=19")
     session = ort.InferenceSession("net.onnx", providers=["CPUExecutionProvider"])
     (image,), (logits,) = session.get_inputs(), session.get_outputs()
     assert (image.name, image.shape, logits.name) == ("image", ["batch", 3, 227, 227], "logits")
@@ -68,7 +69,7 @@ def test_quantized_onnx_is_small_and_its_error_is_measured(
 ) -> None:
     ort = pytest.importorskip("onnxruntime")
     data = ["data=folder", f"data.source.root={tiny_images}", "data.batch_size=8"]
-    export("to=onnx", f"checkpoint={strong}", "output=small.onnx", "quantize=true", *data)
+    export("quantized", "small.onnx", f"--checkpoint={strong}", *data)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["small.onnx", "small.onnx.json"]
     record = json.loads((tmp_path / "small.onnx.json").read_text())
     session = ort.InferenceSession("small.onnx", providers=["CPUExecutionProvider"])
@@ -96,7 +97,7 @@ def test_quantized_onnx_is_small_and_its_error_is_measured(
 def test_torch_export_loads_without_the_package(
     export: Run, strong: Path, centres: Tensor, wanted: Tensor
 ) -> None:
-    export("to=torch_export", f"checkpoint={strong}", "output=net.pt2")
+    export("torch-export", "net.pt2", f"--checkpoint={strong}")
     inside = {"classifier.json": ""}
     program = torch.export.load("net.pt2", extra_files=inside)
     for count in (1, 5):
@@ -111,7 +112,7 @@ def test_a_folder_for_the_hub_loads_and_saves(
     pytest.importorskip("huggingface_hub")
     from alexnet_repro import HubClassifier
 
-    export("to=safetensors", f"checkpoint={strong}", "output=hub")
+    export("safetensors", "hub", f"--checkpoint={strong}")
     first = HubClassifier.from_pretrained(tmp_path / "hub").eval()
     first.save_pretrained(tmp_path / "saved")
     second = HubClassifier.from_pretrained(tmp_path / "saved").eval()
@@ -137,7 +138,7 @@ def front_matter(folder: Path) -> tuple[dict[str, Any], str]:
 def test_the_card_of_a_run_holds_data_recipe_result_and_licence(
     export: Run, tiny_run: Path, tmp_path: Path
 ) -> None:
-    export("to=safetensors", f"checkpoint={tiny_run}/checkpoints/last.ckpt", "output=hub")
+    export("safetensors", "hub", f"--checkpoint={tiny_run}")
     matter, text = front_matter(tmp_path / "hub")
     record = json.loads((tiny_run / "result.json").read_text())
     assert matter["license"] == "bsd-3-clause"
@@ -154,7 +155,7 @@ def test_the_card_of_a_run_holds_data_recipe_result_and_licence(
 def test_the_card_of_a_converted_network_says_where_it_is_from(
     export: Run, strong: Path, tmp_path: Path
 ) -> None:
-    export("to=safetensors", f"checkpoint={strong}", "output=hub")
+    export("safetensors", "hub", f"--checkpoint={strong}")
     matter, text = front_matter(tmp_path / "hub")
     assert matter["license"] == "other"
     assert "model-index" not in matter
@@ -165,20 +166,22 @@ def test_the_card_of_a_converted_network_says_where_it_is_from(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["to=tensorflow"], "to=tensorflow: input should be 'onnx', 'torch_export' or"),
-        (["to=torch_export"], r"output=net: torch.export.load wants a name with .pt2"),
-        (["to=safetensors", "quantize=true"], "quantize=true: to=onnx is what it quantizes"),
-        (["to=onnx", "quantize=true"], "quantize=true: add data=…"),
-        (["to=onnx", "checkpoint=no.ckpt"], "no.ckpt: there is no such checkpoint"),
-        (["to=safetensors", "record=no.json"], "record=no.json: no record of train or evaluate"),
+        (["tensorflow"], "No such command 'tensorflow'"),
+        (["torch-export", "net"], r"net: torch.export.load wants a name with .pt2"),
+        (["quantized", "net"], "data"),
+        (["onnx", "net", "--checkpoint=no.ckpt"], "no.ckpt: there is no such checkpoint"),
+        (["onnx", "net", "--opset=9"], "greater than or equal to 18"),
+        (["safetensors", "net", "--record=no.json"], "'no.json' does not exist"),
+        (["safetensors", "net", "--record=torn.json"], "torn.json: no record of train or eval"),
     ],
 )
 def test_a_mistake_is_told(
     export: Run, strong: Path, arguments: list[str], told: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(UsageError, match=told):
-        export(f"checkpoint={strong}", "output=net", *arguments)
-    assert not [path for path in tmp_path.iterdir() if path.is_file()]
+    (tmp_path / "torn.json").write_text("{")
+    with pytest.raises((UsageError, TyperException), match=told):
+        export(arguments[0], f"--checkpoint={strong}", *arguments[1:])
+    assert [path.name for path in tmp_path.iterdir()] == ["torn.json"]
 
 
 def test_a_network_that_takes_the_number_of_images_for_a_constant_is_refused(
@@ -200,7 +203,7 @@ def test_a_missing_extra_is_told_with_what_installs_it(
 ) -> None:
     monkeypatch.setattr("alexnet_repro.interchange.export.find_spec", lambda package: None)
     with pytest.raises(UsageError, match=r"onnx is not installed; pip install 'alexnet-repro\["):
-        export("to=onnx", f"checkpoint={strong}", "output=net.onnx")
+        export("onnx", "net.onnx", f"--checkpoint={strong}")
 
 
 def test_torch_hub_finds_the_network_and_a_checkpoint(

@@ -271,7 +271,7 @@ def test_the_readme_shows_the_steps_of_the_columns_as_recorded() -> None:
 def test_the_committed_report_is_what_the_command_makes_of_the_committed_records(
     tmp_path: Path,
 ) -> None:
-    """Otherwise: ``python -m alexnet_repro.report runs=results output=results``."""
+    """Otherwise: ``python -m alexnet_repro.report results --output results``."""
     write_report(ROOT / "results", tmp_path, list(composed("report").claims))
     for path in tmp_path.iterdir():
         assert path.read_text() == (ROOT / "results" / path.name).read_text(), path.name

@@ -14,14 +14,13 @@ import torch
 from PIL import Image
 from torchmetrics.functional.classification import multiclass_accuracy
 
-from alexnet_repro.config import composed, validated
+from alexnet_repro.config import composed, options
 from alexnet_repro.data.preprocess import shorter_side_and_centre
 from alexnet_repro.data.store import StoredSplit
 from alexnet_repro.errors import UsageError
 from alexnet_repro.learning.checkpoint import Trained, load_trained
-from alexnet_repro.results.evaluation import Tally, evaluate
+from alexnet_repro.results.evaluation import Evaluation, Tally, evaluate
 from alexnet_repro.results.record import error_interval
-from alexnet_repro.schema.evaluate import EvaluateSchema
 
 Change = Callable[[dict[str, Any]], None]
 Evaluate = Callable[..., dict[str, Any]]
@@ -83,7 +82,7 @@ def run(tiny_images: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Eval
             "device=cpu",
             *overrides,
         ]
-        return evaluate(validated(composed("evaluate", *given), EvaluateSchema), given)
+        return evaluate(options(composed("evaluate", *given), Evaluation), given)
 
     return make
 
@@ -271,7 +270,7 @@ def test_a_network_for_another_number_of_classes_is_refused(
 def test_a_gpu_that_is_not_there_is_told(members: list[Path], run: Evaluate) -> None:
     if torch.cuda.is_available() or torch.backends.mps.is_available():
         pytest.skip("this machine has one")
-    with pytest.raises(UsageError, match="device=gpu: this machine has no GPU"):
+    with pytest.raises(UsageError, match="device gpu: this machine has no GPU"):
         run(members, "device=gpu")
 
 

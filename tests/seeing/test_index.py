@@ -83,7 +83,7 @@ def test_a_damaged_index_is_told_in_one_line(
     with pytest.raises(UsageError, match=told) as error:
         open_index(index)
     assert "\n" not in str(error.value)
-    assert str(error.value).startswith(f"index={index}: ")
+    assert str(error.value).startswith(f"--index {index}: ")
 
 
 def test_a_missing_index_is_told(tmp_path: Path) -> None:
