@@ -20,7 +20,7 @@ from alexnet_repro.errors import UsageError
 from alexnet_repro.learning.configuration import OWNED, Configuration
 from alexnet_repro.mistakes import meant
 from alexnet_repro.prepare import Preparation
-from alexnet_repro.results.evaluation import Evaluation
+from alexnet_repro.results.options import Evaluation
 from tests.forks import Forks
 
 from .recorded import configuration
@@ -325,6 +325,8 @@ def test_a_search_without_m_is_a_mistake_and_leaves_no_folder(run: Run, tmp_path
     "arguments",
     [
         ["train", "profiler=simple"],
+        ["evaluate", "checkpoint=a", "crops=five"],
+        ["prepare", "source=a", "output=b", "part=9/8"],
         ["predict", "a", "--checkpoint", "none"],
         ["retrieve", "evaluate", "data=mnist"],
         ["export", "quantized", "a", "model=alexnet"],

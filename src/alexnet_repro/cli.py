@@ -132,8 +132,9 @@ def example(*lines: str) -> str:
 def told(message: str) -> str:
     """The message; or, where an option was typed as a key, how options are typed."""
     for before, typed in itertools.pairwise(sys.argv):
-        key = re.match(r"(?!data[.=])[a-z][\w.]*(?==)", typed)
-        if key and before != "--model" and not Path(typed).exists():
+        key = re.match(r"(?!data[.=])[a-z][\w.]*=", typed)
+        elsewhere = "No such command" in message and typed not in message
+        if key and before != "--model" and not elsewhere and not Path(typed).exists():
             return (
                 f"{typed}: KEY=VALUE is for train, evaluate and prepare; here options are "
                 "--checkpoint PATH and so on, which --help lists"

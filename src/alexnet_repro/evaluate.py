@@ -7,17 +7,18 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from alexnet_repro.config import command, options
+from alexnet_repro.results.options import Evaluation
 
 log = logging.getLogger(__name__)
 
 
 @command("evaluate", lists=("checkpoint",))
 def main(config: DictConfig) -> None:
-    # torch and Lightning take seconds to import: what Hydra itself finds wrong is told before.
-    from alexnet_repro.results.evaluation import Evaluation, evaluate, print_evaluation
+    evaluation = options(config, Evaluation)
+    # torch and Lightning take seconds to import: a mistake is told before.
+    from alexnet_repro.results.evaluation import evaluate, print_evaluation
     from alexnet_repro.results.record import write_json
 
-    evaluation = options(config, Evaluation)
     record = evaluate(evaluation, HydraConfig.get().overrides.task)
     path = Path(evaluation.output).expanduser()
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -43,10 +43,10 @@ class Preparation:
 @command("prepare")
 def main(config: DictConfig) -> None:
     wanted = options(config, Preparation)
+    output, part = Path(wanted.output).expanduser(), wanted.number_and_parts
     from alexnet_repro.data.prepare import prepare
     from alexnet_repro.data.store import StoredAs, open_store, verify
 
-    output, part = Path(wanted.output).expanduser(), wanted.number_and_parts
     if wanted.prepare["verify"]:
         verify(output)
         return

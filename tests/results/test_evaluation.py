@@ -19,7 +19,8 @@ from alexnet_repro.data.preprocess import shorter_side_and_centre
 from alexnet_repro.data.store import StoredSplit
 from alexnet_repro.errors import UsageError
 from alexnet_repro.learning.checkpoint import Trained, load_trained
-from alexnet_repro.results.evaluation import Evaluation, Tally, evaluate
+from alexnet_repro.results.evaluation import Tally, evaluate
+from alexnet_repro.results.options import Evaluation
 from alexnet_repro.results.record import error_interval
 
 Change = Callable[[dict[str, Any]], None]

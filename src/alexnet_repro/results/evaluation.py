@@ -5,16 +5,15 @@ import json
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
-from pydantic import Field
 from rich.table import Table
 from torch import Tensor
 
-from alexnet_repro.base.build import ArgumentsOf, check
+from alexnet_repro.base.build import check
 from alexnet_repro.console import console, counting
 from alexnet_repro.data.datamodule import ImageDataModule, stored_images
 from alexnet_repro.errors import UsageError
@@ -24,11 +23,10 @@ from alexnet_repro.learning.module import log_mean, log_probabilities
 from alexnet_repro.memory import keep_freed_memory
 from alexnet_repro.network.response_norm import compile_norms
 from alexnet_repro.network.ten_crop import crop_logits
+from alexnet_repro.results.options import Evaluation
 from alexnet_repro.results.record import chance_error, checksum, error_figures, provenance
 
 FORMAT = 1
-Node = dict[str, Any]
-Crops = Literal["centre", "ten"]
 AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
@@ -69,25 +67,6 @@ class Tally:
                 row[f"top{k}"] = 100 * int(wrong[label]) / images if images else None
             rows.append(row)
         return rows
-
-
-def _trainer(precision: Literal["32-true", "bf16-mixed", "16-mixed"]) -> None:
-    """What the group ``performance`` sets."""
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Every key of ``conf/evaluate.yaml``."""
-
-    checkpoint: Annotated[str | list[str], Field(min_length=1)]
-    data: Node
-    split: Literal["val", "test"] | None
-    crops: Crops
-    device: Literal["auto", "cpu", "gpu"]
-    trainer: Annotated[Node, ArgumentsOf(_trainer)]
-    output: str
-    model: Node
-    trust: str | None
 
 
 def evaluate(options: Evaluation, overrides: Sequence[str]) -> dict[str, Any]:
