@@ -11,6 +11,7 @@ from scipy import stats
 
 from alexnet_repro.config import composed
 from alexnet_repro.learning.record import result_line
+from alexnet_repro.report import CLAIMS
 from alexnet_repro.results.report import write_report
 from alexnet_repro.results.tables import number
 
@@ -272,7 +273,7 @@ def test_the_committed_report_is_what_the_command_makes_of_the_committed_records
     tmp_path: Path,
 ) -> None:
     """Otherwise: ``python -m alexnet_repro.report results --output results``."""
-    write_report(ROOT / "results", tmp_path, list(composed("report").claims))
+    write_report(ROOT / "results", tmp_path, CLAIMS)
     for path in tmp_path.iterdir():
         assert path.read_text() == (ROOT / "results" / path.name).read_text(), path.name
     others = {path.name for path in (ROOT / "results").iterdir() if path.is_file()}
