@@ -13,18 +13,17 @@ from typing import Any
 import lightning
 import pytest
 from omegaconf import OmegaConf
-from pydantic import BaseModel
 
-from alexnet_repro.base.build import TARGET, described
+from alexnet_repro.base.build import TARGET, checked, described
 from alexnet_repro.config import CONF, composed, resolved, validated
 from alexnet_repro.errors import UsageError
 from alexnet_repro.learning.configuration import OWNED, Configuration
 from alexnet_repro.mistakes import meant
+from alexnet_repro.report import report
 from alexnet_repro.schema.evaluate import EvaluateSchema
 from alexnet_repro.schema.figures import FiguresSchema
 from alexnet_repro.schema.predict import PredictSchema
 from alexnet_repro.schema.prepare import PrepareSchema
-from alexnet_repro.schema.report import ReportSchema
 from alexnet_repro.schema.retrieve import RetrieveSchema
 from alexnet_repro.schema.serve import ServeSchema
 from tests.forks import Forks
@@ -32,14 +31,14 @@ from tests.forks import Forks
 from .recorded import configuration
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
-SCHEMAS: dict[str, tuple[type[BaseModel], list[str]]] = {
+SCHEMAS: dict[str, tuple[Any, list[str]]] = {
     "prepare": (PrepareSchema, ["source=images", "output=store"]),
     "evaluate": (EvaluateSchema, ["checkpoint=a.ckpt"]),
     "predict": (PredictSchema, ["checkpoint=a.ckpt", "images=images"]),
     "figures": (FiguresSchema, ["figure=2"]),
     "retrieve": (RetrieveSchema, ["query=a.jpg", "index=index"]),
     "serve": (ServeSchema, ["checkpoint=a.ckpt"]),
-    "report": (ReportSchema, []),
+    "report": (report, []),
 }
 """The commands other than train, with what they cannot do without."""
 OURS = "alexnet_repro."
@@ -92,7 +91,10 @@ def configurations(command: str) -> Iterator[dict[str, Any]]:
 def checking(command: str) -> Callable[[dict[str, Any]], None]:
     if command == "train":
         return check_train
-    return lambda values: validated(OmegaConf.create(values), SCHEMAS[command][0])  # type: ignore[return-value]
+    schema = SCHEMAS[command][0]
+    if inspect.isfunction(schema):
+        return lambda values: checked(schema, values)  # type: ignore[return-value]
+    return lambda values: validated(OmegaConf.create(values), schema)  # type: ignore[return-value]
 
 
 def leaves(values: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:

@@ -6,28 +6,40 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from alexnet_repro.config import command, validated
-from alexnet_repro.schema.report import ReportSchema
+from alexnet_repro.config import command, resolved
 
 log = logging.getLogger(__name__)
 
 
 @command("report")
 def main(config: DictConfig) -> None:
-    values = validated(config, ReportSchema)
+    from alexnet_repro.base.build import checked
+
+    report(**checked(report, resolved(config)))
+
+
+def report(
+    runs: str,
+    output: str,
+    wandb: bool,
+    wandb_project: str,
+    wandb_entity: str | None,
+    claims: list[str],
+) -> None:
+    """Every key of ``conf/report.yaml``."""
     from alexnet_repro.results.report import write_report
 
-    output = Path(values["output"]).expanduser()
-    findings, tables = write_report(Path(values["runs"]).expanduser(), output, values["claims"])
+    directory = Path(output).expanduser()
+    findings, tables = write_report(Path(runs).expanduser(), directory, claims)
     counts = Counter(finding.verdict for finding in findings)
     summary = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
     log.info("%d claims: %s", len(findings), summary)
-    log.info("written to %s", output / "index.html")
-    if values["wandb"]:
+    log.info("written to %s", directory / "index.html")
+    if wandb:
         from alexnet_repro.results.wandb_report import write_wandb_report
 
         compared = [tables["ablations"], tables["claims"]]
-        write_wandb_report(values["wandb_project"], values["wandb_entity"], compared, output)
+        write_wandb_report(wandb_project, wandb_entity, compared, directory)
 
 
 if __name__ == "__main__":

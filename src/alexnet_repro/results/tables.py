@@ -1,8 +1,10 @@
 """The tables of the claims report, as text: every format shows the same cells."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
+from statistics import fmean
 from string import ascii_uppercase
 from typing import Any
 
@@ -16,8 +18,9 @@ from alexnet_repro.results.claims import (
     Measured,
 )
 from alexnet_repro.results.conditions import BASELINE, Settings
-from alexnet_repro.results.intervals import Mean, difference, mean
-from alexnet_repro.results.records import Record, quantity
+from alexnet_repro.results.intervals import Mean, difference
+from alexnet_repro.results.measures import by_seed
+from alexnet_repro.results.records import Record, newest_by_seed
 
 NOTHING = "–"
 
@@ -60,16 +63,15 @@ def with_interval(found: Mean, digits: int = 1, sign: bool = True) -> str:
 class Legend:
     """Letters for settings that differ from the paper's, so that a cell can name them."""
 
-    def __init__(self, archive: Archive, groups: Sequence[Group]) -> None:
-        self.archive = archive
-        used = {g.conditions: archive.unlike_the_paper(g) for g in groups if g.conditions}
-        texts = sorted({_described(other) for other in used.values() if other})
-        self._letters = dict(zip(texts, _letters(len(texts)), strict=True))
+    def __init__(self, groups: Iterable[Group]) -> None:
+        texts = sorted({_described(group.unlike_the_paper) for group in groups} - {""})
+        letters = map("".join, (*product(ascii_uppercase), *product(ascii_uppercase, repeat=2)))
+        self._letters = dict(zip(texts, letters, strict=False))
 
     def of(self, group: Group) -> str:
         """``imagenette-224 val, settings A``."""
         place = f"{group.dataset or 'data not named'} {group.split}".strip()
-        letter = self._letters.get(_described(self.archive.unlike_the_paper(group)))
+        letter = self._letters.get(_described(group.unlike_the_paper))
         return f"{place}, settings {letter}" if letter else place
 
     def table(self) -> Table:
@@ -81,19 +83,12 @@ class Legend:
         )
 
 
-def _letters(count: int) -> list[str]:
-    letters = list(ascii_uppercase)
-    return (letters + [a + b for a in letters for b in letters])[:count]
-
-
 def _described(other: Settings) -> str:
     return ", ".join(f"{key}={_plain(value)}" for key, value in other.items())
 
 
 def _plain(value: Any) -> str:
-    if value is None or isinstance(value, bool):
-        return json.dumps(value)
-    return str(value)
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
 
 
 def claims_table(findings: Sequence[Finding], legend: Legend) -> Table:
@@ -156,13 +151,7 @@ def _difference_text(measured: Measured, verdict: str) -> str:
         return with_interval(found, figure.digits)
     if figure.paper is None or verdict == OTHER_DATASET:
         return NOTHING
-    return f"{with_interval(_moved(found, -figure.paper), figure.digits)} from the paper"
-
-
-def _moved(found: Mean, by: float) -> Mean:
-    bounds = found.interval
-    interval = None if bounds is None else (bounds[0] + by, bounds[1] + by)
-    return Mean(found.value + by, interval, found.values, found.paired)
+    return f"{with_interval(found - figure.paper, figure.digits)} from the paper"
 
 
 def table_1(findings: Mapping[str, Finding]) -> Table:
@@ -210,19 +199,21 @@ def _beside(finding: Finding | None) -> tuple[str, str]:
     return cells.get("top-1", NOTHING), cells.get("top-5", NOTHING)
 
 
-TOPS = ("top1", "top5")
-
-
 def trained_groups(archive: Archive) -> dict[Group, dict[str, dict[int | None, Record]]]:
-    """The records of training runs by group, experiment and seed; of equals the newest."""
-    found: dict[Group, dict[str, dict[int | None, Record]]] = {}
-    for record, role in zip(archive.records, archive.roles, strict=True):
-        if record.kind == "result" and role is not None:
-            by_seed = found.setdefault(archive.group(record), {}).setdefault(role, {})
-            before = by_seed.get(record.seed)
-            if before is None or before.values["date"] <= record.values["date"]:
-                by_seed[record.seed] = record
-    return dict(sorted(found.items(), key=lambda item: str(item[0])))
+    """The records of training runs by group, experiment and seed."""
+    found: dict[Group, dict[str, list[Record]]] = {}
+    for run in archive.runs:
+        if run.record.kind == "result" and run.experiment is not None:
+            found.setdefault(run.group, {}).setdefault(run.experiment, []).append(run.record)
+    paper = archive.experiments.paper
+
+    def whole(group: Group) -> tuple[str, str, str]:
+        return group.dataset, group.split, str(sorted((paper | dict(group.settings)).items()))
+
+    return {
+        group: {name: newest_by_seed(records) for name, records in found[group].items()}
+        for group in sorted(found, key=whole)
+    }
 
 
 def ablation_table(archive: Archive, legend: Legend) -> Table:
@@ -235,9 +226,9 @@ def ablation_table(archive: Archive, legend: Legend) -> Table:
     done = set()
     for group, experiments in trained_groups(archive).items():
         for name in sorted(experiments, key=lambda name: (name != BASELINE, name)):
-            rows.append(_ablation_row(legend.of(group), name, experiments, parents))
+            rows.append((legend.of(group), name, *_ablation_cells(name, experiments, parents)))
             done.add(name)
-    missing = sorted(archive.experiments.changes.keys() - done)
+    missing = [name for name in archive.experiments.names if name not in done]
     return Table(
         "ablations",
         "Experiments against the baseline: error (%), ten crops",
@@ -255,8 +246,7 @@ def ablation_table(archive: Archive, legend: Legend) -> Table:
     )
 
 
-def _ablation_row(
-    dataset: str,
+def _ablation_cells(
     name: str,
     experiments: Mapping[str, Mapping[int | None, Record]],
     parents: Mapping[str, str],
@@ -265,38 +255,36 @@ def _ablation_row(
     parent = parents.get(name, BASELINE)
     baseline = experiments.get(parent, {}) if name != BASELINE else {}
     errors, differences = [], []
-    for top in TOPS:
-        values = _errors(own, top)
-        errors.append(number(mean(list(values.values())).value) if values else NOTHING)
-        if values and (others := _errors(baseline, top)):
-            shown = with_interval(difference(values, others))
-            differences.append(shown if parent == BASELINE else f"{shown} against {parent}")
+    for measure in ("ten_crop_top1", "ten_crop_top5"):
+        values, others = by_seed(own, measure), by_seed(baseline, measure)
+        errors.append(number(fmean(values.values())) if values else NOTHING)
+        if values and others:
+            found = difference(values, others)
+            against = "" if parent == BASELINE else f" against {parent}"
+            pairs = len(found.values)
+            some = f" of {pairs} pairs" if found.paired and pairs < len(values) else ""
+            differences.append(f"{with_interval(found)}{some}{against}")
         elif name == BASELINE or name in parents.values():
             differences.append("baseline")
         else:
             differences.append("no baseline with these settings")
-    seeds = ", ".join(sorted(str(seed) for seed in own))
-    return (dataset, name, seeds, *errors, *differences)
-
-
-def _errors(records: Mapping[int | None, Record], top: str) -> dict[int | None, float]:
-    found = {seed: quantity(r.values, f"errors.ten.{top}") for seed, r in records.items()}
-    return {seed: value for seed, value in found.items() if value is not None}
+    return (", ".join(map(str, own)), *errors, *differences)
 
 
 def records_table(archive: Archive) -> Table:
     """Where every figure comes from."""
     rows = []
-    for record, role in zip(archive.records, archive.roles, strict=True):
-        machine = record.values.get("machine") or {}
+    for run in archive.runs:
+        record = run.record
+        processor, gpu = record.machine
         rows.append(
             (
                 record.name,
-                role or str(record.values.get("experiment") or NOTHING),
+                run.experiment or str(record.values.get("experiment") or NOTHING),
                 NOTHING if record.seed is None else str(record.seed),
-                record.values["date"][:10],
+                record.date[:10],
                 str(record.values.get("commit") or NOTHING)[:10],
-                str(machine.get("gpu") or machine.get("processor") or NOTHING),
+                gpu or processor or NOTHING,
                 record.values["command"],
             )
         )
