@@ -31,8 +31,7 @@ from alexnet_repro.base.build import did_you_mean
 from alexnet_repro.errors import DivergenceError, PrunedError, UsageError, out_of_memory
 from alexnet_repro.extras import check_plugins
 from alexnet_repro.hydra_version import COMPOSING, MAIN, register_resolver
-from alexnet_repro.mistakes import composing, no_match, writing
-from alexnet_repro.results.sweep import had_no_jobs, print_sweep
+from alexnet_repro.mistakes import composing, writing
 
 _PACKAGE = Path(__file__).parent
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parents[1] / "conf"
@@ -229,7 +228,8 @@ def _traceback(wanted: bool) -> Iterator[None]:
             os.environ[FULL_ERROR] = before
 
 
-def _fail(message: str) -> NoReturn:
+def fail(message: str) -> NoReturn:
+    """End this process with the one line that says why."""
     if path := os.environ.get("TORCHELASTIC_ERROR_FILE"):
         Path(path).write_text(json.dumps({"message": message, "timestamp": int(time.time())}))
     # Of several processes the first one speaks, or who launched them.
@@ -304,11 +304,11 @@ def command(
                         raise
                     raise CompactHydraException(str(error)) from error
                 _forget(HydraConfig.get())
-                _fail(str(error))
+                fail(str(error))
             except OSError as error:
                 if asked or HydraConfig.get().mode == RunMode.MULTIRUN:
                     raise
-                _fail(writing(error))
+                fail(writing(error))
 
         hydra_main = hydra.main(config_path=str(CONF), config_name=config_name, **MAIN)(task)
 
@@ -329,10 +329,8 @@ def command(
                 # Hydra would print several lines, or a traceback, and exit with another code.
                 with _traceback(True):
                     hydra_main()
-                if had_no_jobs():
-                    raise UsageError(no_match(sys.argv[1:], CONF))
             except UsageError as error:
-                _fail(str(error))
+                fail(str(error))
             except KeyboardInterrupt:
                 sys.exit(128 + signal.SIGINT)
             except Exception as error:
@@ -340,10 +338,8 @@ def command(
                 if asked or (composed and not of_hydra):
                     raise
                 if isinstance(error, OSError) and not of_hydra:
-                    _fail(writing(error))
-                _fail(composing(error, CONF, config_name, sys.argv[1:]))
-            finally:
-                print_sweep()
+                    fail(writing(error))
+                fail(composing(error, CONF, config_name, sys.argv[1:]))
 
         return main
 
