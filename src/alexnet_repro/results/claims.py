@@ -14,8 +14,8 @@ from alexnet_repro.config import CONF
 from alexnet_repro.errors import UsageError
 from alexnet_repro.results.conditions import Experiments, Settings
 from alexnet_repro.results.intervals import Mean, difference, mean, ratio
-from alexnet_repro.results.measures import by_seed, check_measure, measured
-from alexnet_repro.results.records import Record, newest_by_seed
+from alexnet_repro.results.measures import Measure, by_seed, measured
+from alexnet_repro.results.records import Record, RecordsBySeed, newest_by_seed
 
 AGREES, DISAGREES, UNDECIDED = "agrees", "disagrees", "undecided"
 NOT_MEASURED = "not measured"
@@ -28,23 +28,17 @@ HARMLESS = {"trainer.precision"}
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure of a claim.
+    """A figure of a claim: a measure of some experiment, or what it is more than in another.
 
-    Attributes:
-        name: beside it in the report.
-        measure: a function of ``results/measures.py``.
-        of: the experiment that is measured, or ``5 alexnet + 2 finetune``; null: any network.
-        minus: the experiment whose figure is subtracted; paired by seed.
-        over: the experiment whose figure it is divided by.
-        paper: the paper's figure.
-        agrees: the lowest and the highest value that agree with the paper, null for no bound.
-        digits: behind the point, in the report.
-        effect: whether the interval has to leave 0 out; that of a comparison always has to.
-        every: whether each run has to agree, not their mean.
+    ``measure`` is a function of ``results/measures.py``; ``of`` an experiment, an ensemble such as
+    ``5 alexnet + 2 finetune``, or null for any network. ``agrees`` are the lowest and the highest
+    value that agree with the paper, null for no bound. An ``effect`` has an interval that leaves 0
+    out before it agrees; comparisons always are one. With ``every`` each run has to agree, not
+    their mean.
     """
 
     name: str
-    measure: str
+    measure: Measure
     agrees: Annotated[list[float | None], Field(min_length=2, max_length=2)]
     of: str | None = None
     minus: str | None = None
@@ -57,15 +51,9 @@ class Figure:
 
 @dataclass(frozen=True)
 class Claim:
-    """A file of ``conf/claim``, where ``of``, ``minus`` and ``over`` may stand for all figures.
+    """A file of ``conf/claim``, in which ``of``, ``minus`` and ``over`` may be for all figures.
 
-    Attributes:
-        section, text, paper: where the paper says what, and its figures as they are shown.
-        dataset, split: that the paper measured on; null: any split.
-        figures: that decide.
-        commands: that measure it.
-        note: below the table.
-        same_machine: whether only runs on one machine can be compared.
+    With ``same_machine`` only runs on equal processors and GPUs are compared.
     """
 
     section: str
@@ -85,7 +73,7 @@ class Group:
 
     Attributes:
         settings: where they differ from the paper's.
-        machine: processor and GPU, for a claim about time.
+        machine: processor and GPU, where they have to be equal.
     """
 
     dataset: str
@@ -137,11 +125,10 @@ def _read(name: str) -> Claim:
         raise UsageError(f"claims: there is no claim {name}; there are {known}")
     values: Any = OmegaConf.to_container(OmegaConf.load(path))
     compared = {key: values.pop(key) for key in ("of", "minus", "over") if key in values}
-    figures = []
-    for number, figure in enumerate(values.get("figures", ())):
-        key = f"claim.{name}.figures.{number}"
-        figures.append(Figure(**checked(Figure, compared | figure, key)))
-        check_measure(figures[-1].measure, f"{key}.measure")
+    figures = [
+        Figure(**checked(Figure, compared | figure, f"claim.{name}.figures.{number}"))
+        for number, figure in enumerate(values.get("figures", ()))
+    ]
     return Claim(**checked(Claim, values | {"figures": figures}, f"claim.{name}"))
 
 
@@ -166,23 +153,16 @@ class Archive:
         if len(known) < len(record.networks):
             return Run(record, None, Group(record.dataset, record.split, ()))
         trained_as = [self.experiments.experiment(network) for network in known]
-        groups = [
-            Group(
-                record.dataset,
-                record.split,
-                tuple(self.experiments.conditions(network, experiment).items()),
-            )
-            for network, experiment in zip(known, trained_as, strict=True)
-        ]
         counts = sorted(Counter(trained_as).items())
         ensemble = " + ".join(f"{count} {experiment}" for experiment, count in counts)
         # Of an ensemble, the settings of the network that is least like the paper's.
-        least = max(groups, key=lambda group: len(group.settings))
-        return Run(record, trained_as[0] if len(known) == 1 else ensemble, least)
+        settings = max(map(self.experiments.conditions, known, trained_as), key=len)
+        group = Group(record.dataset, record.split, tuple(settings.items()))
+        return Run(record, ensemble if len(known) > 1 else trained_as[0], group)
 
     def select(
         self, experiment: str | None, measure: str, same_machine: bool = False
-    ) -> dict[Group, dict[int | None, Record]]:
+    ) -> dict[Group, RecordsBySeed]:
         """The records that have a figure of an experiment, by group and seed."""
         found: dict[Group, list[Record]] = {}
         for run in self.runs:

@@ -6,7 +6,7 @@ changes.
 """
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -104,7 +104,7 @@ class Experiments:
 
     Attributes:
         paper: the settings of the paper's run.
-        changes: of each experiment and regime, its length included.
+        changes: of each experiment, regime and recipe, its length included.
         names: the experiments other than regimes and the baseline.
         parents: of an experiment whose file begins with another one, that.
     """
@@ -113,23 +113,20 @@ class Experiments:
         config = composed("train")
         self._whole = {name: config[name] for name in (*WHOLE, "data", "trainer")}
         self.paper = self._settings(OmegaConf.create())
-        found = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
-        self.changes = {name: self._changed("experiment", name) for name in found}
-        self.names = [name for name in found if name not in (BASELINE, *REGIMES)]
-        self.parents: dict[str, str] = {}
-        for name in self.names:
-            parent = next(iter(_read("experiment", name).get("defaults", ())), None)
-            if parent in self.names:
-                self.parents[name] = parent
+        self.changes: dict[str, Settings] = {}
+        for group in GLOBAL:
+            for name in sorted(path.stem for path in (CONF / group).glob("*.yaml")):
+                self.changes[name] = self.other_settings(self._settings(_said(group, name)))
+        experiments = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+        self.names = [name for name in experiments if name not in (BASELINE, *REGIMES)]
+        first = {name: _read("experiment", name).get("defaults", [""])[0] for name in self.names}
+        self.parents = {name: entry for name, entry in first.items() if entry in self.names}
 
     def _settings(self, said: DictConfig) -> Settings:
         """Of the paper's run with these changes; what names another object replaces the paper's."""
         kept = {k: part for k, part in self._whole.items() if TARGET not in (said.get(k) or {})}
         whole: Any = OmegaConf.to_container(OmegaConf.merge(kept, said), resolve=True)
         return settings(with_defaults(whole))
-
-    def _changed(self, group: str, name: str) -> Settings:
-        return self.other_settings(self._settings(_said(group, name)))
 
     def other_settings(self, own: Settings) -> Settings:
         """Where settings differ from those of the paper."""
@@ -155,16 +152,10 @@ class Experiments:
     def _told(self, network: Values) -> Callable[[str], bool]:
         """Whether a run was told a key; of one that does not say what it was told, of any key."""
         typed = arguments(network)
-        named = [
-            (group, name)
-            for group in GLOBAL
-            for name in names(typed.get(group, ""))
-            if (CONF / group / f"{name}.yaml").is_file()
-        ]
-        if "command" not in network and not named:
-            return lambda key: True
-        keys = {key for group, name in named for key in self._changed(group, name)}
-        return lambda key: key in keys or any(f"{key}.".startswith(f"{one}.") for one in typed)
+        named = self._together(*names(typed.get("experiment")), *names(typed.get("recipe")))
+        known = "command" in network or any(n in self.changes for n in names(typed["experiment"]))
+        keys = (*typed, *named)
+        return lambda key: not known or any(f"{key}.".startswith(f"{one}.") for one in keys)
 
     def conditions(self, network: Values, experiment: str) -> Settings:
         """Where a run's settings differ from the paper's, beside what its experiment changes.
@@ -172,17 +163,17 @@ class Experiments:
         What a regime says of a key that the experiment changes too, holds for what it is compared
         with.
         """
-        own = settings(network["config"])
-        changed = self._together(name for name in names(experiment) if name in self.names)
+        own, changed = settings(network["config"]), self._together(*names(experiment))
         if any(own.get(key) != changed.get(key) for key in LENGTH):
             changed = _without(LENGTH, changed)
-        chosen = names(arguments(network).get("experiment", ""))
-        regime = self._together(name for name in chosen if name in REGIMES)
+        chosen = names(arguments(network).get("experiment"))
+        regime = self._together(*(name for name in chosen if name in REGIMES))
         beside = {key: regime[key] for key in changed if key in regime}
         return self.other_settings(_without(changed, own) | beside)
 
-    def _together(self, experiments: Iterable[str]) -> Settings:
-        return {key: value for name in experiments for key, value in self.changes[name].items()}
+    def _together(self, *chosen: str) -> Settings:
+        """What these files change, one after the other; of other names, nothing."""
+        return {key: value for name in chosen for key, value in self.changes.get(name, {}).items()}
 
 
 def _without(keys: Collection[str], values: Settings) -> Settings:

@@ -3,13 +3,14 @@
 They need not look whether a record has what they read: :func:`measured` does.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from statistics import fmean
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator
 
 from alexnet_repro.base.build import did_you_mean
-from alexnet_repro.errors import UsageError
-from alexnet_repro.results.records import Record, Values
+from alexnet_repro.results.records import Record, RecordsBySeed, Values
 
 FIG_1 = 25.0
 """The training error in percent at which Fig. 1 compares speeds."""
@@ -113,17 +114,16 @@ def measured(record: Record, measure: str) -> float | None:
         return None
 
 
-def by_seed(records: Mapping[int | None, Record], measure: str) -> dict[int | None, float]:
+def by_seed(records: RecordsBySeed, measure: str) -> dict[int | None, float]:
     """A figure of each record that has it."""
     found = {seed: measured(record, measure) for seed, record in records.items()}
     return {seed: value for seed, value in found.items() if value is not None}
 
 
-def check_measure(measure: str, key: str) -> None:
-    """Raises a UsageError naming ``key`` if nothing of that name is measured."""
+def _known(measure: str) -> str:
     if measure not in MEASURES:
-        similar = did_you_mean(measure, MEASURES)
-        raise UsageError(
-            f"{key}={measure}: nothing of that name is measured{similar}; there are "
-            f"{', '.join(sorted(MEASURES))}"
-        )
+        raise ValueError(f"nothing of that name is measured{did_you_mean(measure, MEASURES)}")
+    return measure
+
+
+Measure = Annotated[str, AfterValidator(_known)]

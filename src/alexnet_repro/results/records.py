@@ -69,6 +69,9 @@ class Record:
         return self.networks[0] if len(self.networks) == 1 else {}
 
 
+RecordsBySeed = dict[int | None, Record]
+
+
 def read_records(directory: Path) -> list[Record]:
     """Every record of trained networks under ``directory``, in the order of their paths.
 
@@ -93,7 +96,7 @@ def read_records(directory: Path) -> list[Record]:
     return records
 
 
-def newest_by_seed(records: Iterable[Record]) -> dict[int | None, Record]:
+def newest_by_seed(records: Iterable[Record]) -> RecordsBySeed:
     """One record for each seed, in their order; of several the newest."""
     found = {record.seed: record for record in sorted(records, key=lambda record: record.date)}
     return dict(sorted(found.items(), key=lambda item: str(item[0])))
@@ -111,6 +114,6 @@ def arguments(network: Values) -> dict[str, str]:
     return {key.lstrip("+"): value for key, equals, value in typed if equals}
 
 
-def names(value: str) -> list[str]:
+def names(value: str | None) -> list[str]:
     """``[small,ablation_tanh]`` or ``small+ablation_tanh`` in its parts."""
-    return re.findall(r"\w+", value)
+    return re.findall(r"\w+", value or "")

@@ -17,10 +17,9 @@ from alexnet_repro.results.tables import (
     Table,
     ablation_table,
     claims_table,
+    papers_tables,
     records_table,
     short_table,
-    table_1,
-    table_2,
 )
 
 TITLE = "AlexNet: the paper’s claims and what was measured"
@@ -49,8 +48,7 @@ def write_report(
     legend = Legend(run.group for run in archive.runs)
     tables = [
         claims_table(found, legend),
-        table_1(findings),
-        table_2(findings),
+        *papers_tables(findings),
         ablation_table(archive, legend),
         legend.table(),
         records_table(archive),
@@ -76,7 +74,7 @@ def write_report(
             newest=max((run.record.date[:10] for run in archive.runs), default=""),
         ),
         "README.md": HEAD + "\n".join(map(markdown, tables)),
-        "short.md": markdown(short_table(found, legend)),
+        "short.md": markdown(short_table(tables[0])),
         "report.tex": tex.get_template("report.tex.jinja").render(tables=tables),
         **{f"{table.name}.csv": comma_separated(table) for table in tables},
     }
