@@ -180,6 +180,8 @@ class Archive:
             others = compared.get(group, {})
             if other and not others:
                 continue
+            if pairs := records.keys() & others.keys():
+                records, others = ({s: of[s] for s in of if s in pairs} for of in (records, others))
             a, b = by_seed(records, figure.measure), by_seed(others, figure.measure)
             compare = difference if figure.minus else ratio
             result = compare(a, b) if other else mean(list(a.values()))

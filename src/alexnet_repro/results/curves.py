@@ -1,8 +1,10 @@
 """Learning curves for the page: a drawing of all runs under equal settings."""
 
 import io
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any
 
 import matplotlib as mpl
@@ -13,25 +15,19 @@ from alexnet_repro.results.claims import Archive
 from alexnet_repro.results.records import Record, Values
 from alexnet_repro.results.tables import Legend, trained_groups
 
-COLOURS = 8
-"""Colours that the page has for lines; with more experiments they repeat."""
-MARKS = {f"#0000c{n}": f"var(--c{n})" for n in range(COLOURS)} | {
-    "#0000f0": "var(--faint)",
-    "#0000f1": "var(--line)",
+LINES = [f"#0000c{number}" for number in range(8)]
+"""With more experiments colours repeat."""
+TEXT, GRID = "#0000f0", "#0000f1"
+OF_THE_PAGE = {mark: f"var(--c{number})" for number, mark in enumerate(LINES)} | {
+    TEXT: "var(--faint)",
+    GRID: "var(--line)",
 }
-"""Colours of the drawing that stand for those of the page, which are others by night."""
-LINE, TEXT, GRID = list(MARKS)[:COLOURS], *list(MARKS)[COLOURS:]
-
+"""What takes the place of the colours above: those of the page, which are others by night."""
 STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "alexnet_repro",
-    "font.size": 10,
-    "axes.edgecolor": GRID,
-    "axes.grid": True,
-    "axes.labelcolor": TEXT,
-    "grid.color": GRID,
-    "xtick.color": TEXT,
-    "ytick.color": TEXT,
+    **dict.fromkeys(("axes.labelcolor", "xtick.color", "ytick.color"), TEXT),
+    **dict.fromkeys(("axes.edgecolor", "grid.color"), GRID),
 }
 
 
@@ -55,13 +51,13 @@ def drawings(archive: Archive, legend: Legend) -> list[Curves]:
     found = []
     for group, experiments in trained_groups(archive).items():
         runs = {
-            name: [record for record in by_seed.values() if len(_rows(record)) > 1]
+            name: curves
             for name, by_seed in sorted(experiments.items())
+            if (curves := [rows for one in by_seed.values() if len(rows := _rows(one)) > 1])
         }
-        runs = {name: records for name, records in runs.items() if records}
         if runs:
-            lines = [(name, n % COLOURS, len(runs[name])) for n, name in enumerate(runs)]
-            found.append(Curves(legend.of(group), _draw(runs), lines))
+            lines = [(name, n % len(LINES), len(runs[name])) for n, name in enumerate(runs)]
+            found.append(Curves(legend.of(group), _draw(runs.values()), lines))
     return found
 
 
@@ -70,16 +66,16 @@ def _rows(record: Record) -> list[Values]:
     return [row for row in rows if row.get("val/top1_error") is not None]
 
 
-def _draw(runs: Mapping[str, Sequence[Record]]) -> str:
+def _draw(runs: Iterable[Sequence[list[Values]]]) -> str:
     """Solid lines of the validation, dashed ones of the training images, as SVG."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 3.4), layout="constrained")
         axes = figure.add_subplot(xlabel="epoch", ylabel="top-1 error, %", ylim=(0, 100), xmargin=0)
+        axes.grid()
         axes.spines[["top", "right"]].set_visible(False)
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-        for number, records in enumerate(runs.values()):
-            colour = LINE[number % COLOURS]
-            for rows in map(_rows, records):
+        for curves, colour in zip(runs, cycle(LINES)):
+            for rows in curves:
                 epochs = [row["epoch"] for row in rows]
                 for stage, style, width in (("val", "-", 1.6), ("train", "--", 1)):
                     errors: Any = [row.get(f"{stage}/top1_error") for row in rows]
@@ -87,7 +83,5 @@ def _draw(runs: Mapping[str, Sequence[Record]]) -> str:
         text = io.StringIO()
         without = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(text, format="svg", transparent=True, metadata=without)
-    svg = text.getvalue()
-    for mark, colour in MARKS.items():
-        svg = svg.replace(mark, colour)
+    svg = re.sub("#0000[cf].", lambda mark: OF_THE_PAGE[mark[0]], text.getvalue())
     return svg[svg.index("<svg") :]

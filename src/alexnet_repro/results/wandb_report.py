@@ -40,24 +40,22 @@ def write_wandb_report(
             "wandb=true: wandb-workspaces is not installed; pip install 'alexnet-repro[reports]'"
         ) from error
     reason = why_offline()
-    if reason is None:
-        import wandb
-
-        try:
-            report = compose_report(
-                project, entity or str(wandb.Api().default_entity), tables
-            ).save()
-        except (wandb.Error, ValueError) as error:
-            raise UsageError(f"wandb=true: the server refused the report ({error})") from error
-        log.info("W&B report: %s", report.url)
+    if reason is not None:
+        write_json(output / FILE, specification(compose_report(project, entity or UNNAMED, tables)))
+        log.info(
+            "W&B: the report is not on the server, since %s; its specification is in %s. "
+            "Upload the runs with wandb sync and give the same command once more with a key",
+            reason,
+            output / FILE,
+        )
         return
-    write_json(output / FILE, specification(compose_report(project, entity or UNNAMED, tables)))
-    log.info(
-        "W&B: the report is not on the server, since %s; its specification is in %s. "
-        "Upload the runs with wandb sync and give the same command once more with a key",
-        reason,
-        output / FILE,
-    )
+    import wandb
+
+    try:
+        report = compose_report(project, entity or str(wandb.Api().default_entity), tables).save()
+    except (wandb.Error, ValueError) as error:
+        raise UsageError(f"wandb=true: the server refused the report ({error})") from error
+    log.info("W&B report: %s", report.url)
 
 
 def compose_report(project: str, entity: str, tables: Sequence[Table]) -> Any:
