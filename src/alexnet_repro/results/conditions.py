@@ -146,16 +146,20 @@ class Experiments:
             if all(told(k) and k in own and own[k] == v for k, v in changes.items()):
                 active[name] = changes.items()
         # Of an experiment and one that changes more, the latter is what was done.
-        largest = [n for n, own in active.items() if not any(own < o for o in active.values())]
+        largest = [
+            n for n, one in active.items() if not any(one < more for more in active.values())
+        ]
         return "+".join(largest) or BASELINE
 
     def _told(self, network: Values) -> Callable[[str], bool]:
         """Whether a run was told a key; of one that does not say what it was told, of any key."""
         typed = arguments(network)
-        named = self._together(*names(typed.get("experiment")), *names(typed.get("recipe")))
-        known = "command" in network or any(n in self.changes for n in names(typed["experiment"]))
-        keys = (*typed, *named)
-        return lambda key: not known or any(f"{key}.".startswith(f"{one}.") for one in keys)
+        chosen = [n for n in names(typed.get("experiment")) if n in self.changes]
+        if "command" not in network and not chosen:
+            return lambda key: True
+        experiments = [name for name in chosen if name not in REGIMES]
+        keys = (*typed, *self._together(*experiments, *names(typed.get("recipe"))))
+        return lambda key: any(f"{key}.".startswith(f"{one}.") for one in keys)
 
     def conditions(self, network: Values, experiment: str) -> Settings:
         """Where a run's settings differ from the paper's, beside what its experiment changes.
