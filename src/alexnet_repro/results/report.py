@@ -6,11 +6,11 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from alexnet_repro.base.files import write_text
 from alexnet_repro.results.claims import Archive, Finding, read_claims
 from alexnet_repro.results.conditions import Experiments
 from alexnet_repro.results.curves import drawings
 from alexnet_repro.results.formats import comma_separated, latex, markdown
-from alexnet_repro.results.record import write_text
 from alexnet_repro.results.records import read_records
 from alexnet_repro.results.tables import (
     Legend,
