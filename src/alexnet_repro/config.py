@@ -29,8 +29,7 @@ from alexnet_repro.base.build import checked
 from alexnet_repro.errors import DivergenceError, PrunedError, UsageError, out_of_memory
 from alexnet_repro.extras import check_plugins
 from alexnet_repro.hydra_version import COMPOSING, MAIN, register_resolver
-from alexnet_repro.mistakes import composing, no_match, writing
-from alexnet_repro.results.sweep import had_no_jobs, print_sweep
+from alexnet_repro.mistakes import composing, writing
 
 _PACKAGE = Path(__file__).parent
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parents[1] / "conf"
@@ -188,7 +187,7 @@ def _traceback(wanted: bool) -> Iterator[None]:
 
 
 def fail(message: str) -> NoReturn:
-    """End this process with one line."""
+    """End this process with the one line that says why."""
     if path := os.environ.get("TORCHELASTIC_ERROR_FILE"):
         Path(path).write_text(json.dumps({"message": message, "timestamp": int(time.time())}))
     # Of several processes the first one speaks, or who launched them.
@@ -285,8 +284,6 @@ def command(
                 # Hydra would print several lines, or a traceback, and exit with another code.
                 with _traceback(True):
                     hydra_main()
-                if had_no_jobs():
-                    raise UsageError(no_match(sys.argv[1:], CONF))
             except UsageError as error:
                 fail(str(error))
             except KeyboardInterrupt:
@@ -298,8 +295,6 @@ def command(
                 if isinstance(error, OSError) and not of_hydra:
                     fail(writing(error))
                 fail(composing(error, CONF, config_name, sys.argv[1:]))
-            finally:
-                print_sweep()
 
         return main
 

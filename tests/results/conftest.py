@@ -13,7 +13,7 @@ from alexnet_repro.results.conditions import Experiments
 
 @pytest.fixture(scope="session")
 def config_of() -> Callable[[str], dict[str, Any]]:
-    """The configuration of an experiment as its record holds it."""
+    """The configuration of an experiment, or of ``[demo,alexnet]``, as its record holds it."""
     known: dict[str, dict[str, Any]] = {}
 
     def get(experiment: str) -> dict[str, Any]:
@@ -30,4 +30,4 @@ def config_of() -> Callable[[str], dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def experiments() -> Experiments:
-    return Experiments.of_this_version()
+    return Experiments()

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,15 @@ def trained(
     split: str = "test",
     **changes: Any,
 ) -> dict[str, Any]:
-    """A record of a training run with this configuration and these ten-crop errors in percent."""
+    """A record of a training run with this configuration and these ten-crop errors in percent.
+
+    Args:
+        changes: keys that were typed beside the experiment, ``model__width=0.25``.
+    """
     config = copy.deepcopy(config) | {"seed": seed}
+    typed = [f"experiment={config['run_name']}"]
     for key, value in changes.items():
+        typed.append(f"{key.replace('__', '.')}={json.dumps(value)}")
         place = config
         *parents, last = key.split("__")
         for parent in parents:
@@ -33,7 +40,7 @@ def trained(
         "format": 1,
         "experiment": "called_anything",
         "seed": seed,
-        "command": "python -m alexnet_repro.train",
+        "command": f"python -m alexnet_repro.train {shlex.join(typed)}",
         "date": "2026-01-01T00:00:00+00:00",
         "commit": "0123456789abcdef",
         "machine": {"processor": "a processor", "gpu": None},

@@ -14,8 +14,9 @@ from scipy import stats
 from alexnet_repro import report
 from alexnet_repro.config import CONF
 from alexnet_repro.errors import UsageError
+from alexnet_repro.results import claims
 from alexnet_repro.results.claims import Archive, Finding, read_claims
-from alexnet_repro.results.conditions import Experiments
+from alexnet_repro.results.conditions import Experiments, settings
 from alexnet_repro.results.records import read_records
 from tests.typed import check_typed
 
@@ -24,6 +25,7 @@ from .pages import trained, written
 Config = Callable[[str], dict[str, Any]]
 Find = Callable[..., Finding]
 
+A_GPU_EACH = {"columns_per_process": 1, "replicas": 1}
 CLAIMS = sorted(path.stem for path in (CONF / "claim").glob("*.yaml"))
 
 
@@ -75,6 +77,8 @@ def test_a_difference_is_paired_by_seed_and_has_students_interval(
     expected = stats.ttest_1samp(differences, 0).confidence_interval(0.95)
     assert top1.mean.value == pytest.approx(np.mean(differences))
     assert top1.mean.interval == pytest.approx((expected.low, expected.high))
+    assert top1.others == (38.7, 39.0, 39.1), "what has no pair is not compared"
+    assert len(top1.records) == 6
     assert top5.mean.value == pytest.approx(-1.2)
     assert found.verdict == "agrees"
 
@@ -195,10 +199,10 @@ def test_of_two_runs_of_one_seed_the_newest_counts(find: Find, config_of: Config
         "cifar_13_within_map_norm",
     ],
 )
-def test_an_experiment_is_known_by_its_configuration(
+def test_an_experiment_is_known_by_what_the_run_was_told(
     config_of: Config, experiments: Experiments, experiment: str
 ) -> None:
-    assert experiments.role(config_of(experiment)) == experiment
+    assert experiments.experiment(trained(config_of(experiment), 40)) == experiment
 
 
 @pytest.mark.parametrize(
@@ -207,10 +211,10 @@ def test_an_experiment_is_known_by_its_configuration(
 def test_an_experiment_as_long_as_its_file_says_is_the_papers(
     config_of: Config, experiments: Experiments, experiment: str
 ) -> None:
-    config = config_of(experiment)
-    assert experiments.other_settings(experiments.conditions(config)) == {}
-    longer = config | {"schedule": config["schedule"] | {"epochs": 100}}
-    assert "schedule.epochs" in experiments.other_settings(experiments.conditions(longer))
+    run = trained(config_of(experiment), 40)
+    assert experiments.conditions(run, experiment) == {}
+    longer = trained(config_of(experiment), 40, schedule__epochs=100)
+    assert experiments.conditions(longer, experiment)["schedule.epochs"] == 100
 
 
 def test_relus_are_as_many_times_as_fast_as_tanh_takes_epochs(
@@ -278,24 +282,25 @@ def test_one_network_with_other_settings_makes_it_another_ensemble(
 def test_an_older_record_without_new_keys_is_still_known(
     config_of: Config, experiments: Experiments
 ) -> None:
-    config = config_of("ablation_tanh")
-    old = {key: value for key, value in config.items() if key not in ("init_from", "init_layers")}
-    assert experiments.role(old) == "ablation_tanh"
-    assert experiments.conditions(old) == experiments.conditions(config_of("alexnet"))
+    run = trained(config_of("ablation_tanh"), 40)
+    for part, key in ((None, "init_from"), (None, "init_layers"), ("model", "norm_after_pool")):
+        del (run["config"][part] if part else run["config"])[key]
+    assert experiments.experiment(run) == "ablation_tanh"
+    assert experiments.conditions(run, "ablation_tanh") == {}
 
 
 def test_two_changes_at_once_are_neither_experiment(
     find: Find, config_of: Config, experiments: Experiments
 ) -> None:
     both = trained(config_of("ablation_no_lrn"), 39.0, model__activation="tanh")
-    assert experiments.role(both["config"]) == "ablation_no_lrn+ablation_tanh"
+    assert experiments.experiment(both) == "ablation_no_lrn+ablation_tanh"
     assert find("lrn", trained(config_of("alexnet"), 37.5), both).verdict == "not measured"
 
 
 def test_a_ratio_is_of_runs_on_one_machine(find: Find, config_of: Config) -> None:
     two, one = (trained(config_of(e), 37.0) for e in ("alexnet", "ablation_one_gpu"))
-    two |= {"arrangement": {"processes": 2}, "train_seconds": 285.0}
-    one |= {"arrangement": {"processes": 1}}
+    two |= {"arrangement": A_GPU_EACH, "train_seconds": 285.0}
+    one |= {"arrangement": A_GPU_EACH}
     for record in (two, one):
         record["machine"] = {"processor": "x", "gpu": "GTX 580"}
     found = find("two_gpu_time", two, one)
@@ -305,11 +310,97 @@ def test_a_ratio_is_of_runs_on_one_machine(find: Find, config_of: Config) -> Non
 
 def test_times_of_two_machines_are_not_compared(find: Find, config_of: Config) -> None:
     two, one = (trained(config_of(e), 37.0) for e in ("alexnet", "ablation_one_gpu"))
-    two |= {"arrangement": {"processes": 2}, "machine": {"processor": "x", "gpu": "GTX 580"}}
-    one |= {"arrangement": {"processes": 1}, "machine": {"processor": "x", "gpu": "H100"}}
+    two |= {
+        "arrangement": A_GPU_EACH,
+        "machine": {"processor": "x", "gpu": "GTX 580"},
+    }
+    one |= {
+        "arrangement": A_GPU_EACH,
+        "machine": {"processor": "x", "gpu": "H100"},
+    }
     assert find("two_gpu_time", two, one).verdict == "not measured"
 
 
 def test_a_claim_that_is_not_there_is_told() -> None:
     with pytest.raises(UsageError, match="there is no claim lnr; there are codes, colour_pca"):
         read_claims(["lnr"])
+
+
+def test_a_misspelt_key_and_an_unknown_measure_of_a_claim_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "claim").mkdir()
+    monkeypatch.setattr(claims, "CONF", tmp_path)
+    text = (CONF / "claim" / "lrn.yaml").read_text()
+    for wrong, right, message in (
+        ("agress", "agrees", "claim.lrn.figures.0.agress: there is no such key; did you mean"),
+        ("sectoin", "section", "claim.lrn.sectoin: there is no such key; did you mean"),
+        ("ten_crop_top2", "ten_crop_top1", "claim.lrn.figures.0.measure=ten_crop_top2: nothing of"),
+    ):
+        (tmp_path / "claim" / "lrn.yaml").write_text(text.replace(right, wrong))
+        with pytest.raises(UsageError) as told:
+            read_claims(["lrn"])
+        assert message in str(told.value)
+
+
+EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_the_file_of_an_experiment_says_what_hydra_composes(
+    config_of: Config, experiments: Experiments, experiment: str
+) -> None:
+    composed = settings(config_of(experiment))
+    assert experiments.changes[experiment] == experiments.other_settings(composed)
+
+
+def test_a_regime_and_an_experiment_that_set_one_key_are_compared_in_the_regime(
+    find: Find, config_of: Config, experiments: Experiments
+) -> None:
+    one, other = (
+        trained(config_of(f"[demo,{name}]"), 40) for name in ("alexnet", "ablation_no_dropout")
+    )
+    assert one["config"]["model"]["dropout"] == 0.2
+    assert experiments.experiment(other) == "ablation_no_dropout"
+    assert find("dropout", one, other).verdict == "measured with other settings"
+
+
+def test_pairs_are_those_of_one_regime(find: Find, config_of: Config) -> None:
+    records = [
+        trained(config_of(f"[{regime},{name}]"), top1, seed=seed)
+        for regime, apart in (("small", 20.0), ("evidence", 1.0))
+        for name, top1 in (("alexnet", 40.0), ("ablation_no_lrn", 40.0 + apart))
+        for seed in (1, 2, 3)
+        if (regime, name, seed) != ("small", "alexnet", 3)
+    ]
+    (top1, _) = find("lrn", *records).measured
+    assert top1.mean.values == (-1.0, -1.0, -1.0)
+
+
+def test_a_value_that_the_run_was_not_told_makes_it_no_experiment(
+    config_of: Config, experiments: Experiments
+) -> None:
+    run = trained(config_of("alexnet"), 40)
+    run["config"]["model"]["activation"] = "tanh"  # of a regime of the user's own
+    assert experiments.experiment(run) == "alexnet"
+    assert experiments.conditions(run, "alexnet") == {"model.activation": "tanh"}
+
+
+@pytest.mark.parametrize(
+    ("typed", "experiment"),
+    [
+        ({"model__activation": "tanh"}, "ablation_tanh"),
+        ({"model__response_norm": None}, "ablation_no_lrn"),
+    ],
+)
+def test_what_is_typed_key_by_key_is_the_experiment_too(
+    config_of: Config, experiments: Experiments, typed: dict[str, Any], experiment: str
+) -> None:
+    assert experiments.experiment(trained(config_of("alexnet"), 40, **typed)) == experiment
+
+
+def test_a_typed_key_makes_another_experiment_of_one(
+    config_of: Config, experiments: Experiments
+) -> None:
+    run = trained(config_of("cifar_13_response_norm"), 18, model__response_norm__k=1.0)
+    assert experiments.experiment(run) == "cifar_13_response_norm_k1"

@@ -1,4 +1,4 @@
-"""Quantities of records by path, and folders of records with other files among them."""
+"""Records in folders with other files among them, and what a training was told."""
 
 import json
 import logging
@@ -7,63 +7,19 @@ from pathlib import Path
 import pytest
 
 from alexnet_repro.errors import UsageError
-from alexnet_repro.results.records import Record, quantity, read_records
-
-VALUES = {
-    "errors": {"centre": {"top1": 39.0}, "ten": {"top1": 37.5, "top1_interval": [37.1, 37.9]}},
-    "epochs": 4,
-    "train_seconds": 100,
-    "curve": [
-        {"epoch": 1, "train/top1_error": 60.0, "val/top1_error": 50.0},
-        {"epoch": 2, "train/top1_error": 25.0, "val/top1_error": 30.0},
-        {"epoch": 3, "train/top1_error": None, "val/top1_error": 29.0},
-        {"epoch": 4, "train/top1_error": 10.0, "val/top1_error": 31.0, "seconds": 80.5},
-    ],
-    "ways": [
-        {"name": "fc7", "bits": None, "map": 40.0},
-        {"name": "autoencoder", "bits": 128, "map": 30.0},
-        {"name": "autoencoder", "bits": 128, "map": 34.0},
-        {"name": "autoencoder", "bits": 32, "map": 10.0},
-    ],
-    "failed": False,
-}
-
-
-@pytest.mark.parametrize(
-    ("expression", "expected"),
-    [
-        ("errors.ten.top1", 37.5),
-        ("errors.ten.top1 - errors.centre.top1", -1.5),
-        ("train_seconds / epochs", 25.0),
-        ("curve[-1].train/top1_error", 10.0),
-        ("curve[0].train/top1_error", 60.0),
-        ("errors.centre.top1 - curve[-1].train/top1_error", 29.0),
-        ("ways[name=fc7].map", 40.0),
-        ("ways[name=autoencoder,bits=128].map", 32.0),
-        ("ways[name=fc7].map - ways[name=autoencoder,bits=128].map", 8.0),
-        ("first_epoch(train/top1_error <= 25)", 2.0),
-        ("first_epoch(train/top1_error <= 5)", None),
-        ("first_seconds(train/top1_error <= 10)", 80.5),
-        ("epoch_of_lowest(val/top1_error)", 3.0),
-        ("errors.five.top1", None),
-        ("errors.ten.top1 - errors.five.top1", None),
-        ("errors.ten", None),
-        ("curve[9].epoch", None),
-        ("failed", None),
-    ],
-)
-def test_a_quantity_is_what_its_path_says(expression: str, expected: float | None) -> None:
-    assert quantity(VALUES, expression) == expected
+from alexnet_repro.results.records import Record, arguments, newest_by_seed, read_records
 
 
 def test_what_is_no_record_is_passed_over_and_what_is_damaged_is_named(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    record = {"format": 1, "command": "python", "date": "2026-01-01"}
+    record = {"format": 1, "command": "python", "date": "2026-01-01", "network": {"seed": 1}}
+    benchmark = record | {"network": None, "benchmark": "step"}
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "result.json").write_text(json.dumps(record))
     (tmp_path / "a" / "run.json").write_text(json.dumps([record]))
     (tmp_path / "kernels.json").write_text(json.dumps(record))
+    (tmp_path / "step.json").write_text(json.dumps(benchmark))
     (tmp_path / "torn.json").write_text('{"format": 1, "comm')
     with caplog.at_level(logging.WARNING):
         found = read_records(tmp_path)
@@ -84,3 +40,19 @@ def test_the_seed_of_a_record_is_that_of_the_training() -> None:
 def test_a_missing_folder_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"runs=.*none: there is no such folder"):
         read_records(tmp_path / "none")
+
+
+def test_what_a_training_was_told_stands_in_its_command() -> None:
+    command = (
+        "python -m alexnet_repro.train 'experiment=[small,ablation_tanh]' ++seed=1 '~callbacks'"
+    )
+    assert arguments({"command": command}) == {"experiment": "[small,ablation_tanh]", "seed": "1"}
+    assert arguments({"experiment": "small+alexnet"}) == {"experiment": "small+alexnet"}
+
+
+def test_of_several_records_of_a_seed_the_newest_counts() -> None:
+    records = [
+        Record(str(number), "result", {"seed": seed, "date": date})
+        for number, (seed, date) in enumerate([(2, "2026-01-02"), (2, "2026-01-01"), (1, "2025")])
+    ]
+    assert {seed: one.name for seed, one in newest_by_seed(records).items()} == {1: "2", 2: "0"}

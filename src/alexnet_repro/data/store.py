@@ -207,10 +207,12 @@ class StoredSplit:
     def image(self, index: int) -> Pixels:
         """Image ``index``: (size, size, 3), RGB 0–255; of a raw store a read-only view."""
         shard, row = self._place(index)
-        stored = np.frombuffer(shard.column(0)[row].as_buffer(), dtype=np.uint8)
         if self.stored_as.encoding == "raw":
-            return stored.reshape(self.size, self.size, 3)
-        image: Pixels = simplejpeg.decode_jpeg(stored)
+            # A scalar of the column would be a copy.
+            pixels, stored = self.size * self.size * 3, shard.column(0).slice(row, 1).chunk(0)
+            view = np.frombuffer(stored.buffers()[1], np.uint8, pixels, stored.offset * pixels)
+            return view.reshape(self.size, self.size, 3)
+        image: Pixels = simplejpeg.decode_jpeg(shard.column(0)[row].as_py())
         if image.shape != (self.size, self.size, 3):
             raise ValueError(f"image of {image.shape} among those of {self.size} pixels a side")
         return image

@@ -2,19 +2,20 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
 
 from omegaconf import OmegaConf
-from pydantic import ValidationError
+from pydantic import Field
 
+from alexnet_repro.base.build import Natural, checked
 from alexnet_repro.config import CONF
 from alexnet_repro.errors import UsageError
 from alexnet_repro.results.conditions import Experiments, Settings
 from alexnet_repro.results.intervals import Mean, difference, mean, ratio
-from alexnet_repro.results.records import Record, field, quantity
-from alexnet_repro.schema.report import ClaimSchema, FigureSchema, SelectorSchema
+from alexnet_repro.results.measures import Measure, by_seed, measured
+from alexnet_repro.results.records import Record, RecordsBySeed, newest_by_seed
 
 AGREES, DISAGREES, UNDECIDED = "agrees", "disagrees", "undecided"
 NOT_MEASURED = "not measured"
@@ -26,24 +27,71 @@ HARMLESS = {"trainer.precision"}
 
 
 @dataclass(frozen=True)
+class Figure:
+    """A figure of a claim: a measure of some experiment, or what it is more than in another.
+
+    ``measure`` is a function of ``results/measures.py``; ``of`` an experiment, an ensemble such as
+    ``5 alexnet + 2 finetune``, or null for any network. ``agrees`` are the lowest and the highest
+    value that agree with the paper, null for no bound. An ``effect`` has an interval that leaves 0
+    out before it agrees; comparisons always are one. With ``every`` each run has to agree, not
+    their mean.
+    """
+
+    name: str
+    measure: Measure
+    agrees: Annotated[list[float | None], Field(min_length=2, max_length=2)]
+    of: str | None = None
+    minus: str | None = None
+    over: str | None = None
+    paper: float | None = None
+    digits: Natural = 1
+    effect: bool = False
+    every: bool = False
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A file of ``conf/claim``, in which ``of``, ``minus`` and ``over`` may be for all figures.
+
+    With ``same_machine`` only runs on equal processors and GPUs are compared.
+    """
+
+    section: str
+    text: str
+    paper: str
+    dataset: str
+    figures: Annotated[list[Figure], Field(min_length=1)]
+    commands: Annotated[list[str], Field(min_length=1)]
+    split: str | None = None
+    note: str | None = None
+    same_machine: bool = False
+
+
+@dataclass(frozen=True)
 class Group:
-    """Records that may be compared: equal in all but the experiment and the seed."""
+    """Records that may be compared: equal in all but the experiment and the seed.
+
+    Attributes:
+        settings: where they differ from the paper's.
+        machine: processor and GPU, where they have to be equal.
+    """
 
     dataset: str
     split: str
-    conditions: tuple[tuple[str, Any], ...]
-    same: tuple[str, ...]
+    settings: tuple[tuple[str, Any], ...]
+    machine: tuple[str | None, str | None] | None = None
 
     @property
-    def settings(self) -> Settings:
-        return dict(self.conditions)
+    def unlike_the_paper(self) -> Settings:
+        """What makes it another measurement than the paper's."""
+        return {key: value for key, value in self.settings if key not in HARMLESS}
 
 
 @dataclass(frozen=True)
 class Measured:
     """One figure of a claim in one group of records; ``others`` is what it is compared with."""
 
-    figure: FigureSchema
+    figure: Figure
     mean: Mean
     of: tuple[float, ...]
     others: tuple[float, ...]
@@ -55,129 +103,117 @@ class Finding:
     """A claim, the group of records that speaks of it best, and what follows."""
 
     id: str
-    claim: ClaimSchema
+    claim: Claim
     group: Group | None
     measured: tuple[Measured, ...]
     verdict: str
 
 
-def read_claims(names: Sequence[str]) -> dict[str, ClaimSchema]:
+def read_claims(names: Sequence[str]) -> dict[str, Claim]:
     """The claims of ``conf/claim`` by name.
 
     Raises:
         UsageError: if there is none of that name, or it is not valid.
     """
-    claims = {}
-    for name in names:
-        path = CONF / "claim" / f"{name}.yaml"
-        if not path.is_file():
-            known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
-            raise UsageError(f"claims: there is no claim {name}; there are {known}")
-        try:
-            claims[name] = ClaimSchema.model_validate(OmegaConf.to_container(OmegaConf.load(path)))
-        except ValidationError as error:
-            wrong = error.errors()[0]
-            key = ".".join(map(str, wrong["loc"]))
-            raise UsageError(f"{path}: {key}: {wrong['msg']}") from error
-    return claims
+    return {name: _read(name) for name in names}
+
+
+def _read(name: str) -> Claim:
+    path = CONF / "claim" / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
+        raise UsageError(f"claims: there is no claim {name}; there are {known}")
+    values: Any = OmegaConf.to_container(OmegaConf.load(path))
+    compared = {key: values.pop(key) for key in ("of", "minus", "over") if key in values}
+    figures = [
+        Figure(**checked(Figure, compared | figure, f"claim.{name}.figures.{number}"))
+        for number, figure in enumerate(values.get("figures", ()))
+    ]
+    return Claim(**checked(Claim, values | {"figures": figures}, f"claim.{name}"))
+
+
+@dataclass(frozen=True)
+class Run:
+    """A record, with what it is of: ``alexnet``, ``5 alexnet + 2 finetune``, None if unknown."""
+
+    record: Record
+    experiment: str | None
+    group: Group
 
 
 class Archive:
     """The records of a folder, with the experiment and the group of each."""
 
     def __init__(self, records: Sequence[Record], experiments: Experiments) -> None:
-        self.records, self.experiments = records, experiments
-        self.roles = [self._role(record) for record in records]
+        self.experiments = experiments
+        self.runs = [self._run(record) for record in records]
 
-    def _role(self, record: Record) -> str | None:
-        """The experiment that a network is, or those of an ensemble: ``5 alexnet + 2 finetune``."""
-        roles = Counter(self.experiments.role(config) for config in record.configs)
-        if sum(roles.values()) < 2:
-            return next(iter(roles), None)
-        return " + ".join(f"{count} {role}" for role, count in sorted(roles.items()))
-
-    def group(self, record: Record, same: Sequence[str] = ()) -> Group:
-        """What has to be equal for a comparison; also what ``same`` names, such as machine.gpu."""
-        # Of an ensemble, those of the network that is least like the paper's.
-        of_networks = [self.experiments.conditions(config) for config in record.configs]
-        conditions = max(
-            of_networks, key=lambda one: len(self.experiments.other_settings(one)), default={}
-        )
-        equal = tuple(str(field(record.values, path)) for path in same)
-        return Group(record.dataset, record.split, tuple(sorted(conditions.items())), equal)
+    def _run(self, record: Record) -> Run:
+        known = [n for n in record.networks if "model" in (n.get("config") or {})]
+        if len(known) < len(record.networks):
+            return Run(record, None, Group(record.dataset, record.split, ()))
+        trained_as = [self.experiments.experiment(network) for network in known]
+        counts = sorted(Counter(trained_as).items())
+        ensemble = " + ".join(f"{count} {experiment}" for experiment, count in counts)
+        # Of an ensemble, the settings of the network that is least like the paper's.
+        settings = max(map(self.experiments.conditions, known, trained_as), key=len)
+        group = Group(record.dataset, record.split, tuple(settings.items()))
+        return Run(record, ensemble if len(known) > 1 else trained_as[0], group)
 
     def select(
-        self, selector: SelectorSchema, same: Sequence[str] = ()
-    ) -> dict[Group, dict[int | None, Record]]:
-        """The records that a selector means, by group and seed; of equals the newest."""
-        found: dict[Group, dict[int | None, Record]] = {}
-        for record, role in zip(self.records, self.roles, strict=True):
-            if (
-                record.kind in selector.kinds
-                and selector.experiment in (None, role)
-                and all(_is(field(record.values, k), v) for k, v in selector.where.items())
-            ):
-                by_seed = found.setdefault(self.group(record, same), {})
-                before = by_seed.get(record.seed)
-                if before is None or before.values["date"] <= record.values["date"]:
-                    by_seed[record.seed] = record
+        self, experiment: str | None, measure: str, same_machine: bool = False
+    ) -> dict[Group, RecordsBySeed]:
+        """The records that have a figure of an experiment, by group and seed."""
+        found: dict[Group, list[Record]] = {}
+        for run in self.runs:
+            if experiment in (None, run.experiment) and measured(run.record, measure) is not None:
+                machine = run.record.machine if same_machine else None
+                found.setdefault(replace(run.group, machine=machine), []).append(run.record)
+        return {group: newest_by_seed(records) for group, records in found.items()}
+
+    def measure(self, figure: Figure, same_machine: bool = False) -> dict[Group, Measured]:
+        """A figure in every group that has the records for it."""
+        other = figure.minus or figure.over
+        compared = self.select(other, figure.measure, same_machine) if other else {}
+        found = {}
+        for group, records in self.select(figure.of, figure.measure, same_machine).items():
+            others = compared.get(group, {})
+            if other and not others:
+                continue
+            if pairs := records.keys() & others.keys():
+                records, others = ({s: of[s] for s in of if s in pairs} for of in (records, others))
+            a, b = by_seed(records, figure.measure), by_seed(others, figure.measure)
+            compare = difference if figure.minus else ratio
+            result = compare(a, b) if other else mean(list(a.values()))
+            used = (*records.values(), *others.values())
+            found[group] = Measured(figure, result, tuple(a.values()), tuple(b.values()), used)
         return found
 
-    def measure(self, figure: FigureSchema, same: Sequence[str] = ()) -> dict[Group, Measured]:
-        """A figure in every group that has the records for it."""
-        assert figure.of is not None
-        compared = figure.minus or figure.over
-        others = self.select(compared, same) if compared else {}
-        measured = {}
-        for group, records in self.select(figure.of, same).items():
-            a = _values(records, figure.quantity)
-            b = _values(others.get(group, {}), figure.quantity)
-            if not a or (compared and not b):
-                continue
-            if compared is None:
-                result = mean(list(a.values()))
-            elif figure.minus:
-                result = difference(a, b)
-            else:
-                result = ratio(a, b)
-            used = [records[s] for s in a] + [others[group][s] for s in b if compared]
-            measured[group] = Measured(
-                figure, result, tuple(a.values()), tuple(b.values()), tuple(used)
-            )
-        return measured
-
-    def find(self, name: str, claim: ClaimSchema) -> Finding:
+    def find(self, name: str, claim: Claim) -> Finding:
         """What the group of records that is most like the paper's measurement says of a claim."""
-        by_figure = [self.measure(figure, claim.same) for figure in claim.figures]
+        by_figure = [self.measure(figure, claim.same_machine) for figure in claim.figures]
         groups = {group for figure in by_figure for group in figure}
+
+        def on_dataset(group: Group) -> bool:
+            return group.dataset == claim.dataset and claim.split in (None, group.split)
 
         def rank(group: Group) -> tuple[Any, ...]:
             own = [figure[group] for figure in by_figure if group in figure]
-            newest = max(record.values["date"] for m in own for record in m.records)
-            unlike, seeds = len(self.unlike_the_paper(group)), min(len(m.mean.values) for m in own)
-            return self._on_dataset(group, claim), len(own), -unlike, seeds, newest, str(group)
+            newest = max(record.date for m in own for record in m.records)
+            unlike, seeds = len(group.unlike_the_paper), min(len(m.mean.values) for m in own)
+            return on_dataset(group), len(own), -unlike, seeds, newest, str(group)
 
         if not groups:
             return Finding(name, claim, None, (), NOT_MEASURED)
         best = max(groups, key=rank)
-        measured = tuple(figure[best] for figure in by_figure if best in figure)
-        if not self._on_dataset(best, claim):
+        found = tuple(figure[best] for figure in by_figure if best in figure)
+        if not on_dataset(best):
             verdict = OTHER_DATASET
-        elif self.unlike_the_paper(best):
+        elif best.unlike_the_paper:
             verdict = OTHER_SETTINGS
         else:
-            verdict = _together([verdict_of(m) for m in measured], len(claim.figures))
-        return Finding(name, claim, best, measured, verdict)
-
-    def _on_dataset(self, group: Group, claim: ClaimSchema) -> bool:
-        return group.dataset == claim.dataset and claim.split in (None, group.split)
-
-    def unlike_the_paper(self, group: Group) -> Settings:
-        """The settings of a group that make it another measurement than the paper's."""
-        if not group.conditions:
-            return {}
-        other = self.experiments.other_settings(group.settings)
-        return {key: value for key, value in other.items() if key not in HARMLESS}
+            verdict = _together([verdict_of(m) for m in found], len(claim.figures))
+        return Finding(name, claim, best, found, verdict)
 
 
 def verdict_of(measured: Measured) -> str:
@@ -195,8 +231,8 @@ def verdict_of(measured: Measured) -> str:
     bottom, top = found.interval or (found.value, found.value)
     if top < low or bottom > high:
         return DISAGREES
+    is_effect = figure.effect or figure.minus or figure.over
     nothing = 1 if figure.over else 0
-    is_effect = figure.is_difference or figure.over is not None
     clear = found.interval is None or not is_effect or not bottom <= nothing <= top
     return AGREES if low <= found.value <= high and clear else UNDECIDED
 
@@ -205,12 +241,3 @@ def _together(verdicts: Sequence[str], figures: int) -> str:
     if DISAGREES in verdicts:
         return DISAGREES
     return AGREES if verdicts == [AGREES] * figures else UNDECIDED
-
-
-def _is(value: Any, wanted: Any) -> bool:
-    return value is not None if wanted == "any" else bool(value == wanted)
-
-
-def _values(records: Mapping[int | None, Record], expression: str) -> dict[int | None, float]:
-    found = {seed: quantity(record.values, expression) for seed, record in records.items()}
-    return {seed: value for seed, value in found.items() if value is not None}

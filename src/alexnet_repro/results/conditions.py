@@ -1,30 +1,29 @@
-"""Which experiment a configuration is, and under which other settings it ran.
+"""Which experiment a run was, and under which other settings it ran.
 
-Both are read from what the configuration says, not from what a run was called: two runs are
-compared only if all that differs between them is what the experiment changes.
+The experiment is what the run was told, by its record; the settings are those of its recorded
+configuration. Two runs are compared only if all that differs between them is what the experiment
+changes.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from alexnet_repro.base.build import PACKAGE, PARTIAL, TARGET, described
+from alexnet_repro.base.build import PACKAGE, PARTIAL, TARGET
 from alexnet_repro.config import CONF, composed
 from alexnet_repro.learning.configuration import with_defaults
-from alexnet_repro.learning.networks import NETWORKS
+from alexnet_repro.results.records import Values, arguments, names
 
 BASELINE = "alexnet"
-NOT_EXPERIMENTS = {BASELINE, "demo", "small", "evidence"}
-"""The baseline itself, and settings that suit small sets."""
+REGIMES = ("demo", "small", "evidence")
+"""Experiments that only say how small sets are trained on; others are combined with them."""
 
 Settings = dict[str, Any]
 
 WHOLE = ("model", "augment", "optimizer", "schedule")
-PARTS = {
-    "data": ("batch_size", "image_size", "crop_size", "input_size", "exif_orientation"),
-}
+DATA = ("batch_size", "image_size", "crop_size", "input_size", "exif_orientation")
 TRAINER = {
     "precision": "32-true",
     "max_steps": -1,
@@ -36,19 +35,13 @@ TRAINER = {
     "gradient_clip_val": None,
 }
 """Arguments of the Trainer that change what is computed, with what they are if not given."""
+
+GLOBAL = ("experiment", "recipe")
+"""Groups whose files set keys of any part."""
+
 WATCHING = (
-    *(
-        "record",
-        "curve",
-        "progress",
-        "nonfinite",
-        "run_folder",
-        "interruption",
-        "best",
-        "last",
-        "logged",
-    ),
-    *("lr_monitor", "throughput", "device_stats"),
+    *("record", "curve", "progress", "nonfinite", "run_folder", "interruption"),
+    *("best", "last", "logged", "lr_monitor", "throughput", "device_stats"),
 )
 """Callbacks of ours, and of Lightning's, that change nothing of what a run measures."""
 
@@ -57,17 +50,12 @@ LENGTH = {"schedule.epochs", "schedule.notes_epochs"}
 of the length that the experiment's own file says."""
 
 
-def settings(config: Mapping[str, Any]) -> Settings:
+def settings(config: Values) -> Settings:
     """What may change a run's result, flat by dotted key; not its seed, machine or places."""
-    chosen: dict[str, Any] = {name: config.get(name) for name in WHOLE}
-    if (config.get("model") or {}).get("_target_") in NETWORKS:
-        # An option that is newer than the record is as it was.
-        chosen["model"] = described(config["model"], "model")
-    for name, keys in PARTS.items():
-        part = config.get(name) or {}
-        chosen[name] = {key: part[key] for key in keys if key in part}
-    trainer = config.get("trainer") or {}
-    chosen["trainer"] = {key: trainer.get(key, default) for key, default in TRAINER.items()}
+    chosen: Settings = {name: config.get(name) for name in WHOLE}
+    data, trainer = config.get("data") or {}, config.get("trainer") or {}
+    chosen["data"] = {key: data[key] for key in DATA if key in data}
+    chosen["trainer"] = {key: trainer.get(key, usual) for key, usual in TRAINER.items()}
     chosen["callbacks"] = changing(config.get("callbacks") or {})
     chosen["init_from"] = config.get("init_from") is not None
     chosen["init_layers"] = config.get("init_layers")
@@ -92,88 +80,105 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Settings:
     return leaves
 
 
-def _length(own: Settings) -> Settings:
-    return {key: own[key] for key in LENGTH if key in own}
+def _read(group: str, name: str) -> Any:
+    return OmegaConf.load(CONF / group / f"{name}.yaml")
 
 
-def _composed_settings(experiment: str) -> Settings:
-    config = composed("train", f"experiment={experiment}")
-    # Only these parts: the rest says where a run writes, which only a run knows.
-    parts = (*WHOLE, "data", "trainer")
-    resolved: Any = {name: OmegaConf.to_container(config[name], resolve=True) for name in parts}
-    whole: Any = OmegaConf.to_container(config, resolve=False)
-    return settings(with_defaults({**whole, **resolved}))
-
-
-def _parent(experiment: str) -> str | None:
-    """What the file of an experiment begins with, if that is another experiment."""
-    file = OmegaConf.load(CONF / "experiment" / f"{experiment}.yaml")
-    assert isinstance(file, DictConfig)
-    return next((entry for entry in file.get("defaults", ()) if isinstance(entry, str)), None)
+def _said(group: str, name: str) -> Any:
+    """What a file of ``conf`` sets, with the files that its defaults name, as plain YAML."""
+    own: Any = _read(group, name)
+    whole: Any = OmegaConf.create()
+    for entry in own.pop("defaults", ()):
+        if isinstance(entry, str):
+            whole = OmegaConf.merge(whole, _said(group, entry))
+        else:
+            ((override, choice),) = entry.items()
+            part = override.removeprefix("override /")
+            whole.pop(part, None)
+            whole = OmegaConf.merge(whole, _said(part, choice))
+    return OmegaConf.merge(whole, own if group in GLOBAL else {group: own})
 
 
 class Experiments:
-    """The experiments of this version, by what they change in the baseline.
+    """The experiments of ``conf/experiment``, by what they change in the paper's run.
 
-    ``parents`` names, for an experiment that is built on another one, that one.
+    Attributes:
+        paper: the settings of the paper's run.
+        changes: of each experiment, regime and recipe, its length included.
+        names: the experiments other than regimes and the baseline.
+        parents: of an experiment whose file begins with another one, that.
     """
 
-    def __init__(
-        self,
-        baseline: Settings,
-        composed: Mapping[str, Settings],
-        parents: Mapping[str, str],
-    ) -> None:
-        self.baseline, self.parents = baseline, parents
-        self.lengths = {name: _length(own) for name, own in composed.items()}
-        self.changes = {name: self._against_baseline(own) for name, own in composed.items()}
+    def __init__(self) -> None:
+        config = composed("train")
+        self._whole = {name: config[name] for name in (*WHOLE, "data", "trainer")}
+        self.paper = self._settings(OmegaConf.create())
+        self.changes: dict[str, Settings] = {}
+        for group in GLOBAL:
+            for name in sorted(path.stem for path in (CONF / group).glob("*.yaml")):
+                self.changes[name] = self.other_settings(self._settings(_said(group, name)))
+        experiments = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+        self.names = [name for name in experiments if name not in (BASELINE, *REGIMES)]
+        first = {name: _read("experiment", name).get("defaults", [""])[0] for name in self.names}
+        self.parents = {name: entry for name, entry in first.items() if entry in self.names}
 
-    @classmethod
-    def of_this_version(cls) -> "Experiments":
-        """As the files under ``conf/experiment`` compose."""
-        names = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
-        all_settings = {name: _composed_settings(name) for name in names}
-        own = {n: values for n, values in all_settings.items() if n not in NOT_EXPERIMENTS}
-        parents = {name: parent for name in own if (parent := _parent(name)) in own}
-        return cls(all_settings[BASELINE], own, parents)
+    def _settings(self, said: DictConfig) -> Settings:
+        """Of the paper's run with these changes; what names another object replaces the paper's."""
+        kept = {k: part for k, part in self._whole.items() if TARGET not in (said.get(k) or {})}
+        whole: Any = OmegaConf.to_container(OmegaConf.merge(kept, said), resolve=True)
+        return settings(with_defaults(whole))
 
-    def _against_baseline(self, own: Settings) -> Settings:
+    def other_settings(self, own: Settings) -> Settings:
+        """Where settings differ from those of the paper."""
         absent = object()
-        return {
-            key: value
-            for key, value in own.items()
-            if key not in LENGTH and self.baseline.get(key, absent) != value
-        }
+        return {k: v for k, v in sorted(own.items()) if self.paper.get(k, absent) != v}
 
-    def role(self, config: Mapping[str, Any]) -> str:
-        """The experiment that a configuration is: a name, several joined by +, or the baseline."""
-        own = settings(config)
-        active = [
-            name
-            for name, changes in self.changes.items()
-            if all(key in own and own[key] == value for key, value in changes.items())
-        ]
+    def experiment(self, network: Values) -> str:
+        """What a network was trained as: a name, several joined by +, or the baseline.
+
+        That is an experiment of which the run was told all that its file says, by the file's name
+        or key by key.
+        """
+        own, told = settings(network["config"]), self._told(network)
+        active = {}
+        for name in self.names:
+            changes = _without(LENGTH, self.changes[name])
+            if all(told(k) and k in own and own[k] == v for k, v in changes.items()):
+                active[name] = changes.items()
         # Of an experiment and one that changes more, the latter is what was done.
         largest = [
-            name
-            for name in active
-            if not any(self.changes[name].items() < self.changes[other].items() for other in active)
+            n for n, one in active.items() if not any(one < more for more in active.values())
         ]
         return "+".join(largest) or BASELINE
 
-    def conditions(self, config: Mapping[str, Any]) -> Settings:
-        """The settings beside those that the experiment changes."""
-        own, role = settings(config), self.role(config)
-        changed = {key for name in role.split("+") for key in self.changes.get(name, ())}
-        if _length(own) == self.lengths.get(role):
-            changed |= LENGTH
-        return self.baseline | {key: value for key, value in own.items() if key not in changed}
+    def _told(self, network: Values) -> Callable[[str], bool]:
+        """Whether a run was told a key; of one that does not say what it was told, of any key."""
+        typed = arguments(network)
+        chosen = [n for n in names(typed.get("experiment")) if n in self.changes]
+        if "command" not in network and not chosen:
+            return lambda key: True
+        experiments = [name for name in chosen if name not in REGIMES]
+        keys = (*typed, *self._together(*experiments, *names(typed.get("recipe"))))
+        return lambda key: any(f"{key}.".startswith(f"{one}.") for one in keys)
 
-    def other_settings(self, conditions: Settings) -> Settings:
-        """Where conditions differ from those of the paper."""
-        absent = object()
-        return {
-            key: value
-            for key, value in sorted(conditions.items())
-            if self.baseline.get(key, absent) != value
-        }
+    def conditions(self, network: Values, experiment: str) -> Settings:
+        """Where a run's settings differ from the paper's, beside what its experiment changes.
+
+        What a regime says of a key that the experiment changes too, holds for what it is compared
+        with.
+        """
+        own, changed = settings(network["config"]), self._together(*names(experiment))
+        if any(own.get(key) != changed.get(key) for key in LENGTH):
+            changed = _without(LENGTH, changed)
+        chosen = names(arguments(network).get("experiment"))
+        regime = self._together(*(name for name in chosen if name in REGIMES))
+        beside = {key: regime[key] for key in changed if key in regime}
+        return self.other_settings(_without(changed, own) | beside)
+
+    def _together(self, *chosen: str) -> Settings:
+        """What these files change, one after the other; of other names, nothing."""
+        return {key: value for name in chosen for key, value in self.changes.get(name, {}).items()}
+
+
+def _without(keys: Collection[str], values: Settings) -> Settings:
+    return {key: value for key, value in values.items() if key not in keys}

@@ -1,36 +1,49 @@
-"""Learning curves as drawings for the page: one for all runs under equal settings."""
+"""Learning curves for the page: a drawing of all runs under equal settings."""
 
-from collections.abc import Mapping, Sequence
+import io
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any
 
+import matplotlib as mpl
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
 from alexnet_repro.results.claims import Archive
-from alexnet_repro.results.records import Record
+from alexnet_repro.results.records import Record, Values
 from alexnet_repro.results.tables import Legend, trained_groups
 
-WIDTH, HEIGHT = 640, 340
-LEFT, RIGHT, TOP, BOTTOM = 56, 12, 12, 48
-COLOURS = 8
-"""Colours that the page has for lines; with more experiments they repeat."""
-
-Line = Sequence[tuple[float, float]]
+LINES = [f"#0000c{number}" for number in range(8)]
+"""With more experiments colours repeat."""
+TEXT, GRID = "#0000f0", "#0000f1"
+OF_THE_PAGE = {mark: f"var(--c{number})" for number, mark in enumerate(LINES)} | {
+    TEXT: "var(--faint)",
+    GRID: "var(--line)",
+}
+"""What takes the place of the colours above: those of the page, which are others by night."""
+STYLE: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "alexnet_repro",
+    **dict.fromkeys(("axes.labelcolor", "xtick.color", "ytick.color"), TEXT),
+    **dict.fromkeys(("axes.edgecolor", "grid.color"), GRID),
+}
 
 
 @dataclass(frozen=True)
 class Curves:
-    """A drawing: error in percent over epochs.
+    """A drawing: top-1 error in percent over epochs.
 
     Attributes:
         title: data and settings.
-        lines: by experiment, its number for the colour and the points of each of its runs, in
-            pixels: (validation, training).
-        x_ticks, y_ticks: position in pixels and label.
+        svg: the drawing.
+        lines: of each experiment its name, the number of its colour and of its runs.
     """
 
     title: str
-    lines: Mapping[str, tuple[int, Sequence[tuple[str, str]]]]
-    x_ticks: Sequence[tuple[float, str]]
-    y_ticks: Sequence[tuple[float, str]]
+    svg: str
+    lines: Sequence[tuple[str, int, int]]
 
 
 def drawings(archive: Archive, legend: Legend) -> list[Curves]:
@@ -38,50 +51,37 @@ def drawings(archive: Archive, legend: Legend) -> list[Curves]:
     found = []
     for group, experiments in trained_groups(archive).items():
         runs = {
-            name: [record for record in by_seed.values() if len(_rows(record)) > 1]
-            for name, by_seed in experiments.items()
+            name: curves
+            for name, by_seed in sorted(experiments.items())
+            if (curves := [rows for one in by_seed.values() if len(rows := _rows(one)) > 1])
         }
-        runs = {name: records for name, records in sorted(runs.items()) if records}
         if runs:
-            found.append(_draw(legend.of(group), runs))
+            lines = [(name, n % len(LINES), len(runs[name])) for n, name in enumerate(runs)]
+            found.append(Curves(legend.of(group), _draw(runs.values()), lines))
     return found
 
 
-def _rows(record: Record) -> list[Mapping[str, Any]]:
+def _rows(record: Record) -> list[Values]:
     rows = record.values.get("curve") or []
     return [row for row in rows if row.get("val/top1_error") is not None]
 
 
-def _draw(title: str, runs: Mapping[str, Sequence[Record]]) -> Curves:
-    rows = [row for records in runs.values() for record in records for row in _rows(record)]
-    last = max(row["epoch"] for row in rows)
-    lines = {}
-    for number, (name, records) in enumerate(runs.items()):
-        drawn = [
-            tuple(
-                _points([(r["epoch"], r[c]) for r in _rows(record) if r.get(c) is not None], last)
-                for c in ("val/top1_error", "train/top1_error")
-            )
-            for record in records
-        ]
-        lines[name] = number % COLOURS, [(one, other) for one, other in drawn]
-    step = next(s for s in (1, 2, 5, 10, 20, 50, 100, 1000) if last / s <= 8)
-    epochs = range(0, int(last) + 1, step)
-    return Curves(
-        title,
-        lines,
-        [(_x(epoch, last), str(epoch)) for epoch in epochs],
-        [(_y(error), str(error)) for error in range(0, 101, 20)],
-    )
-
-
-def _points(line: Line, last: float) -> str:
-    return " ".join(f"{_x(epoch, last):.1f},{_y(error):.1f}" for epoch, error in line)
-
-
-def _x(epoch: float, last: float) -> float:
-    return LEFT + (WIDTH - LEFT - RIGHT) * epoch / last
-
-
-def _y(error: float) -> float:
-    return TOP + (HEIGHT - TOP - BOTTOM) * (1 - error / 100)
+def _draw(runs: Iterable[Sequence[list[Values]]]) -> str:
+    """Solid lines of the validation, dashed ones of the training images, as SVG."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.4, 3.4), layout="constrained")
+        axes = figure.add_subplot(xlabel="epoch", ylabel="top-1 error, %", ylim=(0, 100), xmargin=0)
+        axes.grid()
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        for curves, colour in zip(runs, cycle(LINES)):
+            for rows in curves:
+                epochs = [row["epoch"] for row in rows]
+                for stage, style, width in (("val", "-", 1.6), ("train", "--", 1)):
+                    errors: Any = [row.get(f"{stage}/top1_error") for row in rows]
+                    axes.plot(epochs, errors, style, color=colour, lw=width)
+        text = io.StringIO()
+        without = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(text, format="svg", transparent=True, metadata=without)
+    svg = re.sub("#0000[cf].", lambda mark: OF_THE_PAGE[mark[0]], text.getvalue())
+    return svg[svg.index("<svg") :]

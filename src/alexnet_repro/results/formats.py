@@ -1,4 +1,4 @@
-"""A table of the report in Markdown, CSV and LaTeX (booktabs)."""
+"""A table of the report in Markdown and CSV, and its cells in LaTeX."""
 
 import csv
 import io
@@ -44,25 +44,6 @@ def comma_separated(table: Table) -> str:
     return text.getvalue()
 
 
-def latex(table: Table) -> str:
-    """Needs the packages booktabs and tabularx."""
-    columns = r">{\raggedright\arraybackslash}X" * len(table.columns)
-    lines = [
-        r"\begin{table}",
-        rf"\caption{{{_latex(table.title)}}}\label{{tab:{table.name}}}",
-        r"\scriptsize",
-        rf"\begin{{tabularx}}{{\linewidth}}{{{columns}}}",
-        r"\toprule",
-        " & ".join(map(_latex, table.columns)) + r" \\",
-        r"\midrule",
-        *(" & ".join(map(_latex, row)) + r" \\" for row in table.rows),
-        r"\bottomrule",
-        r"\end{tabularx}",
-        *(rf"\par {_latex(note)}" for note in table.notes),
-        r"\end{table}",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _latex(cell: str) -> str:
-    return "".join(LATEX.get(character, character) for character in cell)
+def latex(text: str) -> str:
+    """A cell, or another text, as LaTeX reads it."""
+    return "".join(LATEX.get(character, character) for character in text)

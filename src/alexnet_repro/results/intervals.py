@@ -1,13 +1,14 @@
 """Means over seeds and their 95% intervals, by Student's t."""
 
 import math
-import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean, stdev, variance
 
 from scipy import stats
 
-CONFIDENCE = 0.95
+BySeed = Mapping[int | None, float]
 
 
 @dataclass(frozen=True)
@@ -26,42 +27,46 @@ class Mean:
     values: tuple[float, ...]
     paired: bool = True
 
+    def __sub__(self, other: float) -> "Mean":
+        bounds = self.interval and (self.interval[0] - other, self.interval[1] - other)
+        return replace(self, value=self.value - other, interval=bounds)
+
 
 def mean(values: Sequence[float]) -> Mean:
     """The mean of independent values."""
-    value = statistics.fmean(values)
-    if len(values) < 2:
-        return Mean(value, None, tuple(values))
-    error = statistics.stdev(values) / math.sqrt(len(values))
-    return Mean(value, _interval(value, error, len(values) - 1), tuple(values))
+    value, interval = fmean(values), None
+    if len(values) > 1:
+        interval = _interval(value, stdev(values) / math.sqrt(len(values)), len(values) - 1)
+    return Mean(value, interval, tuple(values))
 
 
-def difference(of: Mapping[int | None, float], minus: Mapping[int | None, float]) -> Mean:
-    """The mean difference of two experiments, by seed.
+def difference(of: BySeed, minus: BySeed) -> Mean:
+    """The mean difference of two experiments: of the pairs of runs with equal seed.
 
-    Runs of equal seed are paired if there are any; otherwise it is the difference of the means,
-    with Welch's interval.
+    Without such pairs it is the difference of the means, with Welch's interval.
     """
-    if common := sorted(of.keys() & minus.keys(), key=str):
-        return mean([of[seed] - minus[seed] for seed in common])
-    a, b = list(of.values()), list(minus.values())
-    value = statistics.fmean(a) - statistics.fmean(b)
-    if min(len(a), len(b)) < 2:
-        return Mean(value, None, (value,), paired=False)
-    parts = [statistics.variance(group) / len(group) for group in (a, b)]
-    squares = sum(part**2 / (len(g) - 1) for part, g in zip(parts, (a, b), strict=True))
+    found = _compared(operator.sub, of, minus)
+    if found.paired or min(len(of), len(minus)) < 2:
+        return found
+    groups = [list(of.values()), list(minus.values())]
+    parts = [variance(group) / len(group) for group in groups]
+    squares = sum(part**2 / (len(g) - 1) for part, g in zip(parts, groups, strict=True))
     freedom = sum(parts) ** 2 / squares if squares else math.inf
-    return Mean(value, _interval(value, math.sqrt(sum(parts)), freedom), (value,), paired=False)
+    return replace(found, interval=_interval(found.value, math.sqrt(sum(parts)), freedom))
 
 
-def ratio(of: Mapping[int | None, float], over: Mapping[int | None, float]) -> Mean:
+def ratio(of: BySeed, over: BySeed) -> Mean:
     """The mean ratio of two experiments, by seed; of their means where no seeds are equal."""
-    if common := sorted(of.keys() & over.keys(), key=str):
-        return mean([of[seed] / over[seed] for seed in common])
-    value = statistics.fmean(of.values()) / statistics.fmean(over.values())
+    return _compared(operator.truediv, of, over)
+
+
+def _compared(operation: Callable[[float, float], float], of: BySeed, other: BySeed) -> Mean:
+    if common := [seed for seed in of if seed in other]:
+        return mean([operation(of[seed], other[seed]) for seed in common])
+    value = operation(fmean(of.values()), fmean(other.values()))
     return Mean(value, None, (value,), paired=False)
 
 
 def _interval(value: float, error: float, freedom: float) -> tuple[float, float]:
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * error
+    half = float(stats.t.ppf(0.975, freedom)) * error
     return value - half, value + half

@@ -6,26 +6,25 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from alexnet_repro.results import curves
+from alexnet_repro.base.files import write_text
 from alexnet_repro.results.claims import Archive, Finding, read_claims
 from alexnet_repro.results.conditions import Experiments
+from alexnet_repro.results.curves import drawings
 from alexnet_repro.results.formats import comma_separated, latex, markdown
-from alexnet_repro.results.record import write_text
 from alexnet_repro.results.records import read_records
 from alexnet_repro.results.tables import (
     Legend,
     Table,
     ablation_table,
     claims_table,
+    papers_tables,
     records_table,
     short_table,
-    table_1,
-    table_2,
 )
 
-TRAINED = frozenset({"result"})
 TITLE = "AlexNet: the paper’s claims and what was measured"
-LATEX_HEAD = "% Needs \\usepackage{booktabs,tabularx}\n"
+HEAD = f"# {TITLE}\n\nThe page `index.html` beside this file shows the curves too.\n\n"
+LOADER = PackageLoader("alexnet_repro.results", "")
 
 
 def write_report(
@@ -43,54 +42,43 @@ def write_report(
         UsageError: if there is no folder ``runs``, or no claim of one of these names.
     """
     claims = read_claims(names)
-    kinds = TRAINED.union(
-        *(figure.of.kinds for c in claims.values() for figure in c.figures if figure.of)
-    )
-    records = [record for record in read_records(runs) if record.kind in kinds]
-    archive = Archive(records, Experiments.of_this_version())
+    archive = Archive(read_records(runs), Experiments())
     findings = {name: archive.find(name, claim) for name, claim in claims.items()}
-    groups = [archive.group(record) for record in archive.records]
-    legend = Legend(archive, groups)
+    found = list(findings.values())
+    legend = Legend(run.group for run in archive.runs)
     tables = [
-        claims_table(list(findings.values()), legend),
-        table_1(findings),
-        table_2(findings),
+        claims_table(found, legend),
+        *papers_tables(findings),
         ablation_table(archive, legend),
         legend.table(),
         records_table(archive),
     ]
-    output.mkdir(parents=True, exist_ok=True)
-    write_text(output / "index.html", page(archive, tables, list(findings.values()), legend))
-    head = f"# {TITLE}\n\nThe page `index.html` beside this file shows the curves too.\n\n"
-    write_text(output / "README.md", head + "\n".join(map(markdown, tables)))
-    write_text(output / "short.md", markdown(short_table(list(findings.values()), legend)))
-    write_text(output / "report.tex", LATEX_HEAD + "\n".join(map(latex, tables)))
-    for table in tables:
-        write_text(output / f"{table.name}.csv", comma_separated(table))
-    return list(findings.values()), {table.name: table for table in tables}
-
-
-def page(
-    archive: Archive, tables: Sequence[Table], findings: Sequence[Finding], legend: Legend
-) -> str:
-    """The whole report as one HTML file that needs no other."""
-    environment = Environment(
-        loader=PackageLoader("alexnet_repro.results", ""),
-        autoescape=True,
+    page = Environment(
+        loader=LOADER, autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
+    )
+    tex = Environment(
+        *("((*", "*))", "(((", ")))"),
+        loader=LOADER,
         undefined=StrictUndefined,
-        trim_blocks=False,
+        trim_blocks=True,
         keep_trailing_newline=True,
     )
-    return environment.get_template("page.html.jinja").render(
-        title=TITLE,
-        tables=tables,
-        curves=curves.drawings(archive, legend),
-        counts=Counter(finding.verdict for finding in findings),
-        records=len(archive.records),
-        newest=max((r.values["date"][:10] for r in archive.records), default=""),
-        width=curves.WIDTH,
-        height=curves.HEIGHT,
-        left=curves.LEFT,
-        right=curves.RIGHT,
-        bottom=curves.BOTTOM,
-    )
+    tex.filters["latex"] = latex
+    files = {
+        "index.html": page.get_template("index.html.jinja").render(
+            title=TITLE,
+            tables=tables,
+            curves=drawings(archive, legend),
+            counts=Counter(finding.verdict for finding in found),
+            records=len(archive.runs),
+            newest=max((run.record.date[:10] for run in archive.runs), default=""),
+        ),
+        "README.md": HEAD + "\n".join(map(markdown, tables)),
+        "short.md": markdown(short_table(tables[0])),
+        "report.tex": tex.get_template("report.tex.jinja").render(tables=tables),
+        **{f"{table.name}.csv": comma_separated(table) for table in tables},
+    }
+    output.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        write_text(output / name, text)
+    return found, {table.name: table for table in tables}

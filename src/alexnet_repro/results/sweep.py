@@ -1,7 +1,9 @@
 """What became of the jobs of a multirun: a table on the terminal and ``sweep.csv``."""
 
+import atexit
 import json
 import logging
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,10 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 from rich.table import Table
 
+from alexnet_repro.config import CONF, fail
 from alexnet_repro.console import console
 from alexnet_repro.errors import PrunedError, UsageError
+from alexnet_repro.mistakes import no_match
 from alexnet_repro.results.record import write_csv, write_json
 
 log = logging.getLogger(__name__)
@@ -22,9 +26,6 @@ ROW = "job.json"
 
 found: dict[Path, Path] = {}
 """Records that jobs of this process found instead of training, by the folder of the job."""
-
-_sweeps: list[Path] = []
-"""The folder of the multirun that this process started, if it started one."""
 
 
 class SweepTable(Callback):
@@ -43,7 +44,8 @@ class SweepTable(Callback):
         if "study_name" not in config.hydra.sweeper:
             for path in directory.glob(f"*/{ROW}"):
                 path.unlink()
-        _sweeps.append(directory)
+        # Hydra does not call on_multirun_end if a job has failed.
+        atexit.register(_print_table, directory)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         if config.hydra.mode.name != "MULTIRUN":
@@ -59,12 +61,11 @@ class SweepTable(Callback):
             row["status"] = "pruned"
             log.info("%s", error)
         elif job_return.status == JobStatus.FAILED:
-            row["error"] = f"{error}" if _is_told(error) else f"{type(error).__name__}: {error}"
+            # Of these the message is all there is to say.
+            told = isinstance(error, CompactHydraException | UsageError)
+            row["error"] = f"{error}" if told else f"{type(error).__name__}: {error}"
             log.error(
-                "job %s failed: %s",
-                row["job"],
-                row["error"],
-                exc_info=None if _is_told(error) else error,
+                "job %s failed: %s", row["job"], row["error"], exc_info=None if told else error
             )
         elif directory in found:
             row |= {"status": "skipped"} | _errors(found[directory])
@@ -74,8 +75,11 @@ class SweepTable(Callback):
         _gather(Path(config.hydra.sweep.dir))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        directory = Path(config.hydra.sweep.dir)
         # Jobs that ended at the same time may have missed each other's row.
-        _gather(Path(config.hydra.sweep.dir))
+        _gather(directory)
+        if not _rows(directory):
+            fail(no_match(sys.argv[1:], CONF))
 
 
 def _rows(directory: Path) -> list[dict[str, Any]]:
@@ -86,11 +90,6 @@ def _rows(directory: Path) -> list[dict[str, Any]]:
 def _gather(directory: Path) -> None:
     rows = [row | {"overrides": " ".join(row["overrides"])} for row in _rows(directory)]
     write_csv(directory / "sweep.csv", COLUMNS, rows)
-
-
-def _is_told(error: BaseException) -> bool:
-    """Whether the message is all there is to say (see :class:`errors.UsageError`)."""
-    return isinstance(error, CompactHydraException | UsageError)
 
 
 def _errors(path: Path) -> dict[str, float]:
@@ -105,14 +104,8 @@ def _errors(path: Path) -> dict[str, float]:
     }
 
 
-def had_no_jobs() -> bool:
-    """Whether this process started a multirun of nothing."""
-    return any(not _rows(directory) for directory in _sweeps)
-
-
-def print_sweep() -> None:
-    """Print the table of the jobs of the multirun that this process started, if it did."""
-    finished = [row for directory in _sweeps for row in _rows(directory)]
+def _print_table(directory: Path) -> None:
+    finished = _rows(directory)
     if not finished:
         return
     table = Table(box=None, header_style="bold", padding=(0, 1))

@@ -1,10 +1,11 @@
 """The tables of the claims report, as text: every format shows the same cells."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
+from statistics import fmean
 from string import ascii_uppercase
-from typing import Any
 
 from alexnet_repro.results.claims import (
     NOT_MEASURED,
@@ -15,9 +16,10 @@ from alexnet_repro.results.claims import (
     Group,
     Measured,
 )
-from alexnet_repro.results.conditions import BASELINE, Settings
-from alexnet_repro.results.intervals import Mean, difference, mean
-from alexnet_repro.results.records import Record, quantity
+from alexnet_repro.results.conditions import BASELINE
+from alexnet_repro.results.intervals import Mean, difference
+from alexnet_repro.results.measures import by_seed
+from alexnet_repro.results.records import Record, RecordsBySeed, newest_by_seed
 
 NOTHING = "–"
 
@@ -60,16 +62,15 @@ def with_interval(found: Mean, digits: int = 1, sign: bool = True) -> str:
 class Legend:
     """Letters for settings that differ from the paper's, so that a cell can name them."""
 
-    def __init__(self, archive: Archive, groups: Sequence[Group]) -> None:
-        self.archive = archive
-        used = {g.conditions: archive.unlike_the_paper(g) for g in groups if g.conditions}
-        texts = sorted({_described(other) for other in used.values() if other})
-        self._letters = dict(zip(texts, _letters(len(texts)), strict=True))
+    def __init__(self, groups: Iterable[Group]) -> None:
+        texts = sorted({_described(group) for group in groups} - {""})
+        letters = map("".join, (*product(ascii_uppercase), *product(ascii_uppercase, repeat=2)))
+        self._letters = dict(zip(texts, letters, strict=False))
 
     def of(self, group: Group) -> str:
         """``imagenette-224 val, settings A``."""
         place = f"{group.dataset or 'data not named'} {group.split}".strip()
-        letter = self._letters.get(_described(self.archive.unlike_the_paper(group)))
+        letter = self._letters.get(_described(group))
         return f"{place}, settings {letter}" if letter else place
 
     def table(self) -> Table:
@@ -81,43 +82,38 @@ class Legend:
         )
 
 
-def _letters(count: int) -> list[str]:
-    letters = list(ascii_uppercase)
-    return (letters + [a + b for a in letters for b in letters])[:count]
+def _described(group: Group) -> str:
+    texts = (
+        f"{key}={value if isinstance(value, str) else json.dumps(value)}"
+        for key, value in group.unlike_the_paper.items()
+    )
+    return ", ".join(texts)
 
 
-def _described(other: Settings) -> str:
-    return ", ".join(f"{key}={_plain(value)}" for key, value in other.items())
-
-
-def _plain(value: Any) -> str:
-    if value is None or isinstance(value, bool):
-        return json.dumps(value)
-    return str(value)
+CLAIM_COLUMNS = ("Claim", "Paper", "Measured", "Difference (95 % interval)", "Dataset")
 
 
 def claims_table(findings: Sequence[Finding], legend: Legend) -> Table:
     """A row for each claim: paper, measured, difference, dataset, runs behind it, verdict."""
-    columns = ("Claim", "Paper", "Measured", "Difference (95 % interval)", "Dataset")
     return Table(
         "claims",
         "The paper’s claims",
-        (*columns, "Runs behind it", "Verdict"),
+        (*CLAIM_COLUMNS, "Runs behind it", "Verdict"),
         tuple(_claim_row(finding, legend) for finding in findings),
         tuple(f"{f.id}: {f.claim.note.strip()}" for f in findings if f.claim.note),
     )
 
 
-def short_table(findings: Sequence[Finding], legend: Legend) -> Table:
+def short_table(claims: Table) -> Table:
     """A row for each claim that was measured, and how many were not."""
-    rows = [_claim_row(finding, legend) for finding in findings if finding.group is not None]
-    missing = len(findings) - len(rows)
+    rows = [(*row[:5], row[6]) for row in claims.rows if row[6] != NOT_MEASURED]
+    missing, of = len(claims.rows) - len(rows), len(claims.rows)
     return Table(
         "short",
         "What was measured",
-        ("Claim", "Paper", "Measured", "Difference (95 % interval)", "Dataset", "Verdict"),
-        tuple((*row[:5], row[6]) for row in rows),
-        (f"{missing} of the {len(findings)} claims are not measured yet.",) if missing else (),
+        (*CLAIM_COLUMNS, "Verdict"),
+        tuple(rows),
+        (f"{missing} of the {of} claims are not measured yet.",) if missing else (),
     )
 
 
@@ -139,12 +135,10 @@ def _claim_row(finding: Finding, legend: Legend) -> tuple[str, ...]:
 
 
 def _measured_text(measured: Measured) -> str:
-    figure, digits = measured.figure, measured.figure.digits
-    text = number(sum(measured.of) / len(measured.of), digits, sign=figure.effect)
-    if measured.others:
-        other = number(sum(measured.others) / len(measured.others), digits)
-        text = f"{text} against {other}"
-    return f"{figure.name}: {text}"
+    figure = measured.figure
+    text = number(fmean(measured.of), figure.digits, sign=figure.effect)
+    against = f" against {number(fmean(measured.others), figure.digits)}" if measured.others else ""
+    return f"{figure.name}: {text}{against}"
 
 
 def _difference_text(measured: Measured, verdict: str) -> str:
@@ -156,43 +150,38 @@ def _difference_text(measured: Measured, verdict: str) -> str:
         return with_interval(found, figure.digits)
     if figure.paper is None or verdict == OTHER_DATASET:
         return NOTHING
-    return f"{with_interval(_moved(found, -figure.paper), figure.digits)} from the paper"
+    return f"{with_interval(found - figure.paper, figure.digits)} from the paper"
 
 
-def _moved(found: Mean, by: float) -> Mean:
-    bounds = found.interval
-    interval = None if bounds is None else (bounds[0] + by, bounds[1] + by)
-    return Mean(found.value + by, interval, found.values, found.paired)
+TABLE_1 = (
+    ("Sparse coding", "47.1", "28.2", None),
+    ("SIFT + FVs", "45.7", "25.7", None),
+    ("CNN", "37.5", "17.0", "table_1"),
+)
+TABLE_2 = (
+    ("SIFT + FVs", NOTHING, NOTHING, "26.2", None),
+    ("1 CNN", "40.7", "18.2", NOTHING, "table_2_one"),
+    ("5 CNNs", "38.1", "16.4", "16.4", "table_2_five"),
+    ("1 CNN*", "39.0", "16.6", NOTHING, "table_2_pretrained"),
+    ("7 CNNs*", "36.7", "15.4", "15.3", "table_2_seven"),
+)
+"""The rows of the paper's tables, each with the claim that is measured here."""
 
 
-def table_1(findings: Mapping[str, Finding]) -> Table:
-    """Table 1 of the paper with this project's figures beside it."""
-    rows = (("Sparse coding", "47.1", "28.2", None), ("SIFT + FVs", "45.7", "25.7", None))
-    cnn = ("CNN", "37.5", "17.0", findings.get("table_1"))
+def papers_tables(findings: Mapping[str, Finding]) -> tuple[Table, Table]:
+    """Tables 1 and 2 of the paper with this project's figures beside them."""
+    columns = ("Paper, top-1 (val)", "Paper, top-5 (val)", "Paper, top-5 (test)")
     return Table(
         "table1",
         "Table 1: error (%) on the test set of ILSVRC-2010",
         ("Model", "Paper, top-1", "Paper, top-5", "Here, top-1", "Here, top-5"),
-        tuple((*row[:3], *_beside(row[3])) for row in (*rows, cnn)),
+        tuple((*cells, *_beside(findings, claim)) for *cells, claim in TABLE_1),
         ("Sparse coding and SIFT + FVs are the results of others that the paper compares with.",),
-    )
-
-
-def table_2(findings: Mapping[str, Finding]) -> Table:
-    """Table 2 of the paper with this project's figures beside it."""
-    rows = (
-        ("SIFT + FVs", NOTHING, NOTHING, "26.2", None),
-        ("1 CNN", "40.7", "18.2", NOTHING, findings.get("table_2_one")),
-        ("5 CNNs", "38.1", "16.4", "16.4", findings.get("table_2_five")),
-        ("1 CNN*", "39.0", "16.6", NOTHING, findings.get("table_2_pretrained")),
-        ("7 CNNs*", "36.7", "15.4", "15.3", findings.get("table_2_seven")),
-    )
-    columns = ("Paper, top-1 (val)", "Paper, top-5 (val)", "Paper, top-5 (test)")
-    return Table(
+    ), Table(
         "table2",
         "Table 2: error (%) on ILSVRC-2012",
         ("Model", *columns, "Here, top-1 (val)", "Here, top-5 (val)"),
-        tuple((*row[:4], *_beside(row[4])) for row in rows),
+        tuple((*cells, *_beside(findings, claim)) for *cells, claim in TABLE_2),
         (
             "* pre-trained on the Fall 2011 release; 7 CNNs* are five CNNs and two CNN*.",
             "The test labels of ILSVRC-2012 are not public: its test column is the paper's only.",
@@ -200,9 +189,10 @@ def table_2(findings: Mapping[str, Finding]) -> Table:
     )
 
 
-def _beside(finding: Finding | None) -> tuple[str, str]:
-    if finding is None:
+def _beside(findings: Mapping[str, Finding], claim: str | None) -> tuple[str, str]:
+    if claim is None or claim not in findings:
         return NOTHING, NOTHING
+    finding = findings[claim]
     if finding.verdict in (NOT_MEASURED, OTHER_DATASET):
         return NOT_MEASURED, NOT_MEASURED
     mark = " (other settings)" if finding.verdict == OTHER_SETTINGS else ""
@@ -210,19 +200,21 @@ def _beside(finding: Finding | None) -> tuple[str, str]:
     return cells.get("top-1", NOTHING), cells.get("top-5", NOTHING)
 
 
-TOPS = ("top1", "top5")
+def trained_groups(archive: Archive) -> dict[Group, dict[str, RecordsBySeed]]:
+    """The records of training runs by group, experiment and seed."""
+    found: dict[Group, dict[str, list[Record]]] = {}
+    for run in archive.runs:
+        if run.record.kind == "result" and run.experiment is not None:
+            found.setdefault(run.group, {}).setdefault(run.experiment, []).append(run.record)
+    paper = archive.experiments.paper
 
+    def whole(group: Group) -> tuple[str, str, str]:
+        return group.dataset, group.split, str(sorted((paper | dict(group.settings)).items()))
 
-def trained_groups(archive: Archive) -> dict[Group, dict[str, dict[int | None, Record]]]:
-    """The records of training runs by group, experiment and seed; of equals the newest."""
-    found: dict[Group, dict[str, dict[int | None, Record]]] = {}
-    for record, role in zip(archive.records, archive.roles, strict=True):
-        if record.kind == "result" and role is not None:
-            by_seed = found.setdefault(archive.group(record), {}).setdefault(role, {})
-            before = by_seed.get(record.seed)
-            if before is None or before.values["date"] <= record.values["date"]:
-                by_seed[record.seed] = record
-    return dict(sorted(found.items(), key=lambda item: str(item[0])))
+    return {
+        group: {name: newest_by_seed(records) for name, records in found[group].items()}
+        for group in sorted(found, key=whole)
+    }
 
 
 def ablation_table(archive: Archive, legend: Legend) -> Table:
@@ -230,75 +222,61 @@ def ablation_table(archive: Archive, legend: Legend) -> Table:
 
     That is the baseline, or the experiment that it is built on.
     """
-    rows = []
-    parents = archive.experiments.parents
-    done = set()
+    rows, done = [], set()
     for group, experiments in trained_groups(archive).items():
         for name in sorted(experiments, key=lambda name: (name != BASELINE, name)):
-            rows.append(_ablation_row(legend.of(group), name, experiments, parents))
+            cells = _ablation_cells(name, experiments, archive.experiments.parents)
+            rows.append((legend.of(group), name, *cells))
             done.add(name)
-    missing = sorted(archive.experiments.changes.keys() - done)
+    missing = [name for name in archive.experiments.names if name not in done]
+    tops = ("Top-1", "Top-5")
     return Table(
         "ablations",
         "Experiments against the baseline: error (%), ten crops",
         (
-            "Dataset",
-            "Experiment",
-            "Seeds",
-            "Top-1",
-            "Top-5",
-            "Top-1, difference (95 % interval)",
-            "Top-5, difference (95 % interval)",
+            *("Dataset", "Experiment", "Seeds", *tops),
+            *(f"{top}, difference (95 % interval)" for top in tops),
         ),
         tuple(rows),
         (f"Without a run: {', '.join(missing)}.",) if missing else (),
     )
 
 
-def _ablation_row(
-    dataset: str,
-    name: str,
-    experiments: Mapping[str, Mapping[int | None, Record]],
-    parents: Mapping[str, str],
+def _ablation_cells(
+    name: str, experiments: Mapping[str, RecordsBySeed], parents: Mapping[str, str]
 ) -> tuple[str, ...]:
-    own = experiments[name]
-    parent = parents.get(name, BASELINE)
+    own, parent = experiments[name], parents.get(name, BASELINE)
     baseline = experiments.get(parent, {}) if name != BASELINE else {}
     errors, differences = [], []
-    for top in TOPS:
-        values = _errors(own, top)
-        errors.append(number(mean(list(values.values())).value) if values else NOTHING)
-        if values and (others := _errors(baseline, top)):
-            shown = with_interval(difference(values, others))
-            differences.append(shown if parent == BASELINE else f"{shown} against {parent}")
+    for measure in ("ten_crop_top1", "ten_crop_top5"):
+        values, others = by_seed(own, measure), by_seed(baseline, measure)
+        errors.append(number(fmean(values.values())) if values else NOTHING)
+        if values and others:
+            found = difference(values, others)
+            against = "" if parent == BASELINE else f" against {parent}"
+            pairs = len(found.values)
+            some = f" of {pairs} pairs" if found.paired and pairs < len(values) else ""
+            differences.append(f"{with_interval(found)}{some}{against}")
         elif name == BASELINE or name in parents.values():
             differences.append("baseline")
         else:
             differences.append("no baseline with these settings")
-    seeds = ", ".join(sorted(str(seed) for seed in own))
-    return (dataset, name, seeds, *errors, *differences)
-
-
-def _errors(records: Mapping[int | None, Record], top: str) -> dict[int | None, float]:
-    found = {seed: quantity(r.values, f"errors.ten.{top}") for seed, r in records.items()}
-    return {seed: value for seed, value in found.items() if value is not None}
+    return (", ".join(map(str, own)), *errors, *differences)
 
 
 def records_table(archive: Archive) -> Table:
     """Where every figure comes from."""
-    rows = []
-    for record, role in zip(archive.records, archive.roles, strict=True):
-        machine = record.values.get("machine") or {}
-        rows.append(
-            (
-                record.name,
-                role or str(record.values.get("experiment") or NOTHING),
-                NOTHING if record.seed is None else str(record.seed),
-                record.values["date"][:10],
-                str(record.values.get("commit") or NOTHING)[:10],
-                str(machine.get("gpu") or machine.get("processor") or NOTHING),
-                record.values["command"],
-            )
+    rows = (
+        (
+            run.record.name,
+            run.experiment or str(run.record.values.get("experiment") or NOTHING),
+            NOTHING if run.record.seed is None else str(run.record.seed),
+            run.record.date[:10],
+            str(run.record.values.get("commit") or NOTHING)[:10],
+            next(filter(None, reversed(run.record.machine)), NOTHING),
+            run.record.values["command"],
         )
+        for run in archive.runs
+    )
     columns = ("Record", "Experiment", "Seed", "Date", "Commit", "Machine", "Command")
     return Table("records", "The records", columns, tuple(rows))

@@ -40,56 +40,41 @@ def write_wandb_report(
             "--wandb: wandb-workspaces is not installed; pip install 'alexnet-repro[reports]'"
         ) from error
     reason = why_offline()
-    if reason is None:
-        import wandb
-
-        try:
-            report = compose_report(
-                project, entity or str(wandb.Api().default_entity), tables
-            ).save()
-        except (wandb.Error, ValueError) as error:
-            raise UsageError(f"--wandb: the server refused the report ({error})") from error
-        log.info("W&B report: %s", report.url)
+    if reason is not None:
+        write_json(output / FILE, specification(compose_report(project, entity or UNNAMED, tables)))
+        log.info(
+            "W&B: the report is not on the server, since %s; its specification is in %s. "
+            "Upload the runs with wandb sync and give the same command once more with a key",
+            reason,
+            output / FILE,
+        )
         return
-    write_json(output / FILE, specification(compose_report(project, entity or UNNAMED, tables)))
-    log.info(
-        "W&B: the report is not on the server, since %s; its specification is in %s. "
-        "Upload the runs with wandb sync and give the same command once more with a key",
-        reason,
-        output / FILE,
-    )
+    import wandb
+
+    try:
+        report = compose_report(project, entity or str(wandb.Api().default_entity), tables).save()
+    except (wandb.Error, ValueError) as error:
+        raise UsageError(f"--wandb: the server refused the report ({error})") from error
+    log.info("W&B report: %s", report.url)
 
 
 def compose_report(project: str, entity: str, tables: Sequence[Table]) -> Any:
     """Validation curves, a bar for each experiment, the runs as a table, and our tables."""
     import wandb_workspaces.reports.v2 as blocks
 
-    def place(column: int, row: int) -> Any:
-        return blocks.Layout(x=column, y=row, w=12, h=9)
-
     # Without a project of its own it is the report's, and nothing has to be looked up.
     runs = blocks.Runset(name="experiments", groupby=[f"config.{EXPERIMENT}.value"])
-    curves = [
-        blocks.LinePlot(
-            title=f"Validation, {top} error (%)",
-            x="epoch",
-            y=[f"val/{metric}_error"],
-            groupby_aggfunc="mean",
-            groupby_rangefunc="minmax",
-            layout=place(12 * column, 0),
-        )
-        for column, (top, metric) in enumerate((("top-1", "top1"), ("top-5", "top5")))
-    ]
-    bars = [
-        blocks.BarPlot(
-            title=f"Test, ten crops, {top} error (%)",
-            metrics=[f"ten_crop/{metric}_error"],
-            groupby_aggfunc="mean",
-            groupby_rangefunc="minmax",
-            layout=place(12 * column, 9),
-        )
-        for column, (top, metric) in enumerate((("top-1", "top1"), ("top-5", "top5")))
-    ]
+    ranged = {"groupby_aggfunc": "mean", "groupby_rangefunc": "minmax"}
+    panels = []
+    for column, (top, metric) in enumerate((("top-1", "top1_error"), ("top-5", "top5_error"))):
+        validation, test = f"Validation, {top} error (%)", f"Test, ten crops, {top} error (%)"
+        above, below = (blocks.Layout(x=12 * column, y=row, w=12, h=9) for row in (0, 9))
+        panels += [
+            blocks.LinePlot(
+                title=validation, x="epoch", y=[f"val/{metric}"], layout=above, **ranged
+            ),
+            blocks.BarPlot(title=test, metrics=[f"ten_crop/{metric}"], layout=below, **ranged),
+        ]
     return blocks.Report(
         project=project,
         entity=entity,
@@ -101,7 +86,7 @@ def compose_report(project: str, entity: str, tables: Sequence[Table]) -> Any:
                 "Experiments are grouped by name, with the range over seeds. Compare only runs "
                 "with equal settings; the tables below do."
             ),
-            blocks.PanelGrid(runsets=[runs], panels=[*curves, *bars]),
+            blocks.PanelGrid(runsets=[runs], panels=panels),
             *(blocks.MarkdownBlock(markdown(table)) for table in tables),
         ],
     )
