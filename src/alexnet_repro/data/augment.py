@@ -220,16 +220,6 @@ class Augmentation(nn.Module):
                 view -= self._centre_mean()
             yield self._to_input(view)
 
-    def centred(self, images: Tensor) -> Tensor | None:
-        """Stored images (B, size, size, 3) uint8 → (B, 3, size, size) float, minus the mean.
-
-        The views are crops of it; None where they are not, since the mean is that of the centre or
-        crops are enlarged.
-        """
-        if self.mean_crop != "same_place" or self.input_size != self.crop_size:
-            return None
-        return (images - self.mean).permute(0, 3, 1, 2)
-
     def test_places(
         self, size: int, crops: Literal["centre", "ten"]
     ) -> list[tuple[int, int, bool]]:

@@ -1,6 +1,5 @@
 """The LightningModule: loss, error rates and update rule around the network."""
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -17,6 +16,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from alexnet_repro.learning.checkpoint import load_trained
 from alexnet_repro.learning.sgd import paper_sgd
+from alexnet_repro.network.crops import log_mean, log_probabilities
 from alexnet_repro.network.response_norm import compile_norms
 
 
@@ -80,19 +80,6 @@ class MeanLoss(MeanMetric):
         """Add the mean ``value`` of ``weight`` images."""
         self.mean_value += value * weight
         self.weight += weight
-
-
-def log_probabilities(logits: Iterable[Tensor]) -> Tensor:
-    """Logarithm of the softmax of the logits (B, classes) of every view: (views, B, classes)."""
-    return torch.stack([one.float().log_softmax(dim=1) for one in logits])
-
-
-def log_mean(log_probabilities: Tensor) -> Tensor:
-    """Logarithm of the mean probability over the first dimension (§5.1, Table 2).
-
-    It stays finite where probabilities are too small for 32 bit.
-    """
-    return log_probabilities.logsumexp(dim=0) - math.log(len(log_probabilities))
 
 
 class ImageClassifier(L.LightningModule):
@@ -233,7 +220,7 @@ class ImageClassifier(L.LightningModule):
 
     def _evaluate(self, stage: str, batch: Any) -> None:
         images, label = views_and_labels(batch)
-        views = log_probabilities(map(self, images))
+        views = log_probabilities(self, images)
         self._count(stage, views[0], label, nll_loss(views[0], label))
         if stage == "test" and len(views) > 1:
             ten_crop = log_mean(views)

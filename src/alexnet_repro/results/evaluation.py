@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from rich.table import Table
 from torch import Tensor
+from torchmetrics.classification import MulticlassStatScores
 
 from alexnet_repro.base.build import check
 from alexnet_repro.console import console, counting
@@ -19,10 +20,9 @@ from alexnet_repro.data.datamodule import ImageDataModule, stored_images
 from alexnet_repro.errors import UsageError
 from alexnet_repro.learning.checkpoint import Trained, load_trained
 from alexnet_repro.learning.device import chosen_device
-from alexnet_repro.learning.module import log_mean, log_probabilities
 from alexnet_repro.memory import keep_freed_memory
+from alexnet_repro.network.crops import log_mean, log_probabilities
 from alexnet_repro.network.response_norm import compile_norms
-from alexnet_repro.network.ten_crop import crop_logits
 from alexnet_repro.results.options import Evaluation
 from alexnet_repro.results.record import chance_error, checksum, error_figures, provenance
 
@@ -34,37 +34,44 @@ class Tally:
     """Counts, class by class, what became of the images."""
 
     def __init__(self, classes: int) -> None:
-        self.images = torch.zeros(classes, dtype=torch.int64)
-        self.wrong = {k: torch.zeros(classes, dtype=torch.int64) for k in (1, 5)}
+        # With k classes or fewer, every label is among the k most probable.
+        self.counts = {
+            k: MulticlassStatScores(classes, min(k, classes), "none", validate_args=False)
+            for k in (1, 5)
+        }
         self.negative_log_likelihood = 0.0
 
     def count(self, log_probability: Tensor, label: Tensor) -> None:
         """Add images by what a network says of them: (B, classes), with their labels (B,)."""
-        classes = len(self.images)
-        best = log_probability.topk(min(5, classes), dim=1).indices
-        self.images += label.bincount(minlength=classes).cpu()
-        for k, wrong in self.wrong.items():
-            missed = (best[:, :k] != label[:, None]).all(dim=1)
-            wrong += label[missed].bincount(minlength=classes).cpu()
-        right = log_probability.double().gather(1, label[:, None])
-        self.negative_log_likelihood -= float(right.sum())
+        for counts in self.counts.values():
+            counts.to(label.device).update(log_probability, label)
+        own = log_probability.double().gather(1, label[:, None])
+        self.negative_log_likelihood -= float(own.sum())
+
+    def missed(self, k: int) -> tuple[list[int], list[int]]:
+        """Of each class, images whose label is not among the ``k`` most probable, and all."""
+        *_, missed, images = self.counts[k].compute().T.tolist()
+        return missed, images
 
     def figures(self) -> dict[str, Any]:
         """For a record: of all images."""
-        images = int(self.images.sum())
-        errors = {f"top{k}": 100 * int(wrong.sum()) / images for k, wrong in self.wrong.items()}
-        return error_figures(self.negative_log_likelihood / images, errors, images)
+        errors, count = {}, 0
+        for k in self.counts:
+            missed, images = self.missed(k)
+            count = sum(images)
+            errors[f"top{k}"] = 100 * sum(missed) / count
+        return error_figures(self.negative_log_likelihood / count, errors, count)
 
     def by_class(self, names: Sequence[str], words: Sequence[str] | None) -> list[dict[str, Any]]:
         """For a record: a row for each class, errors in percent; null where it has no images."""
         rows = []
+        counts = {k: self.missed(k) for k in self.counts}
         for label, name in enumerate(names):
-            images = int(self.images[label])
             row: dict[str, Any] = {"class": name}
             row |= {} if words is None else {"words": words[label]}
-            row["images"] = images
-            for k, wrong in self.wrong.items():
-                row[f"top{k}"] = 100 * int(wrong[label]) / images if images else None
+            for k, (missed, images) in counts.items():
+                share = 100 * missed[label] / images[label] if images[label] else None
+                row |= {"images": images[label], f"top{k}": share}
             rows.append(row)
         return rows
 
@@ -159,7 +166,7 @@ def tallies(
             label = batch["label"].to(device, non_blocking=True)
             said: dict[str, list[Tensor]] = {kind: [] for kind in kinds}
             for member, tally in zip(members, own, strict=True):
-                views = log_probabilities(crop_logits(member.network, member.views, images, crops))
+                views = log_probabilities(member.network, member.views.test_views(images, crops))
                 for kind in kinds:
                     log_probability = views[0] if kind == "centre" else log_mean(views)
                     tally[kind].count(log_probability, label)

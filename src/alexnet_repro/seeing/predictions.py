@@ -14,6 +14,7 @@ from alexnet_repro.data.preprocess import Pixels
 from alexnet_repro.errors import UsageError
 from alexnet_repro.learning.checkpoint import NOTHING, Trained, load_trained
 from alexnet_repro.learning.device import chosen_device
+from alexnet_repro.network.crops import log_mean, log_probabilities
 from alexnet_repro.results.record import checksum
 from alexnet_repro.seeing.images import Damaged, read_image
 
@@ -40,7 +41,7 @@ def class_probabilities(trained: Trained, images: Tensor, crops: Crops) -> Tenso
     """Stored images (B, size, size, 3) uint8 → (B, classes): softmax, averaged over ten crops."""
     images = images.to(next(trained.network.parameters()).device)
     views = trained.views.test_views(images, crops)
-    return torch.stack([trained.network(view).float().softmax(1) for view in views]).mean(0).cpu()
+    return log_mean(log_probabilities(trained.network, views)).exp().cpu()
 
 
 def predict(
