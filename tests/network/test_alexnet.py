@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from alexnet_repro.network.alexnet import BIASES, AlexNet, Dropout
-from alexnet_repro.network.summary import Layer, layers
+from alexnet_repro.network.structure import Layer, layers
 
 NAMES = ["conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8"]
 SEES_OWN_COLUMN = ["conv2", "conv4", "conv5"]

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from alexnet_repro import Cifar13Net, Cifar18Net
 from alexnet_repro.network.cifar import LocallyConnected
-from alexnet_repro.network.summary import layers
+from alexnet_repro.network.structure import layers
 
 
 def pooled(side: int) -> int:

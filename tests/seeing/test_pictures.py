@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from alexnet_repro import AlexNet
-from alexnet_repro.columns.exchange import exchanges
 from alexnet_repro.errors import UsageError
-from alexnet_repro.network.summary import layers
+from alexnet_repro.network.structure import exchanges, layers
 from alexnet_repro.seeing.architecture_picture import draw_architecture
 from alexnet_repro.seeing.examples import drawn_places
 from alexnet_repro.seeing.kernel_pictures import COLUMN_GAP, GAP, kernel_tiles

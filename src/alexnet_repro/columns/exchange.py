@@ -1,104 +1,15 @@
-"""What crosses between the two columns (§4.2, Fig. 2): the table of exchanges, and the crossing.
+"""One exchange between the two columns (§4.2), and what a lost partner says."""
 
-A layer reads the maps of its own column, or those of both. Only where it reads both must anything
-cross, and then it is the output of the layer before: each column sends its half.
-"""
-
-from collections.abc import Iterable
-from dataclasses import dataclass
-from math import prod
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
 from alexnet_repro.errors import UsageError
-from alexnet_repro.network.alexnet import INPUT_SIZE, AlexNet
 
 # Its name from torch 2.14 on, and before.
 _all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
-
-LOSS = "loss"
-"""What reads the last exchange: the softmax over all logits."""
-
-
-@dataclass(frozen=True)
-class Exchange:
-    """One place where the columns exchange their halves, for one image.
-
-    Attributes:
-        output: the layer whose output crosses: ``conv2_pool``, ``fc6_dropout``, …
-        reader: the layer that reads both halves: ``conv3``, … or ``loss``.
-        shape: of one column's half: (maps, height, width) or (neurons,).
-        gradient: whether the gradient crosses back. That of the logits need not: both columns
-            compute the same loss, so each has all of it.
-    """
-
-    output: str
-    reader: str
-    shape: tuple[int, ...]
-    gradient: bool
-
-    @property
-    def values(self) -> int:
-        """Numbers that each column sends for one image, forward and backward together."""
-        return prod(self.shape) * (2 if self.gradient else 1)
-
-
-def reads(name: str, layer: nn.Module, columns: int) -> str:
-    """What a convolution or fully connected layer reads.
-
-    ``image``, ``own column`` or ``both columns``; of a one-column network ``all maps``.
-    """
-    if name == "conv1":
-        return "image"
-    if columns == 1:
-        return "all maps"
-    grouped = isinstance(layer, nn.Conv2d) and layer.groups == columns
-    return "own column" if grouped else "both columns"
-
-
-def stages(network: AlexNet) -> list[list[str]]:
-    """The names of the layers between the exchanges: every stage but the first reads both columns.
-
-    The network of the paper has conv1–2 | conv3–5 | fc6 | fc7 | fc8, with what follows each.
-    """
-    names: list[list[str]] = [[]]
-    for name, layer in network.named_children():
-        has_weights = isinstance(layer, nn.Conv2d | nn.Linear)
-        if has_weights and reads(name, layer, network.columns) == "both columns":
-            names.append([])
-        names[-1].append(name)
-    return names
-
-
-def exchanges(network: AlexNet) -> list[Exchange]:
-    """The table of exchanges of a two-column network, in order."""
-    outputs: dict[str, tuple[int, ...]] = {}
-    with torch.no_grad():
-        x = torch.zeros(1, 3, INPUT_SIZE, INPUT_SIZE)
-        for name, layer in network.named_children():
-            x = layer(x)
-            outputs[name] = tuple(x.shape[1:])
-    between = stages(network)
-    table = []
-    for stage, following in zip(between, [*between[1:], [LOSS]], strict=True):
-        whole, *positions = outputs[stage[-1]]
-        # An odd number of classes: the first column has one more, the second sends one unused.
-        half = (whole + whole % 2) // 2
-        # Flattening moves no value between columns: say which maps cross, not their list.
-        last = stage[-2] if stage[-1] == "flatten" else stage[-1]
-        shape = (half, *positions)
-        if last != stage[-1]:
-            shape = (outputs[last][0] // 2, *outputs[last][1:])
-        table.append(Exchange(last, following[0], shape, gradient=following[0] != LOSS))
-    return table
-
-
-def bytes_per_step(table: Iterable[Exchange], batch_size: int, bytes_per_value: int = 4) -> int:
-    """What each column sends for one training step on ``batch_size`` images."""
-    return batch_size * bytes_per_value * sum(exchange.values for exchange in table)
 
 
 class Crossing:

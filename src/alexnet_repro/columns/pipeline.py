@@ -14,9 +14,10 @@ from torch.distributed.tensor import DTensor, Replicate, Shard
 from torch.func import functional_call
 from torch.nn.functional import pad
 
-from alexnet_repro.columns.exchange import Crossing, reads, stages
+from alexnet_repro.columns.exchange import Crossing
 from alexnet_repro.network.alexnet import AlexNet
 from alexnet_repro.network.response_norm import ResponseNorm
+from alexnet_repro.network.structure import reads, stages
 
 
 def split_parameters(network: AlexNet, mesh: DeviceMesh) -> None:

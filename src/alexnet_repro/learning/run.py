@@ -33,7 +33,7 @@ from alexnet_repro.learning.parts import (
 from alexnet_repro.learning.record import RESULT, description
 from alexnet_repro.learning.start import check_resume, start_from
 from alexnet_repro.memory import keep_freed_memory
-from alexnet_repro.network.summary import print_summary
+from alexnet_repro.network.structure import print_summary
 from alexnet_repro.results.finished import best_validation_error, finished_run, interrupted_run
 from alexnet_repro.results.loggers import finish
 from alexnet_repro.results.sweep import found

@@ -9,9 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 from torch import nn
 
-from alexnet_repro.columns.exchange import LOSS, exchanges
 from alexnet_repro.network.alexnet import INPUT_SIZE, AlexNet
-from alexnet_repro.network.summary import Layer, layers
+from alexnet_repro.network.structure import LOSS, Layer, exchanges, layers
 from alexnet_repro.seeing.paper_style import COLUMN_COLOURS, GREY, RED
 
 Point = tuple[float, float]

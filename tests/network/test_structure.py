@@ -6,7 +6,7 @@ import io
 import pytest
 
 from alexnet_repro.network.alexnet import AlexNet
-from alexnet_repro.network.summary import Layer, layers, print_summary
+from alexnet_repro.network.structure import Layer, layers, print_summary
 
 # name: kernels, maps that each reads, kernel side, output side, what it reads
 PAPER = {
