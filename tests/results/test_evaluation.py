@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from alexnet_repro.schema.evaluate import EvaluateSchema
 from PIL import Image
 from torchmetrics.functional.classification import multiclass_accuracy
 
