@@ -16,13 +16,13 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.benchmark import Timer
 
 from alexnet_repro import AlexNet
+from alexnet_repro.base.cores import usable_cores
+from alexnet_repro.base.errors import UsageError
+from alexnet_repro.base.memory import keep_freed_memory
 from alexnet_repro.columns.launch import in_processes
 from alexnet_repro.columns.pipeline import ColumnPipeline, split_parameters
-from alexnet_repro.cores import usable_cores
-from alexnet_repro.errors import UsageError
-from alexnet_repro.learning.sgd import PaperSGD
-from alexnet_repro.memory import keep_freed_memory
 from alexnet_repro.network.structure import bytes_per_step, exchanges
+from alexnet_repro.training.sgd import PaperSGD
 from measuring import Measured, Timing, in_turn, positive, run
 from step import Step, random_batch
 

@@ -19,16 +19,16 @@ from torchvision import transforms as T
 from torchvision.datasets import ImageFolder
 
 from alexnet_repro import AlexNet
-from alexnet_repro.cores import usable_cores
+from alexnet_repro.base.cores import usable_cores
+from alexnet_repro.base.errors import UsageError
+from alexnet_repro.base.memory import keep_freed_memory
 from alexnet_repro.data.augment import PAPER, Augmentation
 from alexnet_repro.data.prepare import prepare
 from alexnet_repro.data.preprocess import shorter_side_and_centre
 from alexnet_repro.data.reader import TrainingCrops
 from alexnet_repro.data.sources import folder, miniature
 from alexnet_repro.data.store import Store, StoredAs, open_store
-from alexnet_repro.errors import UsageError
-from alexnet_repro.learning.sgd import PaperSGD
-from alexnet_repro.memory import keep_freed_memory
+from alexnet_repro.training.sgd import PaperSGD
 from measuring import Measured, in_turn, positive, run, seconds
 from step import FASTEST, Step
 

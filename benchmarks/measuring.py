@@ -13,9 +13,10 @@ import torch
 from rich.table import Table
 from torch.utils.benchmark import Timer
 
-from alexnet_repro.console import console
-from alexnet_repro.errors import UsageError
-from alexnet_repro.results.record import provenance, write_json
+from alexnet_repro.base.console import console
+from alexnet_repro.base.errors import UsageError
+from alexnet_repro.base.files import write_json
+from alexnet_repro.base.record import provenance
 
 FORMAT = 1
 

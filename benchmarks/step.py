@@ -26,12 +26,12 @@ from torch.profiler import ProfilerActivity, profile
 from torchvision.models import alexnet as torchvision_alexnet
 
 from alexnet_repro import AlexNet, ResponseNorm
+from alexnet_repro.base.memory import keep_freed_memory
 from alexnet_repro.data.augment import Augmentation
 from alexnet_repro.data.statistics import Statistics
-from alexnet_repro.learning.sgd import PaperSGD
-from alexnet_repro.memory import keep_freed_memory
 from alexnet_repro.network.crops import log_probabilities
-from alexnet_repro.network.pooling import MaxPool
+from alexnet_repro.network.layers import MaxPool
+from alexnet_repro.training.sgd import PaperSGD
 from measuring import Measured, in_turn, positive, run, seconds
 
 FASTEST = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -24,12 +24,12 @@ from typing import Any
 
 IMPORTED = (
     "alexnet_repro.data.prepare",
-    "alexnet_repro.interchange.conversion",
-    "alexnet_repro.learning.run",
+    "alexnet_repro.interop.conversion",
+    "alexnet_repro.training.run",
     "alexnet_repro.results.evaluation",
     "alexnet_repro.results.report",
-    "alexnet_repro.seeing.drawing",
-    "alexnet_repro.seeing.retrieval",
+    "alexnet_repro.figures.drawing",
+    "alexnet_repro.analysis.retrieval",
 )
 """What the commands import when they have read their configuration; they themselves are not."""
 

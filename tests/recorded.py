@@ -7,8 +7,8 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-from alexnet_repro.config import composed, resolved
-from alexnet_repro.learning.configuration import Configuration
+from alexnet_repro.base.config import composed, resolved
+from alexnet_repro.training.configuration import Configuration
 
 
 @functools.cache

@@ -10,8 +10,8 @@ import pytest
 from hydra.types import RunMode
 
 from alexnet_repro.base.build import build
-from alexnet_repro.config import CONF, checkpoint_to_resume, run_directory, sweep_name
-from alexnet_repro.errors import UsageError
+from alexnet_repro.base.config import CONF, checkpoint_to_resume, run_directory, sweep_name
+from alexnet_repro.base.errors import UsageError
 
 from .recorded import ABSENT, configuration, difference, flat, recorded
 

@@ -15,12 +15,12 @@ import pytest
 from omegaconf import OmegaConf
 
 from alexnet_repro.base.build import TARGET, check, described
-from alexnet_repro.config import CONF, composed, options, resolved
-from alexnet_repro.errors import UsageError
-from alexnet_repro.learning.configuration import OWNED, Configuration
-from alexnet_repro.mistakes import meant
+from alexnet_repro.base.config import CONF, composed, options, resolved
+from alexnet_repro.base.errors import UsageError
+from alexnet_repro.base.mistakes import meant
 from alexnet_repro.prepare import Preparation
 from alexnet_repro.results.options import Evaluation
+from alexnet_repro.training.configuration import OWNED, Configuration
 from tests.forks import Forks
 
 from .recorded import configuration

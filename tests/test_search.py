@@ -9,14 +9,17 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 
-from alexnet_repro.errors import DivergenceError, PrunedError, UsageError
+from alexnet_repro.base.errors import DivergenceError, PrunedError, UsageError
 
 optuna = pytest.importorskip("optuna")
 
 from optuna.trial import TrialState  # noqa: E402
 
-from alexnet_repro.learning.pruning import Pruning  # noqa: E402
-from alexnet_repro.search import Search, open_study  # noqa: E402
+from alexnet_repro.search import Search  # noqa: E402
+from alexnet_repro.training.pruning import (
+    Pruning,
+    open_study,
+)
 
 LEARNING_RATE = "optimizer.lr=tag(log,interval(1e-4,1e-1))"
 

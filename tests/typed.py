@@ -7,7 +7,7 @@ import typer
 
 from alexnet_repro import cli
 from alexnet_repro.__main__ import COMPOSING, commands
-from alexnet_repro.config import composed, with_list
+from alexnet_repro.base.config import composed, with_list
 
 SWEEPS = ("experiment=glob(", "seed=1,2")
 

@@ -9,16 +9,16 @@ if TYPE_CHECKING:
     from alexnet_repro.data.augment import AugmentOptions
     from alexnet_repro.data.datamodule import ImageDataModule
     from alexnet_repro.data.sources import Source, Split
-    from alexnet_repro.interchange.classifier import Classifier
-    from alexnet_repro.interchange.hub import HubClassifier
-    from alexnet_repro.learning.checkpoint import Trained, load_trained
-    from alexnet_repro.learning.module import ImageClassifier
-    from alexnet_repro.learning.schedule import EpochSchedule, PlateauSchedule
-    from alexnet_repro.learning.sgd import PaperSGD, paper_sgd
+    from alexnet_repro.interop.classifier import Classifier
+    from alexnet_repro.interop.hub import HubClassifier
     from alexnet_repro.network.alexnet import AlexNet, Dropout
     from alexnet_repro.network.cifar import Cifar13Net, Cifar18Net
-    from alexnet_repro.network.response_norm import ResponseNorm
+    from alexnet_repro.network.layers import ResponseNorm
     from alexnet_repro.network.torchvision_alexnet import TorchvisionAlexNet
+    from alexnet_repro.training.checkpoint import Trained, load_trained
+    from alexnet_repro.training.module import ImageClassifier
+    from alexnet_repro.training.schedule import EpochSchedule, PlateauSchedule
+    from alexnet_repro.training.sgd import PaperSGD, paper_sgd
 
 if sys.version_info < (3, 11):  # noqa: UP036 - from a checkout, where pip does not look
     major, minor = sys.version_info[:2]
@@ -55,22 +55,22 @@ _HOMES = {
     "AugmentOptions": "data.augment",
     "Cifar13Net": "network.cifar",
     "Cifar18Net": "network.cifar",
-    "Classifier": "interchange.classifier",
+    "Classifier": "interop.classifier",
     "ColumnPipelineStrategy": "columns.strategy",
     "Dropout": "network.alexnet",
-    "EpochSchedule": "learning.schedule",
-    "HubClassifier": "interchange.hub",
-    "ImageClassifier": "learning.module",
+    "EpochSchedule": "training.schedule",
+    "HubClassifier": "interop.hub",
+    "ImageClassifier": "training.module",
     "ImageDataModule": "data.datamodule",
-    "PaperSGD": "learning.sgd",
-    "PlateauSchedule": "learning.schedule",
-    "ResponseNorm": "network.response_norm",
+    "PaperSGD": "training.sgd",
+    "PlateauSchedule": "training.schedule",
+    "ResponseNorm": "network.layers",
     "Source": "data.sources",
     "Split": "data.sources",
     "TorchvisionAlexNet": "network.torchvision_alexnet",
-    "Trained": "learning.checkpoint",
-    "load_trained": "learning.checkpoint",
-    "paper_sgd": "learning.sgd",
+    "Trained": "training.checkpoint",
+    "load_trained": "training.checkpoint",
+    "paper_sgd": "training.sgd",
 }
 
 

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 import alexnet_repro
-from alexnet_repro import cli, convert, doctor, export, figures, predict, report, retrieve, serve
+from alexnet_repro import cli, convert, doctor, export, predict, report, retrieve, serve
+from alexnet_repro.figures import __main__ as figures
 
 COMPOSING = {
     "train": "Train a network, test it and write the record.",
@@ -19,8 +20,13 @@ COMPOSING = {
 commands = cli.app(add_completion=True)
 for command in (doctor, predict, report, serve):
     commands.add_typer(command.commands)
-for group in (figures, retrieve, export, convert):
-    commands.add_typer(group.commands, name=group.__name__.rpartition(".")[2])
+for name, group in (
+    ("figures", figures),
+    ("retrieve", retrieve),
+    ("export", export),
+    ("convert", convert),
+):
+    commands.add_typer(group.commands, name=name)
 
 
 def compose(context: typer.Context) -> None:

@@ -21,10 +21,10 @@ from omegaconf.errors import OmegaConfBaseException
 from typer.exceptions import TyperException
 
 from alexnet_repro.base.build import check
-from alexnet_repro.config import CONF, composed, fail, resolved
-from alexnet_repro.console import show_on_terminal
-from alexnet_repro.errors import UsageError, out_of_memory
-from alexnet_repro.mistakes import composing, writing
+from alexnet_repro.base.config import CONF, composed, fail, resolved
+from alexnet_repro.base.console import show_on_terminal
+from alexnet_repro.base.errors import UsageError, out_of_memory
+from alexnet_repro.base.mistakes import composing, writing
 
 
 class Format(StrEnum):

@@ -43,7 +43,7 @@ def caffe(
     ] = 227,
 ) -> None:
     """Caffe's bvlc_alexnet or CaffeNet: the file says which."""
-    from alexnet_repro.interchange.conversion import CAFFE, convert
+    from alexnet_repro.interop.conversion import CAFFE, convert
 
     config = cli.composed_node("model=bvlc_alexnet", "recipe=caffe")
     convert(CAFFE, config, source, output, classes, mean, crop_size)
@@ -52,7 +52,7 @@ def caffe(
 @commands.command(epilog=cli.example("alexnet convert torchvision alexnet.pth net.ckpt"))
 def torchvision(source: Source, output: Output, classes: Classes = None) -> None:
     """Torchvision's alexnet: one column, other widths, no response normalization."""
-    from alexnet_repro.interchange.conversion import TORCHVISION, convert
+    from alexnet_repro.interop.conversion import TORCHVISION, convert
 
     config = cli.composed_node("model=torchvision_alexnet", "recipe=paper")
     convert(TORCHVISION, config, source, output, classes, None, TORCHVISION.crop_size)

@@ -12,11 +12,11 @@ from typing import Annotated, Any
 import typer
 
 from alexnet_repro import cli
-from alexnet_repro.console import console
-from alexnet_repro.cores import usable_cores
-from alexnet_repro.errors import UsageError
-from alexnet_repro.extras import EXTRAS, installed
-from alexnet_repro.results.record import version_of
+from alexnet_repro.base.console import console
+from alexnet_repro.base.cores import usable_cores
+from alexnet_repro.base.errors import UsageError
+from alexnet_repro.base.extras import EXTRAS, installed
+from alexnet_repro.base.record import version_of
 
 SHOWN = 4
 """Prepared stores that are named."""

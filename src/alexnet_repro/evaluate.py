@@ -6,7 +6,7 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from alexnet_repro.config import command, options
+from alexnet_repro.base.config import command, options
 from alexnet_repro.results.options import Evaluation
 
 log = logging.getLogger(__name__)
@@ -16,8 +16,8 @@ log = logging.getLogger(__name__)
 def main(config: DictConfig) -> None:
     evaluation = options(config, Evaluation)
     # torch and Lightning take seconds to import: a mistake is told before.
+    from alexnet_repro.base.files import write_json
     from alexnet_repro.results.evaluation import evaluate, print_evaluation
-    from alexnet_repro.results.record import write_json
 
     record = evaluate(evaluation, HydraConfig.get().overrides.task)
     path = Path(evaluation.output).expanduser()

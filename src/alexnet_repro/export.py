@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from alexnet_repro import cli
-from alexnet_repro.errors import UsageError
+from alexnet_repro.base.errors import UsageError
 
 File = Annotated[Path, typer.Argument(help="To write.")]
 
@@ -30,7 +30,7 @@ def onnx(
     trust: cli.Trust = None,
 ) -> None:
     """One file, for any number of images at once."""
-    from alexnet_repro.interchange import export
+    from alexnet_repro.interop import export
 
     export.write_onnx(export.network(checkpoint, cli.node(model), trust, "onnx"), output, opset)
 
@@ -52,7 +52,7 @@ def quantized(
 ) -> None:
     """An ONNX file with its fully connected layers in 8 bits; its error is measured on data."""
     node = cli.data_node(data)
-    from alexnet_repro.interchange import export
+    from alexnet_repro.interop import export
 
     trained = export.network(checkpoint, cli.node(model), trust, "onnx")
     export.write_quantized(trained, output, opset, node, split)
@@ -68,7 +68,7 @@ def torch_export(
     """A file NAME.pt2 for torch.export.load."""
     if output.suffix != ".pt2":
         raise UsageError(f"{output}: torch.export.load wants a name with .pt2")
-    from alexnet_repro.interchange import export
+    from alexnet_repro.interop import export
 
     export.write_torch_export(export.network(checkpoint, cli.node(model), trust), output)
 
@@ -85,7 +85,7 @@ def safetensors(
     trust: cli.Trust = None,
 ) -> None:
     """A folder with a model card, for from_pretrained."""
-    from alexnet_repro.interchange import export
+    from alexnet_repro.interop import export
 
     trained = export.network(checkpoint, cli.node(model), trust, "safetensors")
     export.write_safetensors(trained, output, record)

@@ -31,9 +31,9 @@ def predict(
     device: cli.Device = "auto",
 ) -> None:
     """Print the most probable classes of photographs."""
-    from alexnet_repro.console import console
-    from alexnet_repro.seeing import predictions
-    from alexnet_repro.seeing.images import Damaged, end_with_damaged, find_images
+    from alexnet_repro.analysis import predictions
+    from alexnet_repro.analysis.images import Damaged, end_with_damaged, find_images
+    from alexnet_repro.base.console import console
 
     paths = [path for given in images for path in find_images(given)]
     trained = predictions.trained_network(checkpoint, device, words, cli.node(model), trust)

@@ -9,8 +9,8 @@ from omegaconf import DictConfig
 from pydantic import Field
 
 from alexnet_repro.base.build import TARGET, ArgumentsOf, build, check, described
-from alexnet_repro.config import command, options
-from alexnet_repro.errors import UsageError
+from alexnet_repro.base.config import command, options
+from alexnet_repro.base.errors import UsageError
 
 log = logging.getLogger(__name__)
 

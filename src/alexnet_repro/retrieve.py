@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from alexnet_repro import cli
-from alexnet_repro.errors import UsageError
+from alexnet_repro.base.errors import UsageError
 
 Index = Annotated[Path, typer.Option(help="Folder of an index.")]
 
@@ -31,8 +31,8 @@ def build(
 ) -> None:
     """Write an index of the training images."""
     node = cli.data_node(data)
-    from alexnet_repro.seeing import retrieval
-    from alexnet_repro.seeing.predictions import trained_network
+    from alexnet_repro.analysis import retrieval
+    from alexnet_repro.analysis.predictions import trained_network
 
     retrieval.build(trained_network(checkpoint, device, words), node, index, batch_size)
 
@@ -51,7 +51,7 @@ def query(
 
     The checkpoint is that of the index, if not given.
     """
-    from alexnet_repro.seeing import retrieval
+    from alexnet_repro.analysis import retrieval
 
     retrieval.query(images, index, checkpoint, neighbours, device, words, as_json)
 
@@ -98,10 +98,11 @@ def evaluate(
     if odd := [each for each in bits if each % 8]:
         raise UsageError(f"--bits {odd[0]}: a multiple of 8")
     node = cli.data_node(data)
-    from alexnet_repro.seeing import drawing, retrieval
-    from alexnet_repro.seeing.codes import Autoencoder
-    from alexnet_repro.seeing.comparison import Settings
-    from alexnet_repro.seeing.predictions import trained_network
+    from alexnet_repro.analysis import retrieval
+    from alexnet_repro.analysis.codes import Autoencoder
+    from alexnet_repro.analysis.comparison import Settings
+    from alexnet_repro.analysis.predictions import trained_network
+    from alexnet_repro.figures import drawing
 
     autoencoder = Autoencoder(hidden, noise, lr, epochs, autoencoder_batch_size)
     settings = Settings(k, bits, seeds, seed, timed_queries, rounds, autoencoder)

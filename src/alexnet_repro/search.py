@@ -18,13 +18,12 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.storages import BaseStorage, JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from alexnet_repro.errors import DivergenceError, PrunedError, UsageError
-from alexnet_repro.seeing.paper_style import paper_style, save
-from alexnet_repro.seeing.search_picture import draw_search
+from alexnet_repro.base.errors import DivergenceError, PrunedError, UsageError
+from alexnet_repro.figures.paper_style import paper_style, save
+from alexnet_repro.figures.search import draw_search
+from alexnet_repro.training.pruning import open_study
 
 log = logging.getLogger(__name__)
 
@@ -107,19 +106,6 @@ class Search:
         values = " ".join(f"{key}={value}" for key, value in best.params.items())
         log.info("%s", path)
         log.info("least validation error %.2f %%: %s (job %s)", best.value, values, best.number)
-
-
-def open_study(storage: str, name: str) -> optuna.Study:
-    """The study of that name, which is begun if it is not there.
-
-    Args:
-        storage: a file, which processes of several machines may share, or the URL of a database.
-    """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    place: str | BaseStorage = storage
-    if "://" not in storage:
-        place = JournalStorage(JournalFileBackend(storage))
-    return optuna.create_study(storage=place, study_name=name, load_if_exists=True)
 
 
 def _distribution(override: Override) -> BaseDistribution:

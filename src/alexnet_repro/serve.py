@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from alexnet_repro import cli
-from alexnet_repro.errors import UsageError
+from alexnet_repro.base.errors import UsageError
 
 commands = cli.app()
 
@@ -46,9 +46,9 @@ def serve(
     if data and index is None:
         raise UsageError(f"{data[0]}: shows the images of an index; add --index, or leave it out")
     node = cli.data_node(data) if data else None
-    from alexnet_repro.seeing import server
-    from alexnet_repro.seeing.predictions import trained_network
-    from alexnet_repro.seeing.shown import Limits, network_of
+    from alexnet_repro.analysis.predictions import trained_network
+    from alexnet_repro.page import server
+    from alexnet_repro.page.shown import Limits, network_of
 
     server.check_installed()
     trained = trained_network(checkpoint, device, words)

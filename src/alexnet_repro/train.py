@@ -2,13 +2,13 @@
 
 from omegaconf import DictConfig
 
-from alexnet_repro.config import command
+from alexnet_repro.base.config import command
 
 
 @command("train")
 def main(config: DictConfig) -> float | None:
     # Lightning takes seconds to import: what Hydra itself finds wrong is told before.
-    from alexnet_repro.learning.run import train
+    from alexnet_repro.training.run import train
 
     return train(config)
 

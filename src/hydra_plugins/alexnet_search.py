@@ -9,7 +9,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from alexnet_repro.config import opened
+from alexnet_repro.base.config import opened
 
 
 class AlexNetSearch(Sweeper):
@@ -18,7 +18,7 @@ class AlexNetSearch(Sweeper):
     Args:
         params: the values that are searched, by key; overrides of the command line are added.
         n_jobs: trials that are launched at a time.
-        warmup_epochs: read by :func:`alexnet_repro.learning.pruning.pruning`.
+        warmup_epochs: read by :func:`alexnet_repro.training.pruning.pruning`.
         search: the arguments of :class:`alexnet_repro.search.Search`, but for the values.
     """
 

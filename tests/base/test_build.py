@@ -24,7 +24,7 @@ from alexnet_repro.base.build import (
     taken,
     takes_any,
 )
-from alexnet_repro.errors import UsageError
+from alexnet_repro.base.errors import UsageError
 
 HERE = __name__
 

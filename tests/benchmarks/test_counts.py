@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from alexnet_repro import AlexNet
-from alexnet_repro.learning.sgd import PaperSGD
+from alexnet_repro.training.sgd import PaperSGD
 from step import Step, random_batch
 
 IMAGES = 4

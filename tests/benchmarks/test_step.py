@@ -6,7 +6,7 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 from alexnet_repro import AlexNet, ResponseNorm
-from alexnet_repro.network.pooling import MaxPool
+from alexnet_repro.network.layers import MaxPool
 from step import EXACT, FAST, FASTEST, PLAIN, TORCHVISION, products, seconds_within, step_of
 
 

@@ -12,9 +12,9 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 
 from alexnet_repro import AlexNet
-from alexnet_repro.learning.module import ImageClassifier
-from alexnet_repro.learning.sgd import PaperSGD, paper_sgd
 from alexnet_repro.network.torchvision_alexnet import TorchvisionAlexNet
+from alexnet_repro.training.module import ImageClassifier
+from alexnet_repro.training.sgd import PaperSGD, paper_sgd
 
 CLASSES = 7  # odd: the first column has one more than the second
 IMAGES = 4

@@ -2,8 +2,8 @@
 
 import pytest
 
+from alexnet_repro.base.errors import UsageError
 from alexnet_repro.columns.launch import must_launch
-from alexnet_repro.errors import UsageError
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "17", "WORLD_SIZE": "2"}
 SRUN = {"SLURM_NTASKS": "2", "SLURM_JOB_NAME": "alexnet"}

@@ -9,8 +9,8 @@ from networks import EPOCH, fitted, network, trained
 from test_pipeline import assert_equal
 
 from alexnet_repro import AlexNet
+from alexnet_repro.base.errors import UsageError
 from alexnet_repro.columns.strategy import the_network
-from alexnet_repro.errors import UsageError
 
 
 def assert_saved(path: Path, steps: int, relative: float = 1e-12) -> None:

@@ -52,7 +52,7 @@ def exchanged(net: AlexNet, autocast: bool) -> list[tuple[str, int]]:
 
 def dropped(mesh: DeviceMesh, seed: int) -> tuple[Tensor, Tensor]:
     """Which neurons of fc6 either column keeps in one step, as (image, neuron) of both columns."""
-    from alexnet_repro.learning.module import ImageClassifier
+    from alexnet_repro.training.module import ImageClassifier
 
     net = of_two_columns(network(dropout=0.5), mesh, 1)
     kept = []

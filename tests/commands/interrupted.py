@@ -5,8 +5,8 @@ from typing import Any
 
 import lightning as L
 
-from alexnet_repro.learning.run_folder import RunFolder
 from alexnet_repro.train import main
+from alexnet_repro.training.checkpoint import RunFolder
 
 saved = RunFolder.on_train_batch_end
 

@@ -12,11 +12,11 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-from alexnet_repro.config import composed, resolved
-from alexnet_repro.errors import UsageError
-from alexnet_repro.learning.configuration import Configuration
+from alexnet_repro.base.config import composed, resolved
+from alexnet_repro.base.errors import UsageError
 from alexnet_repro.results.conditions import settings
-from alexnet_repro.results.finished import same_configuration
+from alexnet_repro.training.checkpoint import same_configuration
+from alexnet_repro.training.configuration import Configuration
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 

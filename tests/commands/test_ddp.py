@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from lightning.pytorch.accelerators import CUDAAccelerator
 
-from alexnet_repro.errors import UsageError
+from alexnet_repro.base.errors import UsageError
 from tests.forks import Forks
 from tests.recorded import configuration
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from alexnet_repro.config import with_list
+from alexnet_repro.base.config import with_list
 from tests.forks import Forks
 
 Command = Callable[..., subprocess.CompletedProcess[str]]

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from alexnet_repro import extras
-from alexnet_repro.config import CONF
-from alexnet_repro.errors import UsageError, out_of_memory
+from alexnet_repro.base import extras
+from alexnet_repro.base.config import CONF
+from alexnet_repro.base.errors import UsageError, out_of_memory
 from tests.forks import Forks
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -123,7 +123,7 @@ def test_every_extra_is_one_of_the_package() -> None:
 LIMITED = """
 import resource
 from pathlib import Path
-import alexnet_repro.learning.run
+import alexnet_repro.training.run
 from alexnet_repro.train import main
 pages = int(Path("/proc/self/statm").read_text().split()[0])
 limit = pages * resource.getpagesize() + 2**30

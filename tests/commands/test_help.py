@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 import alexnet_repro
-from alexnet_repro.config import CONF
+from alexnet_repro.base.config import CONF
 from tests.forks import Forks
 from tests.typed import check_typed, with_options
 

@@ -15,10 +15,10 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from PIL import Image
 
-from alexnet_repro.config import composed, resolved
-from alexnet_repro.errors import UsageError
-from alexnet_repro.learning.configuration import Configuration
-from alexnet_repro.results.logged import ENLARGED, Picture, kernel_pixels
+from alexnet_repro.base.config import composed, resolved
+from alexnet_repro.base.errors import UsageError
+from alexnet_repro.figures.logged import ENLARGED, Picture, kernel_pixels
+from alexnet_repro.training.configuration import Configuration
 
 from .offline_runs import items, read_run
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from alexnet_repro.seeing.comparison import average_precision
+from alexnet_repro.analysis.comparison import average_precision
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -20,10 +20,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet_repro.errors import UsageError
-from alexnet_repro.learning.checkpoint import load_trained
-from alexnet_repro.seeing.predictions import Prediction, predict
-from alexnet_repro.seeing.server import check_installed
+from alexnet_repro.analysis.predictions import Prediction, predict
+from alexnet_repro.base.errors import UsageError
+from alexnet_repro.page.server import check_installed
+from alexnet_repro.training.checkpoint import load_trained
 from tests.forks import Forks
 
 LIMITS = ("--max-megabytes=0.3", "--max-megapixels=1")

@@ -95,7 +95,7 @@ def test_a_search_finds_the_learning_rate_goes_on_and_prunes(
     assert found["best_value"] == pytest.approx(min(errors.values()))
     assert errors[found["best_params"]["optimizer.lr"]] == found["best_value"]
 
-    from alexnet_repro.search import open_study
+    from alexnet_repro.training.pruning import open_study
 
     study = open_study(str(tmp_path / "sweep" / "trials.log"), "learning_rate")
     values = study.trials[0].distributions

@@ -15,9 +15,9 @@ import pytest
 import torch
 from PIL import Image
 
-from alexnet_repro.errors import UsageError
-from alexnet_repro.learning.checkpoint import load_trained
-from alexnet_repro.seeing.features import features
+from alexnet_repro.analysis.features import features
+from alexnet_repro.base.errors import UsageError
+from alexnet_repro.training.checkpoint import load_trained
 from tests.forks import Forks
 
 Command = Callable[..., subprocess.CompletedProcess[str]]

@@ -72,7 +72,7 @@ def test_the_command_works_from_the_wheel_in_an_empty_directory(
     installed: Path, tmp_path: Path
 ) -> None:
     script = (
-        "import alexnet_repro.config as config; print(config.CONF); "
+        "import alexnet_repro.base.config as config; print(config.CONF); "
         "from alexnet_repro.train import main; main()"
     )
     done = subprocess.run(
@@ -111,7 +111,7 @@ def test_one_script_has_all_commands_and_their_configuration(
         import sys
         from importlib import import_module
         from hydra import compose, initialize_config_dir
-        from alexnet_repro.config import CONF
+        from alexnet_repro.base.config import CONF
         with initialize_config_dir(str(CONF), version_base="1.3"):
             for name in sys.argv[1:]:
                 print(import_module(f"alexnet_repro.{name}").main.__name__, len(compose(name)) > 0)

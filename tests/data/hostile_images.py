@@ -152,7 +152,7 @@ def bmp() -> bytes:
 
 def read_all(folder: Path) -> dict[str, int]:
     """How many files are read, how many are damaged, and the most memory that took, in bytes."""
-    from alexnet_repro.seeing.images import Damaged, read_image, read_upload
+    from alexnet_repro.analysis.images import Damaged, read_image, read_upload
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     counts = {"read": 0, "damaged": 0, "uploaded": 0, "refused": 0, "many_lines": 0}

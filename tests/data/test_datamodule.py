@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from alexnet_repro.base.errors import UsageError
 from alexnet_repro.data.augment import AugmentOptions, draw
 from alexnet_repro.data.datamodule import ImageDataModule, workers_for
 from alexnet_repro.data.reader import EpochOrder, SharedBatches
 from alexnet_repro.data.sources import folder
-from alexnet_repro.errors import UsageError
 
 MakeFolder = Callable[..., Path]
 STORED, CROP, BATCH = 20, 16, 8

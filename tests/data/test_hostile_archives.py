@@ -17,12 +17,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from alexnet_repro.base.errors import UsageError
 from alexnet_repro.data.archives import LARGEST_IMAGE, class_members, members_of
 from alexnet_repro.data.prepare import prepare
 from alexnet_repro.data.releases import release
 from alexnet_repro.data.sources import Source
 from alexnet_repro.data.store import StoredAs, open_store
-from alexnet_repro.errors import UsageError
 
 CORPUS = sorted((Path(__file__).parent / "corpus" / "archives").glob("*.tar"))
 EXAMPLES = int(os.environ.get("HYPOTHESIS_EXAMPLES", 150))

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from alexnet_repro.base.errors import UsageError
 from alexnet_repro.data.prepare import prepare
 from alexnet_repro.data.sources import folder
 from alexnet_repro.data.store import StoredAs, open_store
-from alexnet_repro.errors import UsageError
 
 from .hostile_images import bombs, mutated
 
@@ -80,7 +80,7 @@ def test_predict_and_serve_read_each_of_them_or_say_why_not(hostile: Path) -> No
 
 
 def test_postscript_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from alexnet_repro.seeing.images import Damaged, read_image
+    from alexnet_repro.analysis.images import Damaged, read_image
 
     # Pillow would have Ghostscript run the file, whatever its name.
     (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch {tmp_path}/run\n")

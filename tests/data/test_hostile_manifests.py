@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from alexnet_repro.base.errors import UsageError
 from alexnet_repro.data.prepare import prepare
 from alexnet_repro.data.sources import folder
 from alexnet_repro.data.store import Manifest, StoredAs, open_store, verify
-from alexnet_repro.errors import UsageError
 
 CORPUS = sorted((Path(__file__).parent / "corpus" / "manifests").glob("*.json"))
 EXAMPLES = int(os.environ.get("HYPOTHESIS_EXAMPLES", 300))

@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from alexnet_repro.base.errors import UsageError
 from alexnet_repro.data.huggingface import huggingface
 from alexnet_repro.data.prepare import cached
 from alexnet_repro.data.sources import Source
 from alexnet_repro.data.store import StoredAs
-from alexnet_repro.errors import UsageError
 
 COLOURS = ((200, 30, 30), (30, 200, 30), (30, 30, 200))
 WNIDS = ("n01440764", "n02012849", "n03126707")

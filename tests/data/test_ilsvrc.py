@@ -11,10 +11,10 @@ import pytest
 import scipy.io
 from PIL import Image
 
+from alexnet_repro.base.errors import UsageError
 from alexnet_repro.data.ilsvrc import RELEASES, imagenet
 from alexnet_repro.data.releases import release
 from alexnet_repro.data.sources import Source
-from alexnet_repro.errors import UsageError
 
 # The challenge's number, the WordNet id, its words, and the colour in which this test paints it.
 SYNSETS = [

@@ -20,11 +20,11 @@ import pytest
 import torch
 from PIL import Image
 
+from alexnet_repro.base.errors import UsageError
 from alexnet_repro.data import prepare as preparation
 from alexnet_repro.data.prepare import cached, prepare
 from alexnet_repro.data.sources import Source, Split, folder
 from alexnet_repro.data.store import StoredAs, open_store
-from alexnet_repro.errors import UsageError
 
 MakeFolder = Callable[..., Path]
 SIZE = 16

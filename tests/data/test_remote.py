@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from alexnet_repro.base.errors import UsageError
 from alexnet_repro.data.prepare import cached
 from alexnet_repro.data.remote import local_copy
 from alexnet_repro.data.sources import folder
 from alexnet_repro.data.store import Store, StoredAs, open_store
-from alexnet_repro.errors import UsageError
 
 
 @pytest.fixture

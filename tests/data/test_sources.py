@@ -12,10 +12,10 @@ import torchvision.datasets
 from PIL import Image
 
 from alexnet_repro.base.build import build
+from alexnet_repro.base.errors import UsageError
 from alexnet_repro.data import miniature as miniature_ilsvrc
 from alexnet_repro.data import sources
 from alexnet_repro.data.sources import cifar10, folder, imagenette, miniature
-from alexnet_repro.errors import UsageError
 
 MakeFolder = Callable[..., Path]
 COUNTS = {"train": {"dog": 2, "cat": 3}, "val": {"cat": 1, "dog": 1}}

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from alexnet_repro.base.errors import UsageError
 from alexnet_repro.data.prepare import cached
 from alexnet_repro.data.preprocess import shorter_side_and_centre
 from alexnet_repro.data.sources import folder
 from alexnet_repro.data.store import Store, StoredAs, StoredSplit, open_store
-from alexnet_repro.errors import UsageError
 
 SIZE = 16
 

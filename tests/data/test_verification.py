@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from alexnet_repro.base.errors import UsageError
 from alexnet_repro.data.prepare import cached
 from alexnet_repro.data.sources import folder
 from alexnet_repro.data.store import Store, StoredAs, verify
-from alexnet_repro.errors import UsageError
 
 
 @pytest.fixture(params=["raw", "jpeg"])

@@ -17,8 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from alexnet_repro import AlexNet
 from alexnet_repro.network.cifar import Cifar13Net, Cifar18Net
-from alexnet_repro.network.pooling import MaxPool
-from alexnet_repro.network.response_norm import ResponseNorm
+from alexnet_repro.network.layers import MaxPool, ResponseNorm
 
 STD = dict.fromkeys(("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8"), 0.1)
 

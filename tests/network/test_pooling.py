@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from alexnet_repro.network.pooling import MaxPool
+from alexnet_repro.network.layers import MaxPool
 
 SAVED = torch.autograd.graph.saved_tensors_hooks
 

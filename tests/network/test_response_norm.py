@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from alexnet_repro import AlexNet
-from alexnet_repro.network.response_norm import (
+from alexnet_repro.network.layers import (
     CACHED,
     Normalize,
     ResponseNorm,

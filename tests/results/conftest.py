@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from alexnet_repro.config import composed
-from alexnet_repro.learning.configuration import with_defaults
+from alexnet_repro.base.config import composed
 from alexnet_repro.results.conditions import Experiments
+from alexnet_repro.training.configuration import with_defaults
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,8 @@ import pytest
 from scipy import stats
 
 from alexnet_repro import report
-from alexnet_repro.config import CONF
-from alexnet_repro.errors import UsageError
+from alexnet_repro.base.config import CONF
+from alexnet_repro.base.errors import UsageError
 from alexnet_repro.results import claims
 from alexnet_repro.results.claims import Archive, Finding, read_claims
 from alexnet_repro.results.conditions import Experiments, settings

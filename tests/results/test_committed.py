@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from alexnet_repro.config import composed
-from alexnet_repro.learning.record import result_line
+from alexnet_repro.base.config import composed
 from alexnet_repro.report import CLAIMS
 from alexnet_repro.results.report import write_report
 from alexnet_repro.results.tables import number
+from alexnet_repro.training.record import result_line
 
 ROOT = Path(__file__).parents[2]
 RECORDS = sorted((ROOT / "results").glob("*/result.json"))

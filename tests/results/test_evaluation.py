@@ -14,14 +14,14 @@ import torch
 from PIL import Image
 from torchmetrics.functional.classification import multiclass_accuracy
 
-from alexnet_repro.config import composed, options
+from alexnet_repro.base.config import composed, options
+from alexnet_repro.base.errors import UsageError
+from alexnet_repro.base.record import error_interval
 from alexnet_repro.data.preprocess import shorter_side_and_centre
 from alexnet_repro.data.store import StoredSplit
-from alexnet_repro.errors import UsageError
-from alexnet_repro.learning.checkpoint import Trained, load_trained
 from alexnet_repro.results.evaluation import Tally, evaluate
 from alexnet_repro.results.options import Evaluation
-from alexnet_repro.results.record import error_interval
+from alexnet_repro.training.checkpoint import Trained, load_trained
 
 Change = Callable[[dict[str, Any]], None]
 Evaluate = Callable[..., dict[str, Any]]
@@ -278,7 +278,7 @@ def test_a_gpu_that_is_not_there_is_told(members: list[Path], run: Evaluate) -> 
 def test_progress_is_told_by_the_batch(
     members: list[Path], run: Evaluate, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
-    monkeypatch.setattr("alexnet_repro.console.SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr("alexnet_repro.base.console.SECONDS_BETWEEN_LINES", 0.0)
     with caplog.at_level(logging.INFO):
         run(members[:1], "crops=centre")
     assert "4 of 9 images" in caplog.text

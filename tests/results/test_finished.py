@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from alexnet_repro.results.finished import (
+from alexnet_repro.training.checkpoint import (
     best_validation_error,
     finished_run,
     interrupted_run,

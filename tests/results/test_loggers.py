@@ -9,7 +9,7 @@ import pytest
 import wandb as client
 from lightning.pytorch.loggers import WandbLogger
 
-from alexnet_repro.results.loggers import finish, quiet, wandb_mode
+from alexnet_repro.training.loggers import finish, quiet, wandb_mode
 
 
 @pytest.fixture(autouse=True)

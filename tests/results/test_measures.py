@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from alexnet_repro.config import CONF
+from alexnet_repro.base.config import CONF
 from alexnet_repro.results.claims import read_claims
 from alexnet_repro.results.measures import MEASURES, measured
 from alexnet_repro.results.records import Record

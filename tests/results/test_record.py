@@ -9,14 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from alexnet_repro.results import record
-from alexnet_repro.results.record import (
-    chance_error,
-    error_interval,
-    provenance,
-    write_json,
-    write_text,
-)
+from alexnet_repro.base import record
+from alexnet_repro.base.files import write_json, write_text
+from alexnet_repro.base.record import chance_error, error_interval, provenance
 
 
 # Wilson's interval as tabulated: 0, 1, 5 of 10; 50 of 100 (in percent).

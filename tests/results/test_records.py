@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from alexnet_repro.errors import UsageError
+from alexnet_repro.base.errors import UsageError
 from alexnet_repro.results.records import Record, arguments, newest_by_seed, read_records
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import wandb_workspaces.reports.v2 as blocks
 
-from alexnet_repro.errors import UsageError
+from alexnet_repro.base.errors import UsageError
 from alexnet_repro.results import wandb_report
 from alexnet_repro.results.tables import Table
 from alexnet_repro.results.wandb_report import compose_report, write_wandb_report

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from alexnet_repro.learning.checkpoint_file import BEFORE, LAST, damage
+from alexnet_repro.training.checkpoint import BEFORE, LAST, damage
 from tests.forks import Fork, Forks
 
 UNLIKE = ("seconds", "images_per_second", "elapsed", "resume", "dirpath", "logger", "current_score")

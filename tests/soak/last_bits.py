@@ -13,7 +13,8 @@ from pathlib import Path
 
 import torch
 
-from alexnet_repro.results.record import provenance, write_json
+from alexnet_repro.base.files import write_json
+from alexnet_repro.base.record import provenance
 
 from .images import noise_images
 

@@ -12,7 +12,8 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from alexnet_repro.results.record import provenance, write_json
+from alexnet_repro.base.files import write_json
+from alexnet_repro.base.record import provenance
 from tests.forks import Forks
 
 from .images import noise_images

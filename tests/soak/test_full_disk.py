@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from alexnet_repro.learning.checkpoint_file import LAST, damage
+from alexnet_repro.training.checkpoint import LAST, damage
 from tests.forks import Forks
 
 from .killing import trained

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from alexnet_repro.learning.checkpoint_file import BEFORE, LAST
+from alexnet_repro.training.checkpoint import BEFORE, LAST
 from tests.forks import Forks
 
 from .killing import compare, differences, killed_run, trained, whole_run

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from alexnet_repro.learning.checkpoint_file import LAST
+from alexnet_repro.training.checkpoint import LAST
 from tests.forks import Fork, Forks
 
 from .killing import train

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from alexnet_repro.learning.checkpoint_file import LAST
+from alexnet_repro.training.checkpoint import LAST
 from tests.forks import Forks
 
 from .killing import compare, step_of, trained, whole_run

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from alexnet_repro.learning.checkpoint_file import LAST
+from alexnet_repro.training.checkpoint import LAST
 from tests.forks import Fork, Forks
 
 from .killing import compare, train, trained, whole_run

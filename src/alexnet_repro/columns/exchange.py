@@ -6,7 +6,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from alexnet_repro.errors import UsageError
+from alexnet_repro.base.errors import UsageError
 
 # Its name from torch 2.14 on, and before.
 _all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor

@@ -16,9 +16,9 @@ from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalEx
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from alexnet_repro.config import LAUNCHED
-from alexnet_repro.cores import usable_cores
-from alexnet_repro.errors import UsageError
+from alexnet_repro.base.config import LAUNCHED
+from alexnet_repro.base.cores import usable_cores
+from alexnet_repro.base.errors import UsageError
 
 PR_SET_PDEATHSIG = 1
 

@@ -16,7 +16,7 @@ from torch.nn.functional import pad
 
 from alexnet_repro.columns.exchange import Crossing
 from alexnet_repro.network.alexnet import AlexNet
-from alexnet_repro.network.response_norm import ResponseNorm
+from alexnet_repro.network.layers import ResponseNorm
 from alexnet_repro.network.structure import reads, stages
 
 

@@ -15,10 +15,10 @@ from torch.distributed.tensor import DTensor
 from torchmetrics import Metric
 
 from alexnet_repro.base.build import Count, Positive
+from alexnet_repro.base.errors import UsageError
 from alexnet_repro.columns.pipeline import ColumnPipeline, own_half, split_parameters
-from alexnet_repro.errors import UsageError
 from alexnet_repro.network.alexnet import AlexNet
-from alexnet_repro.network.response_norm import ResponseNorm
+from alexnet_repro.network.layers import ResponseNorm
 
 COLUMNS = 2
 

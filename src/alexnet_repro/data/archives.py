@@ -14,8 +14,8 @@ from typing import IO
 
 from PIL import Image
 
+from alexnet_repro.base.errors import UsageError
 from alexnet_repro.data.sources import Split, printable
-from alexnet_repro.errors import UsageError
 
 LARGEST_IMAGE = 2**28
 """Bytes of a member that is read."""

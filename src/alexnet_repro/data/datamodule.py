@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler
 
 from alexnet_repro.base.build import TARGET, Count, Natural, Pixels, Seed, build, checks_arguments
-from alexnet_repro.cores import usable_cores
+from alexnet_repro.base.cores import usable_cores
+from alexnet_repro.base.errors import UsageError
 from alexnet_repro.data.augment import PAPER, Augmentation, AugmentOptions
 from alexnet_repro.data.prepare import cached
 from alexnet_repro.data.preprocess import Orientation
@@ -20,7 +21,6 @@ from alexnet_repro.data.reader import EpochOrder, SharedBatches, TrainingCrops, 
 from alexnet_repro.data.remote import local_copy
 from alexnet_repro.data.sources import Source
 from alexnet_repro.data.store import Store, StoredAs, open_store
-from alexnet_repro.errors import UsageError
 
 
 def batches_done(trainer: L.Trainer) -> int:

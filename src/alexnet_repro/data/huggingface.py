@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image
 
+from alexnet_repro.base.errors import UsageError
 from alexnet_repro.data.sources import Source, Split, class_folders
-from alexnet_repro.errors import UsageError
 
 log = logging.getLogger(__name__)
 

@@ -18,6 +18,7 @@ from typing import Literal
 
 import scipy.io
 
+from alexnet_repro.base.errors import UsageError
 from alexnet_repro.data.archives import (
     Labelled,
     Member,
@@ -27,7 +28,6 @@ from alexnet_repro.data.archives import (
     split_of,
 )
 from alexnet_repro.data.sources import Source
-from alexnet_repro.errors import UsageError
 
 log = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ import numpy as np
 from pydantic import Field
 
 from alexnet_repro.base.build import Natural
+from alexnet_repro.base.errors import UsageError
 from alexnet_repro.data.archives import Labelled, Member, class_members, fingerprint, split_of
 from alexnet_repro.data.sources import Source
-from alexnet_repro.errors import UsageError
 
 Share = Annotated[float, Field(ge=0, le=1)]
 

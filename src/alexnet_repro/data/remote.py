@@ -9,8 +9,8 @@ import pyarrow as pa
 from filelock import FileLock
 from pyarrow import fs
 
+from alexnet_repro.base.errors import UsageError
 from alexnet_repro.data.store import verify
-from alexnet_repro.errors import UsageError
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from typing import Literal
 from PIL import Image
 
 from alexnet_repro.base.build import Natural
+from alexnet_repro.base.errors import UsageError
 from alexnet_repro.data import miniature as miniature_ilsvrc
-from alexnet_repro.errors import UsageError
 
 log = logging.getLogger(__name__)
 

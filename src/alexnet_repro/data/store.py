@@ -21,12 +21,12 @@ import simplejpeg
 import xxhash
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from alexnet_repro.console import counting
-from alexnet_repro.cores import usable_cores
+from alexnet_repro.base.console import counting
+from alexnet_repro.base.cores import usable_cores
+from alexnet_repro.base.errors import UsageError
 from alexnet_repro.data.preprocess import Orientation, Pixels
 from alexnet_repro.data.sources import printable
 from alexnet_repro.data.statistics import MEAN_IMAGE, Statistics
-from alexnet_repro.errors import UsageError
 
 log = logging.getLogger(__name__)
 

@@ -16,13 +16,13 @@ from alexnet_repro.base.build import (
     NonNegative,
     checks_arguments,
 )
-from alexnet_repro.network.pooling import MaxPool
-from alexnet_repro.network.recording import traced
-from alexnet_repro.network.response_norm import (
+from alexnet_repro.network.layers import (
     PAPER_NORM,
+    MaxPool,
     NormArguments,
     ResponseNorm,
     WithinMapNorm,
+    traced,
 )
 
 INPUT_SIZE = 224

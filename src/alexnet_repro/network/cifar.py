@@ -19,7 +19,7 @@ from alexnet_repro.base.build import (
     Pixels,
     checks_arguments,
 )
-from alexnet_repro.network.response_norm import NormArguments, ResponseNorm, WithinMapNorm
+from alexnet_repro.network.layers import NormArguments, ResponseNorm, WithinMapNorm
 
 WithinMapArguments = Annotated[Mapping[str, Any], ArgumentsOf(WithinMapNorm)]
 WEIGHT_STD = 0.01

@@ -14,7 +14,7 @@ from rich.table import Table
 from torch import nn
 
 from alexnet_repro.base.build import build
-from alexnet_repro.console import console
+from alexnet_repro.base.console import console
 from alexnet_repro.network.alexnet import INPUT_SIZE, AlexNet
 from alexnet_repro.network.cifar import CifarNet, LocallyConnected
 

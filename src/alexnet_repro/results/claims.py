@@ -10,8 +10,8 @@ from omegaconf import OmegaConf
 from pydantic import Field
 
 from alexnet_repro.base.build import Natural, checked
-from alexnet_repro.config import CONF
-from alexnet_repro.errors import UsageError
+from alexnet_repro.base.config import CONF
+from alexnet_repro.base.errors import UsageError
 from alexnet_repro.results.conditions import Experiments, Settings
 from alexnet_repro.results.intervals import Mean, difference, mean, ratio
 from alexnet_repro.results.measures import Measure, by_seed, measured

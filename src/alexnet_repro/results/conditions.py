@@ -12,9 +12,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from alexnet_repro.base.build import PACKAGE, PARTIAL, TARGET
-from alexnet_repro.config import CONF, composed
-from alexnet_repro.learning.configuration import with_defaults
+from alexnet_repro.base.config import CONF, composed
 from alexnet_repro.results.records import Values, arguments, names
+from alexnet_repro.training.checkpoint import changing
+from alexnet_repro.training.configuration import with_defaults
 
 BASELINE = "alexnet"
 REGIMES = ("demo", "small", "evidence")
@@ -39,12 +40,6 @@ TRAINER = {
 GLOBAL = ("experiment", "recipe")
 """Groups whose files set keys of any part."""
 
-WATCHING = (
-    *("record", "curve", "progress", "nonfinite", "run_folder", "interruption"),
-    *("best", "last", "logged", "lr_monitor", "throughput", "device_stats"),
-)
-"""Callbacks of ours, and of Lightning's, that change nothing of what a run measures."""
-
 LENGTH = {"schedule.epochs", "schedule.notes_epochs"}
 """How long a run is, is no part of an experiment: only runs of equal length are compared, or runs
 of the length that the experiment's own file says."""
@@ -60,11 +55,6 @@ def settings(config: Values) -> Settings:
     chosen["init_from"] = config.get("init_from") is not None
     chosen["init_layers"] = config.get("init_layers")
     return _flat(chosen)
-
-
-def changing(callbacks: Mapping[str, Any]) -> Settings:
-    """Those callbacks that may change a run's result: all but the ones known to watch only."""
-    return {name: node for name, node in callbacks.items() if name not in WATCHING}
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Settings:

@@ -15,16 +15,17 @@ from torch import Tensor
 from torchmetrics.classification import MulticlassStatScores
 
 from alexnet_repro.base.build import check
-from alexnet_repro.console import console, counting
+from alexnet_repro.base.console import console, counting
+from alexnet_repro.base.errors import UsageError
+from alexnet_repro.base.files import checksum
+from alexnet_repro.base.memory import keep_freed_memory
+from alexnet_repro.base.record import chance_error, error_figures, provenance
 from alexnet_repro.data.datamodule import ImageDataModule, stored_images
-from alexnet_repro.errors import UsageError
-from alexnet_repro.learning.checkpoint import Trained, load_trained
-from alexnet_repro.learning.device import chosen_device
-from alexnet_repro.memory import keep_freed_memory
 from alexnet_repro.network.crops import log_mean, log_probabilities
-from alexnet_repro.network.response_norm import compile_norms
+from alexnet_repro.network.layers import compile_norms
 from alexnet_repro.results.options import Evaluation
-from alexnet_repro.results.record import chance_error, checksum, error_figures, provenance
+from alexnet_repro.training.checkpoint import Trained, load_trained
+from alexnet_repro.training.device import chosen_device
 
 FORMAT = 1
 AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from alexnet_repro.errors import UsageError
+from alexnet_repro.base.errors import UsageError
 
 log = logging.getLogger(__name__)
 

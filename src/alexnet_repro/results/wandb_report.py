@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from alexnet_repro.errors import UsageError
+from alexnet_repro.base.errors import UsageError
+from alexnet_repro.base.files import write_json
 from alexnet_repro.results.formats import markdown
-from alexnet_repro.results.loggers import why_offline
-from alexnet_repro.results.record import write_json
 from alexnet_repro.results.tables import Table
+from alexnet_repro.training.loggers import why_offline
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,118 @@
+"""Images that a user names: one file, a folder of them, or a pattern."""
+
+import glob
+import io
+import sys
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from alexnet_repro.base.errors import UsageError
+from alexnet_repro.data.preprocess import Orientation, Pixels, shorter_side_and_centre
+
+UPLOAD_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+"""Pillow reads many more, some of them with other programs: not for strangers."""
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """An image that cannot be read, and why."""
+
+    path: Path
+    reason: str
+
+
+def end_with_damaged(damaged: Sequence[Damaged], images: int) -> None:
+    """Say which of so many images a command skipped; if it skipped any, its exit code is 1."""
+    for one in damaged:
+        print(f"{one.path}: skipped, it cannot be read ({one.reason})", file=sys.stderr)
+    if damaged:
+        print(f"{len(damaged)} of {images} images skipped", file=sys.stderr)
+        sys.exit(1)
+
+
+def find_images(given: str) -> list[Path]:
+    """The files that ``given`` means: itself, those in it and in its folders, or what it matches.
+
+    In folders and among matches, a file is an image by its extension.
+
+    Args:
+        given: a file, a folder or a pattern (``*``, ``?``, ``**``).
+
+    Raises:
+        UsageError: if there is none.
+    """
+    path = Path(given).expanduser()
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        if not (found := list(_with_image_extensions(path.rglob("*")))):
+            raise UsageError(f"{given}: the folder holds no images")
+        return sorted(found)
+    matches = map(Path, glob.iglob(str(path), recursive=True))
+    if not (found := list(_with_image_extensions(matches))):
+        raise UsageError(
+            f"{given}: there is no such file or folder, and no image matches it as a pattern"
+        )
+    return sorted(found)
+
+
+def _with_image_extensions(paths: Iterable[Path]) -> Iterator[Path]:
+    extensions = set(Image.registered_extensions())
+    return (
+        path
+        for path in paths
+        if path.suffix.lower() in extensions and not path.name.startswith(".") and path.is_file()
+    )
+
+
+def read_image(path: Path, size: int, orientation: Orientation = "ignore") -> Pixels | Damaged:
+    """The image as the network's training images were stored: (size, size, 3), RGB 0–255.
+
+    One whose header promises more pixels than Pillow takes for safe is not decoded.
+    """
+    try:
+        with _opened(path) as image:
+            return shorter_side_and_centre(image, size, orientation)
+    except Exception as error:  # a damaged file can make its decoder raise anything
+        return Damaged(path, _reason(error).replace(f"'{path}'", "it"))
+
+
+def read_upload(
+    content: bytes, size: int, orientation: Orientation, most_pixels: float
+) -> Pixels | Damaged:
+    """:func:`read_image` of what a stranger sent, in the formats that browsers show.
+
+    Args:
+        most_pixels: an image whose header promises more of them is not decoded.
+    """
+    upload = Path("upload")
+    try:
+        with _opened(io.BytesIO(content), UPLOAD_FORMATS) as image:
+            width, height = image.size
+            if width * height > most_pixels:
+                limit = f"{most_pixels / 1e6:g} megapixels are the limit"
+                return Damaged(upload, f"it has {width}×{height} pixels, {limit}")
+            return shorter_side_and_centre(image, size, orientation)
+    except UnidentifiedImageError:
+        return Damaged(upload, f"it is not a {', '.join(UPLOAD_FORMATS)} image")
+    except Exception as error:  # a damaged file can make its decoder raise anything
+        return Damaged(upload, _reason(error))
+
+
+@contextmanager
+def _opened(
+    file: Path | io.BytesIO, formats: tuple[str, ...] | None = None
+) -> Iterator[Image.Image]:
+    with warnings.catch_warnings(action="ignore"):
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(file, formats=formats) as image:
+            yield image
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

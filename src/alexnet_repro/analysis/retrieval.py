@@ -1,0 +1,142 @@
+"""The three things that ``alexnet retrieve`` does: build an index, ask it, evaluate ways."""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from rich.table import Table
+
+from alexnet_repro.analysis.comparison import Settings, compare, comparison_table
+from alexnet_repro.analysis.features import (
+    class_words,
+    features,
+    features_of_split,
+    prepared_images,
+)
+from alexnet_repro.analysis.images import Damaged, end_with_damaged, find_images, read_image
+from alexnet_repro.analysis.index import ImageIndex, open_index, write_index
+from alexnet_repro.analysis.predictions import described, trained_network
+from alexnet_repro.base.console import console
+from alexnet_repro.base.errors import UsageError
+from alexnet_repro.base.files import checksum, write_json
+from alexnet_repro.base.record import provenance
+from alexnet_repro.training.checkpoint import Trained
+
+log = logging.getLogger(__name__)
+
+Node = dict[str, Any]
+
+
+def build(trained: Trained, data: Node, index: Path, batch_size: int) -> None:
+    """Write an index of the training images' fc7 features."""
+    store = prepared_images(data).store
+    train, directory = store.splits["train"], index.expanduser()
+    batches = features_of_split(trained, train, batch_size, "features")
+    write_index(
+        directory,
+        (batch["fc7"] for batch in batches),
+        {
+            "names": [train.name(i) for i in range(len(train))],
+            "labels": train.labels.tolist(),
+            "classes": class_words(store, trained),
+            "checkpoint": str(trained.path.resolve()),
+            "checkpoint_sha256": checksum(trained.path),
+            **provenance("alexnet_repro.retrieve"),
+        },
+    )
+    log.info(
+        "%s: %d images; ask it: alexnet retrieve query IMAGE --index '%s'",
+        directory,
+        len(train),
+        directory,
+    )
+
+
+def query(
+    images: Sequence[str],
+    index: Path,
+    checkpoint: Path | None,
+    neighbours: int,
+    device: Literal["auto", "cpu", "gpu"],
+    words: Path | None,
+    as_json: bool,
+) -> None:
+    """Print the training images nearest to each image."""
+    paths = [path for given in images for path in find_images(given)]
+    opened = open_index(index.expanduser())
+    checkpoint = checkpoint or Path(opened.checkpoint)
+    if not checkpoint.is_file():
+        raise UsageError(f"{checkpoint}: there is no such checkpoint; add --checkpoint")
+    opened.check_network(checkpoint)
+    trained = trained_network(checkpoint, device, words)
+    found, damaged = [], []
+    for path in paths:
+        image = read_image(path, trained.image_size)
+        if isinstance(image, Damaged):
+            damaged.append(image)
+            continue
+        vectors = features(trained, torch.from_numpy(np.array(image)[None]))["fc7"].numpy()
+        (nearest,) = opened.nearest(vectors, neighbours)
+        found.append((path, nearest))
+    _show(opened, found, damaged, as_json)
+    end_with_damaged(damaged, len(paths))
+
+
+def _show(
+    index: ImageIndex,
+    found: list[tuple[Path, list[tuple[int, float]]]],
+    damaged: list[Damaged],
+    as_json: bool,
+) -> None:
+    if as_json:
+        queries = [
+            {
+                "image": str(path),
+                "nearest": [
+                    {
+                        "image": index.names[place],
+                        "class": index.classes[index.labels[place]],
+                        "distance": distance,
+                    }
+                    for place, distance in nearest
+                ],
+            }
+            for path, nearest in found
+        ]
+        told = [{"image": str(one.path), "reason": one.reason} for one in damaged]
+        print(json.dumps({"queries": queries, "damaged": told}, indent=1))
+        return
+    table = Table(box=None, header_style="bold", padding=(0, 1))
+    for header in ("query", "nearest", "class", "distance"):
+        table.add_column(header, justify="right" if header == "distance" else "left")
+    for path, nearest in found:
+        first = str(path)
+        for place, distance in nearest:
+            said = index.classes[index.labels[place]]
+            table.add_row(first, index.names[place], said, f"{distance:.2f}")
+            first = ""
+    console.print(table)
+
+
+def evaluate(
+    trained: Trained, data: Node, settings: Settings, batch_size: int, output: Path
+) -> dict[str, Any]:
+    """Compare ways to find images of the same class; the record, also in ``retrieval.json``."""
+    images = prepared_images(data)
+    record = {
+        "format": 1,
+        **provenance("alexnet_repro.retrieve"),
+        "network": described(trained),
+        "settings": asdict(settings),
+        **compare(trained, images, settings, batch_size),
+    }
+    output.mkdir(parents=True, exist_ok=True)
+    write_json(output / "retrieval.json", record)
+    console.print(comparison_table(record), soft_wrap=False)
+    log.info("%s", output / "retrieval.json")
+    return record

@@ -1,1 +1,0 @@
-"""Trained networks from other programs, and for them."""

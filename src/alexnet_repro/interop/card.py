@@ -1,0 +1,87 @@
+"""The model card of exported weights: what they are, how they were made, how good they are."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from alexnet_repro.base.errors import UsageError
+from alexnet_repro.base.files import checksum
+from alexnet_repro.training.checkpoint import Trained
+from alexnet_repro.training.networks import NETWORKS
+
+LICENCE = "bsd-3-clause"
+
+
+def record_of(trained: Trained, given: Path | None) -> dict[str, Any] | None:
+    """The record of what was measured: that of ``given``, or ``result.json`` of the run.
+
+    Raises:
+        UsageError: if ``given`` is no record, or one of other checkpoints.
+    """
+    path = trained.path.parent.parent / "result.json" if given is None else given.expanduser()
+    if given is None and not path.is_file():
+        return None
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        record["errors"], record["dataset"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"--record {path}: no record of train or evaluate ({error})") from error
+    if given is None and record.get("epochs") != trained.epoch:
+        # A run measures its last network: best.ckpt may be of an earlier epoch.
+        return None
+    measured = {one["sha256"] for one in record.get("checkpoints", ())}
+    if measured and checksum(trained.path) not in measured:
+        raise UsageError(f"--record {path}: was measured on another checkpoint than {trained.path}")
+    return record
+
+
+def model_card(trained: Trained, given: Path | None) -> str:
+    """The text of ``README.md``: front matter that the Hugging Face hub reads, then Markdown."""
+    from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+    record, config = record_of(trained, given), trained.config
+    converted, ours = config.get("converted"), config["model"]["_target_"] in NETWORKS
+    results = (
+        None
+        if record is None
+        else [
+            EvalResult(
+                task_type="image-classification",
+                dataset_type=record["dataset"]["name"],
+                dataset_name=record["dataset"]["name"],
+                dataset_split=record["split"],
+                metric_type="accuracy",
+                metric_name="top-1 accuracy in percent",
+                metric_value=round(100 - record["errors"]["centre"]["top1"], 2),
+            )
+        ]
+    )
+    facts = ModelCardData(
+        license="other" if converted else LICENCE,
+        library_name="alexnet-repro",
+        pipeline_tag="image-classification",
+        tags=["image-classification", *(["alexnet", "reproduction"] if ours else [])],
+        model_name=config["run_name"],
+        eval_results=results,
+    )
+    model = {key: value for key, value in config["model"].items() if value is not None}
+    recipe = {
+        "network": json.dumps(model),
+        "epochs": trained.epoch,
+        "optimizer": json.dumps(config.get("optimizer")),
+        "augmentation": json.dumps(config["augment"]),
+        "batch size": config["data"].get("batch_size"),
+        "seed": config.get("seed"),
+    }
+    card = ModelCard.from_template(
+        facts,
+        template_path=str(Path(__file__).with_name("card.md.jinja")),
+        trained=trained,
+        config=config,
+        converted=converted,
+        ours=ours,
+        recipe=recipe,
+        record=record,
+        sha256=checksum(trained.path),
+    )
+    return f"{card}\n"

@@ -1,0 +1,555 @@
+"""Checkpoints: written whole, read without running anything, gone on from, started from.
+
+A checkpoint may come from anybody: its tensors and plain values are read, nothing in it is run. Its
+configuration is checked like that of a command, and only networks of this package are built, or
+those that the user names again or trusts. ``torch.save`` keeps a CRC-32 of every tensor in the
+file, as any zip archive does, and ``torch.load`` does not look at them: here they are compared, or
+a flipped bit would be trained on.
+"""
+
+import json
+import logging
+import os
+import pickle
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from torch import nn
+
+from alexnet_repro.base.build import Count, checked
+from alexnet_repro.base.errors import PrunedError, UsageError
+from alexnet_repro.data.augment import Augmentation, AugmentOptions
+from alexnet_repro.data.datamodule import ImageDataModule
+from alexnet_repro.data.statistics import Statistics
+from alexnet_repro.network.alexnet import AlexNet
+from alexnet_repro.network.layers import compile_norms
+from alexnet_repro.training.networks import NETWORKS, built, foreign
+
+log = logging.getLogger(__name__)
+
+LAST, BEFORE = "last.ckpt", "before_last.ckpt"
+"""The newest checkpoint of a run, and the one that it replaced."""
+
+
+def last_checkpoint(directory: Path) -> Path:
+    """Of the run in ``directory``."""
+    return directory / "checkpoints" / LAST
+
+
+class CheckpointFile(TorchCheckpointIO):
+    """How Lightning writes checkpoints.
+
+    Its own way writes to the system's temporary folder and moves the file from there: where that is
+    another file system, a move is a copy, and a copy can be torn. Here the file is written beside
+    its place, forced to the disk and renamed. What ``last.ckpt`` was stays as ``before_last.ckpt``.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
+    ) -> None:
+        """Write ``path``.
+
+        Raises:
+            UsageError: if the disk is full or cannot be written; ``path`` is as it was.
+        """
+        place = Path(path)
+        # One name, so that what a killed process left is overwritten, not gathered.
+        partial = place.with_name(f".{place.name}.partial")
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            if place.name == LAST and place.exists():
+                _keep(place, place.with_name(BEFORE))
+            os.replace(partial, place)
+            _sync_folder(place.parent)
+        except (OSError, RuntimeError) as error:
+            partial.unlink(missing_ok=True)
+            # torch tells of a failed write in words of its own, on top of what the system said.
+            if (reason := _system_error(error)) is None:
+                raise
+            raise UsageError(
+                f"{place}: cannot be written ({reason.strerror}); "
+                + (
+                    "the file is as it was, make room and go on with resume="
+                    f"{place.with_name(LAST)}"
+                    if place.with_name(LAST).exists()
+                    else "make room, or choose another folder with hydra.run.dir="
+                )
+            ) from error
+
+
+def _keep(place: Path, before: Path) -> None:
+    """Have the file of ``place`` under a second name too; ``place`` itself is never missing."""
+    before.unlink(missing_ok=True)
+    try:
+        os.link(place, before)
+    except OSError:  # a file system without hard links
+        os.replace(place, before)
+
+
+def _sync_folder(directory: Path) -> None:
+    """Force renames to the disk, so that a power failure does not undo them."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _system_error(error: BaseException | None) -> OSError | None:
+    while error is not None and not isinstance(error, OSError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def damage(path: Path) -> str | None:
+    """What is wrong with a checkpoint file, or None if every part is as its checksum says."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            # torch compresses nothing; what is compressed may grow without end.
+            if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
+                return "it holds compressed parts, which torch does not write"
+            changed = archive.testzip()
+    except (OSError, zipfile.BadZipFile, zlib.error, ValueError, NotImplementedError) as error:
+        return str(error) or type(error).__name__
+    except (EOFError, RuntimeError, OverflowError) as error:
+        return f"it breaks off: {error!r}"
+    return None if changed is None else f"{changed} differs from its checksum"
+
+
+def whole(path: Path) -> Path:
+    """``path`` if it is whole; else the checkpoint before it, if that is.
+
+    Raises:
+        UsageError: if neither is.
+    """
+    if (reason := damage(path)) is None:
+        return path
+    before = path.with_name(BEFORE)
+    if path.name == LAST and before.is_file() and damage(before) is None:
+        log.warning("%s: damaged (%s); going on from the one before it, %s", path, reason, before)
+        return before
+    raise UsageError(
+        f"{path}: damaged ({reason}), and there is none before it; begin anew without resume"
+    )
+
+
+FORMAT = 2
+"""Of the checkpoints that are written. Those of format 1 do not say so, and hold the same."""
+
+DATA, NETWORK = "ImageDataModule", "network."
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+READING_ERRORS = (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network in evaluation mode and the classes that it tells apart.
+
+    Attributes:
+        path: of the checkpoint.
+        network: views (B, 3, input, input) → logits (B, classes).
+        views: stored images (B, image_size, image_size, 3) uint8 → views, by ``test_views``.
+        image_size: pixels a side of stored images.
+        classes: their names, in the order of their labels.
+        words: what each class is, if the training set said so.
+        epoch: epochs that the network was trained for.
+        config: of the training run.
+    """
+
+    path: Path
+    network: nn.Module
+    views: Augmentation
+    image_size: int
+    classes: tuple[str, ...]
+    words: tuple[str, ...] | None
+    epoch: int
+    config: dict[str, Any]
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The tensors and plain values of a checkpoint, which stay on disk until they are used.
+
+    Raises:
+        UsageError: if it is missing, damaged, or not a checkpoint that this package reads.
+    """
+    if not path.is_file():
+        raise UsageError(f"{path}: there is no such checkpoint")
+    if (reason := damage(path)) is not None:
+        raise UsageError(f"{path}: not a checkpoint, or a damaged one ({reason})")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except READING_ERRORS as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UsageError(f"{path}: not a checkpoint, or a damaged one ({reason})") from error
+    missing = {"state_dict", "config"} - set(checkpoint if isinstance(checkpoint, dict) else ())
+    if missing:
+        raise UsageError(
+            f"{path}: not a checkpoint of alexnet_repro.train (it has no {min(missing)})"
+        )
+    if (written_as := checkpoint.get("format", 1)) not in range(1, FORMAT + 1):
+        raise UsageError(
+            f"{path}: a checkpoint of format {written_as}; this version reads up to {FORMAT}, "
+            "take a newer version of alexnet_repro"
+        )
+    return dict(checkpoint)
+
+
+def network_weights(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """Of a checkpoint, by the names that the network itself gives them."""
+    return {
+        name.removeprefix(NETWORK): tensor
+        for name, tensor in checkpoint["state_dict"].items()
+        if name.startswith(NETWORK)
+    }
+
+
+def load_trained(
+    path: Path,
+    device: torch.device | str = "cpu",
+    model: Mapping[str, Any] = NOTHING,
+    trust: str | None = None,
+) -> Trained:
+    """The trained network of a checkpoint, on ``device``.
+
+    A network that is not of this package is built only if the caller says so, in one of two ways.
+
+    Args:
+        model: the node of such a network named again, ``{"_target_": "package.Network"}``; what it
+            leaves out is as in the checkpoint.
+        trust: the package of such a network, ``torchvision``: the checkpoint may name any function
+            or class of it.
+
+    Raises:
+        UsageError: if the file cannot be read, or its parts do not fit together.
+    """
+    checkpoint = read_checkpoint(path)
+    if DATA not in checkpoint:
+        raise UsageError(
+            f"{path}: it has neither classes nor mean image, since its data module is not an "
+            "ImageDataModule; resume takes it, and ImageClassifier.load_from_checkpoint"
+        )
+    config, data = checkpoint["config"], checkpoint[DATA]
+    try:
+        classes = tuple(data["classes"])
+        network = _network(path, config["model"], len(classes), data["input_size"], model, trust)
+        network.load_state_dict(network_weights(checkpoint))
+        compile_norms(network, batches=1)  # who shows it many says so
+        views = _views(path, config["augment"], data)
+        words = data.get("words")
+        return Trained(
+            path=path,
+            network=network.to(device).to(memory_format=torch.channels_last).eval(),
+            views=views.to(device).eval(),
+            image_size=data["image_size"],
+            classes=classes,
+            words=None if words is None else tuple(words),
+            epoch=checkpoint["epoch"] + 1,
+            config=config,
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{path}: its parts do not fit together ({error!r})") from error
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"{path}: its weights are not those of its network ({reason})") from error
+
+
+def _network(
+    path: Path,
+    model: dict[str, Any],
+    classes: int,
+    input_size: int,
+    named: Mapping[str, Any],
+    trust: str | None,
+) -> nn.Module:
+    if model.get("_target_") not in NETWORKS:
+        try:
+            return foreign(model, classes, input_size, named, trust)
+        except UsageError as error:
+            raise UsageError(f"{path}: {error}") from error
+    if named:
+        raise UsageError(
+            f"model.{next(iter(named))}: {path} says itself what its network is, "
+            f"{model['_target_']}; leave it out"
+        )
+    try:
+        return built(model, classes)
+    except ValueError as error:
+        raise UsageError(f"{path}: its configuration is not valid ({error})") from error
+
+
+def paper_network(trained: Trained) -> AlexNet:
+    """The network, if it has the layers of the paper.
+
+    Raises:
+        UsageError: if it is another one, kept for comparison.
+    """
+    if isinstance(trained.network, AlexNet):
+        return trained.network
+    raise UsageError(
+        f"{trained.path}: its network is {type(trained.network).__name__}, which has not the "
+        "layers of the paper; evaluate, predict and export take it"
+    )
+
+
+def _views(path: Path, augment: dict[str, Any], data: dict[str, Any]) -> Augmentation:
+    try:
+        options = AugmentOptions(**checked(AugmentOptions, augment, "augment"))
+    except UsageError as error:
+        raise UsageError(f"{path}: its configuration is not valid ({error})") from error
+    arrays = (data[name].double().numpy() for name in ("mean_image", "eigenvalues", "eigenvectors"))
+    return Augmentation(Statistics(*arrays), data["crop_size"], data["input_size"], options)
+
+
+class RunFolder(Checkpoint):
+    """Keeps the configuration in every checkpoint and says how to go on after an interruption.
+
+    As a ``Checkpoint`` it comes after all other callbacks, whose state is then that after the step.
+
+    Between the ends of epochs, which :class:`WholeEpochs` looks after, it saves ``last.ckpt`` every
+    ``every_n_steps`` steps, and where ``trainer.max_steps`` ends the training.
+
+    Args:
+        directory: of the run.
+        config: its configuration, with all defaults.
+        every_n_steps: None: only at the end of each epoch.
+    """
+
+    def __init__(
+        self, directory: Path, config: dict[str, Any], every_n_steps: Count | None = None
+    ) -> None:
+        self.last, self.config = last_checkpoint(directory), config
+        self.every_n_steps = every_n_steps
+        self._saved = 0
+
+    def on_train_batch_end(self, trainer: L.Trainer, *arguments: Any) -> None:
+        # The end of an epoch is saved after its validation.
+        n, step = self.every_n_steps, trainer.global_step
+        due = n is not None and step % n == 0
+        # A step on several batches is one.
+        if (due or step == trainer.max_steps) and step != self._saved and not trainer.is_last_batch:
+            self._saved = step
+            trainer.save_checkpoint(self.last)
+
+    def on_save_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint["config"] = self.config
+        checkpoint["format"] = FORMAT
+        # They may be objects of any kind, and a checkpoint is read for plain values only.
+        checkpoint.pop(L.LightningDataModule.CHECKPOINT_HYPER_PARAMS_KEY, None)
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        if isinstance(data, ImageDataModule):
+            # Lightning calls it by its class, which may be one that inherits from ours.
+            checkpoint[DATA] = checkpoint.pop(type(data).__qualname__)
+
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        if isinstance(exception, PrunedError):
+            return
+        if self.last.exists():
+            log.info(
+                "interrupted; the same command goes on after its last checkpoint with resume=%s",
+                self.last,
+            )
+        else:
+            log.info("interrupted before the first checkpoint")
+
+
+class WholeEpochs(ModelCheckpoint):
+    """Saves at the end of an epoch, unless ``trainer.max_steps`` cut the epoch short.
+
+    Lightning goes through the end of such an epoch as if it were whole; saved there, a resumed run
+    would pass over the rest of it.
+
+    Args:
+        dirpath: folder of the checkpoints.
+        filename: without its extension.
+        monitor: the metric of which the least is kept; None for the newest.
+    """
+
+    def __init__(self, dirpath: Path, filename: str, monitor: str | None = None) -> None:
+        super().__init__(
+            dirpath,
+            filename=filename,
+            monitor=monitor,
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+        )
+
+    @property
+    def state_key(self) -> str:
+        # In checkpoints it goes by the name that it always had.
+        return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.is_last_batch:
+            super().on_train_epoch_end(trainer, pl_module)
+
+
+CLASSIFIER = "fc8"
+
+
+@torch.no_grad()
+def start_from(
+    path: Path, network: nn.Module, classes: Sequence[str], layers: Sequence[str] | None
+) -> None:
+    """Copy the weights of a checkpoint into ``network``, and say which layers kept their own.
+
+    Layers that the checkpoint does not have stay as they were drawn, and so does fc8 unless the
+    checkpoint tells the same classes apart, in the same order.
+
+    Args:
+        classes: of the data that the network is trained on.
+        layers: those to copy, such as conv1; None for all.
+
+    Raises:
+        UsageError: if the checkpoint cannot be read, a layer has another shape, or there is no
+            such layer.
+    """
+    checkpoint = read_checkpoint(path)
+    found = network_weights(checkpoint)
+    own = dict(network.named_parameters())
+    names = list(dict.fromkeys(name.rpartition(".")[0] for name in own))
+    if unknown := set(layers or ()) - set(names):
+        raise UsageError(
+            f"init_layers: the network has no layer {min(unknown)}; it has {', '.join(names)}"
+        )
+    same_classes = list(checkpoint.get(DATA, {}).get("classes", ())) == list(classes)
+    taken = [
+        layer
+        for layer in names
+        if f"{layer}.weight" in found
+        and (layers is None or layer in layers)
+        and (layer != CLASSIFIER or same_classes)
+    ]
+    if not taken:
+        raise UsageError(f"init_from={path}: none of its layers is one of this network")
+    for name, parameter in own.items():
+        if name.rpartition(".")[0] in taken:
+            parameter.copy_(_fitting(path, name, parameter, found))
+    drawn = [layer for layer in names if layer not in taken]
+    log.info("from %s: %s; drawn anew: %s", path, ", ".join(taken), ", ".join(drawn) or "none")
+
+
+def check_resume(path: Path, network: nn.Module, classes: Sequence[str]) -> None:
+    """Raises UsageError unless the training of ``network`` can go on from this checkpoint.
+
+    Args:
+        classes: of the data that the network is trained on.
+    """
+    checkpoint = read_checkpoint(path)
+    if missing := {"loops", "callbacks", "optimizer_states"} - checkpoint.keys():
+        raise UsageError(
+            f"resume={path}: it holds weights without the state of a training (no {min(missing)}); "
+            "start from them with init_from="
+        )
+    # A data module of somebody else's may leave nothing of its own in a checkpoint.
+    there = list(checkpoint.get(DATA, {}).get("classes", ()))
+    if there != list(classes) and there and classes:
+        raise UsageError(
+            f"resume={path}: it tells {len(there)} other classes apart than the {len(classes)} of "
+            "the data; resume on the same data, or start from its weights with init_from="
+        )
+    found, own = network_weights(checkpoint), dict(network.state_dict())
+    for name in sorted(found.keys() | own.keys()):
+        one, other = (_size(w[name]) if name in w else "missing" for w in (found, own))
+        if one != other:
+            raise UsageError(
+                f"resume={path}: its {name} is {one}, that of this network {other}; the keys of "
+                "model must be those of the run"
+            )
+
+
+def _fitting(path: Path, name: str, parameter: nn.Parameter, found: dict[str, Any]) -> torch.Tensor:
+    tensor: torch.Tensor | None = found.get(name)
+    if tensor is None or tensor.shape != parameter.shape:
+        there = "missing" if tensor is None else _size(tensor)
+        raise UsageError(
+            f"init_from={path}: its {name} is {there}, that of this network {_size(parameter)}; "
+            "model.width, model.columns and the layers must be those of the checkpoint"
+        )
+    return tensor
+
+
+def _size(tensor: torch.Tensor) -> str:
+    return "×".join(map(str, tensor.shape))
+
+
+WATCHING = (
+    *("record", "curve", "progress", "nonfinite", "run_folder", "interruption"),
+    *("best", "last", "logged", "lr_monitor", "throughput", "device_stats"),
+)
+"""Callbacks of ours, and of Lightning's, that change nothing of what a run measures."""
+
+UNMEASURED = (
+    "logger",
+    "resume",
+    "skip_finished",
+    "checkpoint_every_n_steps",
+    "on_nonfinite",
+    "summary",
+)
+"""Keys that do not change what a run measures, if it ends."""
+
+
+def changing(callbacks: Mapping[str, Any]) -> dict[str, Any]:
+    """Those callbacks that may change a run's result: all but the ones known to watch only."""
+    return {name: node for name, node in callbacks.items() if name not in WATCHING}
+
+
+def same_configuration(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two configurations train the same network on the same data."""
+
+    def measured(config: Mapping[str, Any]) -> str:
+        values = {key: value for key, value in config.items() if key not in UNMEASURED}
+        values["callbacks"] = changing(config.get("callbacks") or {})
+        return json.dumps(values, sort_keys=True)
+
+    return measured(one) == measured(other)
+
+
+def finished_run(directory: Path, values: Mapping[str, Any]) -> Path | None:
+    """The record of a run with this configuration in ``directory`` or in a folder beside it.
+
+    The jobs of a sweep lie beside each other, under other numbers where the sweep has been changed.
+    """
+    for path in sorted(directory.parent.glob("*/result.json")):
+        if same_configuration(json.loads(path.read_text())["config"], values):
+            return path
+    return None
+
+
+def interrupted_run(directory: Path, values: Mapping[str, Any]) -> Path | None:
+    """The last checkpoint in ``directory`` of a run with this configuration that has not ended."""
+    written = (directory / "checkpoints" / name for name in (LAST, BEFORE))
+    found = next(filter(Path.is_file, written), None)
+    if found is None:
+        return None
+    path = whole(found)
+    same = same_configuration(read_checkpoint(path).get("config", {}), values)
+    return path if same else None
+
+
+def best_validation_error(path: Path) -> float | None:
+    """The least top-1 error in percent on the validation images in the curve of a record.
+
+    None if there is no record, as of a run of one batch.
+    """
+    if not path.is_file():
+        return None
+    curve = json.loads(path.read_text())["curve"]
+    return min((row["val/top1_error"] for row in curve), default=100.0)

@@ -1,0 +1,382 @@
+"""The configuration of a run: its keys, and what only several of them together can have wrong."""
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Annotated, Any, Literal
+
+import torch
+from lightning.pytorch.accelerators import CUDAAccelerator
+from lightning.pytorch.callbacks import (
+    Callback,
+    DeviceStatsMonitor,
+    LearningRateMonitor,
+    ThroughputMonitor,
+    WeightAveraging,
+)
+from lightning.pytorch.strategies import DDPStrategy
+from pydantic import Field
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from alexnet_repro.base.build import (
+    TARGET,
+    ArgumentsOf,
+    Count,
+    Positive,
+    Seed,
+    check,
+    checked,
+    described,
+    located,
+    taken,
+)
+from alexnet_repro.base.config import CONF
+from alexnet_repro.base.errors import UsageError
+from alexnet_repro.base.mistakes import meant
+from alexnet_repro.columns.strategy import COLUMNS, ColumnPipelineStrategy
+from alexnet_repro.data.augment import AugmentOptions
+from alexnet_repro.data.datamodule import ImageDataModule
+from alexnet_repro.network.alexnet import INPUT_SIZE, WINDOWS_SIZE, AlexNet
+from alexnet_repro.network.cifar import CifarNet
+from alexnet_repro.network.torchvision_alexnet import TorchvisionAlexNet
+from alexnet_repro.training.networks import make_network, sizes
+
+Node = dict[str, Any]
+
+OWNED = {
+    "callbacks": "callbacks=NAME adds one, callbacks.NAME._target_=… one of yours",
+    "logger": "logger=NAME chooses one, logger.NAME._target_=… one of yours",
+    "strategy": "strategy=NAME chooses one, and so do trainer=two_gpu and trainer=ddp",
+    "default_root_dir": "hydra.run.dir=FOLDER is where a run writes",
+    "plugins": "checkpoints are written by one of ours",
+    "use_distributed_sampler": "data decides which process reads which images",
+    "enable_checkpointing": "a run keeps its checkpoints; trainer.fast_dev_run=true keeps none",
+}
+"""Arguments of the Trainer that come from elsewhere, and what to type instead."""
+
+OURS = (AlexNet, CifarNet, TorchvisionAlexNet)
+"""Networks of this package; those that inherit from them are too."""
+
+LENGTHS = {"total_steps", "T_max"}
+"""Arguments of schedulers for the length of the training, which is known."""
+
+LOGGING = (DeviceStatsMonitor, LearningRateMonitor, ThroughputMonitor)
+"""Callbacks that do nothing but write to loggers."""
+
+REQUIRED = ("record", "curve", "run_folder", "last")
+"""Callbacks without which there is no record and no way to go on."""
+
+
+@dataclass(frozen=True)
+class Scheduling:
+    """Keys of ``schedule`` beside the arguments of a scheduler of torch.
+
+    Attributes:
+        epochs: that training takes.
+        interval, frequency: the scheduler steps after so many epochs or steps.
+        monitor: the logged metric that a scheduler which looks at one is given.
+        warmup_epochs: within which the learning rate rises from a hundredth of itself to itself.
+    """
+
+    epochs: Count
+    interval: Literal["epoch", "step"] = "epoch"
+    frequency: Count = 1
+    monitor: str = "val/top1_error"
+    warmup_epochs: Annotated[float, Field(ge=0)] = 0
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """Every key of ``conf/train.yaml``; what the groups hold is checked by what they name."""
+
+    model: Node
+    data: Node
+    augment: Annotated[Node, ArgumentsOf(AugmentOptions)]
+    optimizer: Node
+    schedule: Node
+    trainer: Node
+    strategy: Node
+    callbacks: dict[str, Node]
+    seed: Seed
+    run_name: str
+    resume: str | None
+    init_from: str | None
+    init_layers: list[str] | None
+    checkpoint_every_n_steps: Count | None
+    on_nonfinite: Literal["stop", "skip"]
+    skip_finished: bool
+    summary: bool
+    logger: dict[str, Node] | None = None
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> "Configuration":
+        """The checked configuration; nothing is built.
+
+        Raises:
+            UsageError: naming the key that is wrong, and why.
+        """
+        for key in values.keys() - inspect.signature(cls).parameters.keys():
+            raise UsageError(f"{key}: there is no such key{meant(key, CONF, 'train')}")
+        configuration = cls(**checked(cls, values))
+        configuration._count_devices()
+        configuration._check_parts()
+        configuration._check_arrangement()
+        return configuration
+
+    @property
+    def data_options(self) -> Node:
+        """What the data module is given beside its own node."""
+        target = located(self.data, "data")
+        given: dict[str, Any] = {"seed": self.seed}
+        if self.data_are_stored:
+            given["augment"] = AugmentOptions(**self.augment)
+        return taken(target, **given)
+
+    @property
+    def data_are_stored(self) -> bool:
+        """Whether the data module is an :class:`ImageDataModule`, or another one."""
+        return _is_a(self.data, "data", ImageDataModule)
+
+    @property
+    def scheduling(self) -> Scheduling:
+        """The keys of ``schedule`` that are not the scheduler's own."""
+        names = {field.name for field in fields(Scheduling)} & self.schedule.keys()
+        own = {name: self.schedule[name] for name in names}
+        return Scheduling(**checked(Scheduling, own, "schedule"))
+
+    @property
+    def scheduler(self) -> Node:
+        """``schedule`` without the keys of :class:`Scheduling`: a node of a scheduler of torch."""
+        names = {field.name for field in fields(Scheduling)}
+        return {name: value for name, value in self.schedule.items() if name not in names}
+
+    @property
+    def schedule_is_callback(self) -> bool:
+        """Whether the schedule is one of ours, which are callbacks; else it is one of torch's."""
+        return _is_a(self.schedule, "schedule", Callback)
+
+    @property
+    def has_columns(self) -> bool:
+        """Whether the network is spread over devices, a column on each."""
+        return TARGET in self.strategy and (
+            located(self.strategy, "strategy") is ColumnPipelineStrategy
+        )
+
+    @property
+    def processes(self) -> int:
+        return int(self.trainer["devices"] * self.trainer["num_nodes"])
+
+    @property
+    def replicas(self) -> int:
+        """Processes, or pairs of them, that share every batch."""
+        return self.processes // COLUMNS if self.has_columns else self.processes
+
+    def recorded(self) -> dict[str, Any]:
+        """As a record holds it: with the defaults of what is named filled in."""
+        return with_defaults(asdict(self))
+
+    def _count_devices(self) -> None:
+        """Put a number in the place of ``trainer.devices=auto``: all GPUs, or one CPU process."""
+        if self.trainer.get("devices") == "auto":
+            on_cpu = self.trainer.get("accelerator") == "cpu"
+            gpus = 0 if on_cpu else CUDAAccelerator.auto_device_count()
+            self.trainer["devices"] = max(1, gpus)
+
+    def _check_parts(self) -> None:
+        check(self.model, "model", *sizes(self.model, input_size=0).keys() - self.model.keys())
+        for key in self.data_options.keys() & self.data.keys():
+            raise UsageError(f"data.{key}: {key} beside it is what the data are given")
+        check(self.data, "data", *self.data_options)
+        check(self.optimizer, "optimizer", *trained(self.optimizer))
+        if self.schedule_is_callback:
+            check(self.schedule, "schedule")
+        else:
+            self._check_scheduling()
+            check(self.scheduler, "schedule", "optimizer", *LENGTHS - self.schedule.keys())
+        for key, instead in OWNED.items():
+            if key in self.trainer:
+                raise UsageError(f"trainer.{key}: {instead}")
+        check(self.trainer, "trainer", *OWNED)
+        if TARGET in self.strategy:
+            check(self.strategy, "strategy")
+            if located(self.strategy, "strategy") is DDPStrategy:
+                # It hands on what it does not know.
+                own = {TARGET, *inspect.signature(DDPStrategy).parameters}
+                checked(_waiting, {"timeout": self.strategy.get("timeout", 1)}, "strategy")
+                handed_on = {k: v for k, v in self.strategy.items() if k not in own}
+                checked(DistributedDataParallel, handed_on, "strategy", complete=False)
+        elif self.strategy:
+            key, value = next(iter(self.strategy.items()))
+            raise UsageError(
+                f"strategy.{key}={value}: this trainer has the whole network on one device; choose "
+                "trainer=two_gpu, two_cpu or columns_ddp for columns, ddp or ddp_cpu for replicas"
+            )
+        for name in REQUIRED:
+            if name not in self.callbacks:
+                raise UsageError(
+                    f"callbacks.{name}: the record and resuming need it; leave it in callbacks"
+                )
+        for name, node in self.callbacks.items():
+            key = f"callbacks.{name}"
+            check(node, key, *{"directory", "dirpath", "config"} - node.keys())
+            if self.logger is None and _is_a(node, key, *LOGGING):
+                raise UsageError(f"{key}: it writes to loggers, and there is none; add logger=csv")
+            if self.has_columns and _is_a(node, key, WeightAveraging):
+                raise UsageError(
+                    f"{key}: weights that are spread over devices are not averaged; "
+                    "train them with trainer=auto, cpu or gpu"
+                )
+        for name, node in (self.logger or {}).items():
+            check(node, f"logger.{name}")
+        if self.init_from == "":
+            raise UsageError(
+                "init_from: the experiment needs weights to start from; add init_from=PATH"
+            )
+
+    def _check_scheduling(self) -> None:
+        options, plateau = self.scheduling, _is_a(self.schedule, "schedule", ReduceLROnPlateau)
+        warmup = options.warmup_epochs
+        if plateau and (options.interval == "step" or warmup):
+            key = "warmup_epochs" if warmup else "interval"
+            raise UsageError(
+                f"schedule.{key}={self.schedule[key]}: ReduceLROnPlateau looks at the validation "
+                "once an epoch, and torch puts no warm-up before it"
+            )
+        if warmup >= options.epochs or (options.interval == "epoch" and warmup % 1):
+            raise UsageError(
+                f"schedule.warmup_epochs={warmup:g}: fewer than schedule.epochs={options.epochs}, "
+                "and whole ones unless schedule.interval=step"
+            )
+
+    def _check_foreign(self, network: Any) -> None:
+        """What needs a network of this package, where the network is another one."""
+        if self.summary and not _is_a(self.model, "model", AlexNet, CifarNet):
+            raise UsageError(
+                f"summary=true: it prints the layers of AlexNet and of the CIFAR-10 networks, not "
+                f"of {self.model[TARGET]}; trainer.enable_model_summary=true prints those of any"
+            )
+        if _is_a(self.model, "model", *OURS):
+            return
+        for key in ("init_from", "init_layers"):
+            if getattr(self, key) is not None:
+                raise UsageError(
+                    f"{key}: it takes layers of this package's networks, not of "
+                    f"{self.model[TARGET]}, which may have an argument of its own for weights"
+                )
+        own = set(inspect.signature(AlexNet).parameters) - set(
+            inspect.signature(network).parameters
+        )
+        if papers := sorted(own & self.model.keys() - {"num_classes", "width", "dropout"}):
+            raise UsageError(
+                f"model.{papers[0]}: {self.model[TARGET]} does not take it; it is an option of "
+                "AlexNet, as experiment=… and recipe=… may set it"
+            )
+
+    def _check_arrangement(self) -> None:
+        network = located(self.model, "model")
+        self._check_foreign(network)
+        if _is_a(self.model, "model", *OURS):
+            # What its arguments have wrong only together, it says when it is built.
+            with torch.device("meta"):
+                make_network(self.model, classes=1000, input_size=self.data.get("input_size"))
+        size = self.data.get("input_size", INPUT_SIZE)
+        if network in (AlexNet, TorchvisionAlexNet) and size not in (INPUT_SIZE, WINDOWS_SIZE):
+            raise UsageError(
+                f"data.input_size={size}: the network reads 224×224 pixels (§4.5), or Caffe's 227; "
+                "crops of data.crop_size are enlarged to that"
+            )
+        for key in ("devices", "num_nodes"):
+            checked(_arrangement, {key: self.trainer[key]}, "trainer", complete=False)
+        if self.has_columns:
+            self._check_columns()
+        elif self.processes > 1 and TARGET not in self.strategy:
+            raise UsageError(
+                f"trainer.devices={self.trainer['devices']}, trainer.num_nodes="
+                f"{self.trainer['num_nodes']}: this trainer takes one device; trainer=ddp and "
+                "ddp_cpu take more, two_gpu, two_cpu and columns_ddp those of a network in columns"
+            )
+        images = described(self.data, "data").get("batch_size") if self.data_are_stored else None
+        if images is not None and images % self.replicas:
+            raise UsageError(
+                f"data.batch_size={images}: {self.replicas} replicas cannot share it equally"
+            )
+        if self.has_columns:
+            micro_batches = described(self.strategy, "strategy")["micro_batches"]
+            if images is not None and images // self.replicas % micro_batches:
+                raise UsageError(
+                    f"strategy.micro_batches={micro_batches}: does not divide the "
+                    f"{images // self.replicas} images that each replica has of "
+                    f"data.batch_size={images}"
+                )
+
+    def _check_columns(self) -> None:
+        if not _is_a(self.model, "model", AlexNet):
+            raise UsageError(
+                f"model._target_={self.model[TARGET]}: this network has no columns; train it with "
+                "trainer=auto, cpu, gpu or ddp"
+            )
+        model = described(self.model, "model")
+        if model["columns"] == 1:
+            raise UsageError(
+                "model.columns=1: the one-GPU net has no second column for a second device; "
+                "train it with trainer=auto, cpu, gpu or ddp"
+            )
+        if (model["response_norm"] or {}).get("columns", COLUMNS) < COLUMNS:
+            raise UsageError(
+                "model.response_norm.columns=1: Caffe's windows cross from one column to the "
+                "other, which two devices cannot; train it with trainer=auto, cpu, gpu or ddp"
+            )
+        devices = self.trainer["devices"]
+        if devices % COLUMNS:
+            raise UsageError(
+                f"trainer.devices={devices}: every column needs a device of its own; choose an "
+                "even number"
+            )
+        replicas = self.strategy.get("replicas")
+        if replicas is not None and COLUMNS * replicas != self.processes:
+            raise UsageError(
+                f"strategy.replicas={replicas} of 2 columns need {COLUMNS * replicas} devices, but "
+                f"trainer.devices={devices} × trainer.num_nodes={self.trainer['num_nodes']} are "
+                f"{self.processes}"
+            )
+        if self.trainer["accelerator"] == "auto":
+            raise UsageError("trainer.accelerator=auto: choose cpu or gpu for the columns")
+        if self.trainer.get("precision") == "16-mixed":
+            raise UsageError("trainer.precision=16-mixed: the columns take 32-true or bf16-mixed")
+
+
+def _arrangement(devices: Count, num_nodes: Count) -> None:
+    """What ``trainer.devices`` and ``trainer.num_nodes`` have to be."""
+
+
+def _waiting(timeout: Positive) -> None:
+    """What ``strategy.timeout`` has to be, in seconds."""
+
+
+def trained(optimizer: Node) -> dict[str, Any]:
+    """What the node of an optimizer is given: ``network``, or ``params`` as those of torch."""
+    return taken(located(optimizer, "optimizer"), network=None, params=None)
+
+
+def with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration with the defaults of what its groups name filled in.
+
+    The classes are those of the data, which only a run knows: they stay as they are.
+    """
+    filled = dict(values)
+    for key in ("model", "data", "optimizer"):
+        filled[key] = described(values[key], key)
+    filled["model"] |= {name: values["model"].get(name) for name in sizes(values["model"])}
+    if "input_size" in filled["model"]:
+        filled["model"]["input_size"] = filled["data"].get("input_size")
+    if _is_a(values["schedule"], "schedule", Callback):
+        filled["schedule"] = described(values["schedule"], "schedule")
+    filled["augment"] = asdict(AugmentOptions(**values["augment"]))
+    return filled
+
+
+def _is_a(node: Node, key: str, *classes: type) -> bool:
+    """Whether what a node names is one of these classes, or inherits from one."""
+    target = located(node, key)
+    return inspect.isclass(target) and issubclass(target, classes)

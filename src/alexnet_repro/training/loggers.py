@@ -1,0 +1,61 @@
+"""Whether a W&B run can be online, and its end; loggers themselves are those of Lightning."""
+
+import logging
+import os
+import socket
+import sys
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from alexnet_repro.base.config import global_rank
+
+log = logging.getLogger(__name__)
+
+
+def wandb_mode() -> Literal["offline"] | None:
+    """``offline`` where a run cannot be online; else None, which leaves it to ``WANDB_MODE``."""
+    if global_rank() > 0 or "WANDB_MODE" in os.environ:
+        return None
+    if (reason := why_offline()) is None:
+        return None
+    log.info("W&B: offline, since %s", reason)
+    return "offline"
+
+
+def quiet() -> Any:
+    """Settings of W&B with which it leaves the terminal to this program."""
+    import wandb as client
+
+    settings = client.Settings(silent=True)
+    client.setup(settings)
+    return settings
+
+
+def finish() -> None:
+    """Close the W&B run of this process, if there is one: the next run of a sweep opens its own.
+
+    Of a run that was offline it says how it is uploaded.
+    """
+    run = sys.modules["wandb"].run if "wandb" in sys.modules else None
+    if run is not None:
+        run.finish()
+        if run.offline:
+            log.info("W&B: upload it with: wandb sync '%s'", run.settings.sync_dir)
+
+
+def why_offline() -> str | None:
+    """Why a run cannot be online, or None if it can."""
+    import wandb as client
+
+    if os.environ.get("WANDB_MODE", "online") != "online":
+        return f"WANDB_MODE={os.environ['WANDB_MODE']}"
+    quiet()  # the first settings of a process are those that hold
+    url = urlsplit(client.setup().settings.base_url)
+    host, port = url.hostname or "", url.port or (80 if url.scheme == "http" else 443)
+    try:
+        socket.create_connection((host, port), timeout=3).close()
+    except OSError as error:
+        return f"{host} cannot be reached ({error})"
+    if not client.login(prompt=False):
+        return "there is no API key (wandb login)"
+    return None

@@ -1,0 +1,159 @@
+"""A loss that is not a number, or is infinite: the run stops with all there is to know about it."""
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+from torch.optim import Optimizer
+
+from alexnet_repro.base.errors import DivergenceError
+from alexnet_repro.base.files import write_json
+from alexnet_repro.training.checkpoint import last_checkpoint
+
+log = logging.getLogger(__name__)
+
+MOST_IN_A_ROW = 10
+"""Steps that are skipped one after the other before the run is given up."""
+
+
+class NonFinite(Callback):
+    """Stops the run at a loss that is not finite, or goes on without the batch.
+
+    ``stop`` makes no GPU wait: the first such loss is remembered on the device, and read where the
+    host waits for the device anyway, when the loss is logged and before a checkpoint is written.
+    The message is about the step where it happened, up to ``trainer.log_every_n_steps`` ago; no
+    checkpoint holds what came of it. On a CPU, where nothing has to be waited for, it is read at
+    once, before weights change.
+
+    ``skip`` leaves weights and velocities as they are where the loss or a gradient is not finite.
+    It has to know before every update, and so a GPU is waited for once a step.
+
+    Of several replicas each has a loss of its own; they tell each other when it is read.
+
+    Args:
+        directory: of the run, which gets ``nonfinite.json``.
+        then: ``stop`` or ``skip``.
+    """
+
+    def __init__(self, directory: Path, then: Literal["stop", "skip"] = "stop") -> None:
+        self.path, self.last = directory / "nonfinite.json", last_checkpoint(directory)
+        self._names: Callable[[int, int], Sequence[str]] = lambda epoch, batch: ()
+        self.skips = then == "skip"
+        self._first: Tensor | None = None
+        self._unread: list[dict[str, Any]] = []
+        self._in_a_row = 0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        # Of the images of a batch, where the data can tell them.
+        self._names = getattr(trainer.datamodule, "training_names", self._names)  # type: ignore[attr-defined]
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        step = {"step": trainer.global_step + 1, "epoch": trainer.current_epoch, "batch": batch_idx}
+        self._unread.append(step | {"learning_rate": _rate(trainer.optimizers[0])})
+
+    def on_before_backward(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor
+    ) -> None:
+        if self.skips:
+            return
+        loss, number = loss.detach(), len(self._unread) - 1
+        if self._first is None:
+            # Which of the unread steps was the first, and its loss.
+            self._first = torch.tensor([-1.0, 0.0], device=loss.device)
+        here = torch.stack([torch.full_like(loss, number), loss]).float()
+        first = (self._first[0] < 0) & ~loss.isfinite()
+        self._first = torch.where(first, here, self._first)
+        if known_at_once(loss):
+            self._read(trainer)
+
+    def on_before_optimizer_step(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer
+    ) -> None:
+        if not self.skips:
+            return
+        gradients = [
+            w.grad for g in optimizer.param_groups for w in g["params"] if w.grad is not None
+        ]
+        # The sum of norms is finite where all of them are; a NaN of the loss is in all of them.
+        norms = torch.stack([_local(g).norm() for g in gradients])
+        finite = trainer.strategy.reduce_boolean_decision(bool(norms.sum().isfinite()), all=True)
+        happened, self._unread = self._unread[-1], []
+        if finite:
+            self._in_a_row = 0
+            return
+        self._in_a_row += 1
+        # The optimizer passes over what has no gradient.
+        optimizer.zero_grad(set_to_none=True)
+        told = self._write(trainer, happened)
+        log.warning("a loss or gradient that is not finite: skipped %s", told)
+        if self._in_a_row == MOST_IN_A_ROW:
+            raise DivergenceError(
+                f"{MOST_IN_A_ROW} steps in a row had a loss or gradient that is not finite, the "
+                f"last one at {told}; {self._what_to_do()}"
+            )
+
+    def on_train_batch_end(self, trainer: L.Trainer, *arguments: Any) -> None:
+        if trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            self._read(trainer)
+
+    def on_save_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        self._read(trainer)
+        for name, weights in checkpoint["state_dict"].items():
+            if weights.is_floating_point() and not bool(_local(weights).isfinite().all()):
+                raise DivergenceError(
+                    f"{name} is not finite after step {trainer.global_step}; {self._what_to_do()}"
+                )
+
+    def _read(self, trainer: L.Trainer) -> None:
+        """Stop if a loss of any replica since the last time was not finite."""
+        if self._first is not None:
+            of_all = trainer.strategy.all_gather(self._first).reshape(-1, 2).tolist()
+            if found := [(number, loss) for number, loss in of_all if number >= 0]:
+                number, loss = min(found, key=lambda one: one[0])
+                told = self._write(trainer, self._unread[int(number)] | {"loss": str(loss)})
+                raise DivergenceError(f"the loss is {loss} at {told}; {self._what_to_do()}")
+        self._unread = []
+
+    def _write(self, trainer: L.Trainer, happened: dict[str, Any]) -> str:
+        names = list(self._names(happened["epoch"], happened["batch"]))
+        if trainer.is_global_zero:
+            write_json(self.path, happened | {"images": names})
+        shown = f", images {', '.join(names[:3])}{' …' if len(names) > 3 else ''}" if names else ""
+        return (
+            f"step {happened['step']} (epoch {happened['epoch'] + 1}, batch "
+            f"{happened['batch'] + 1}, learning rate {happened['learning_rate']:g}{shown}: all in "
+            f"{self.path})"
+        )
+
+    def _what_to_do(self) -> str:
+        advice = "lower optimizer.lr" + (
+            "" if self.skips else ", or go on without such batches with on_nonfinite=skip"
+        )
+        if self.last.exists():
+            return f"the last good checkpoint is {self.last}: {advice}"
+        return f"there was no checkpoint yet: {advice}"
+
+
+def known_at_once(loss: Tensor) -> bool:
+    """Whether reading it waits for nothing."""
+    return loss.device.type == "cpu"
+
+
+def _rate(optimizer: Optimizer) -> float:
+    """The largest learning rate of any layer."""
+    return max((float(group["lr"]) for group in optimizer.param_groups), default=math.nan)
+
+
+def _local(tensor: Tensor) -> Tensor:
+    """The part of a tensor that this process holds."""
+    return tensor.to_local() if hasattr(tensor, "to_local") else tensor

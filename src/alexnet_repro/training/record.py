@@ -1,0 +1,136 @@
+"""The record of a run: what it is, written at its start, and what it measured, after its test."""
+
+import json
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from hydra.core.hydra_config import HydraConfig
+from lightning.pytorch.callbacks import Callback
+from omegaconf import OmegaConf
+
+from alexnet_repro.base.files import checksum, write_json, write_text
+from alexnet_repro.base.record import FORMAT, chance_error, error_figures, provenance
+from alexnet_repro.columns.strategy import COLUMNS, ColumnPipelineStrategy
+from alexnet_repro.data.datamodule import ImageDataModule
+from alexnet_repro.training.curve import curve_of
+from alexnet_repro.training.module import ImageClassifier
+
+log = logging.getLogger(__name__)
+
+RESULT = "result.json"
+
+
+class Record(Callback):
+    """Writes ``run.json`` and ``config.yaml`` before anything slow starts, then ``result.json``.
+
+    ``run.json`` has the provenance of every process of the run, of one that was resumed several.
+
+    Args:
+        directory: of the run.
+        config: its configuration, with all defaults.
+    """
+
+    def __init__(self, directory: Path, config: dict[str, Any]) -> None:
+        self.directory, self.config = directory, config
+        self._processes: list[dict[str, Any]] = []
+        self._started = 0.0
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        if stage != "fit" or not trainer.is_global_zero:
+            return
+        self._started = time.perf_counter()
+        path = self.directory / "run.json"
+        before = json.loads(path.read_text()) if path.is_file() else []
+        typed = [override.removeprefix("++") for override in HydraConfig.get().overrides.task]
+        self._processes = [*before, provenance("alexnet_repro.train", typed)]
+        write_json(path, self._processes)
+        text = OmegaConf.to_yaml(OmegaConf.create(self.config))
+        write_text(self.directory / "config.yaml", text)
+
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            log.info("trainer.fast_dev_run: it runs; there is no record of one batch")
+            return
+        assert isinstance(pl_module, ImageClassifier)
+        record = self._record(trainer, pl_module)
+        write_json(self.directory / RESULT, record)
+        log.info("%s", result_line(record))
+        log.info("Everything is in %s", self.directory)
+
+    def _record(self, trainer: L.Trainer, module: ImageClassifier) -> dict[str, Any]:
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        classes = module.hparams["num_classes"]
+        rows = curve_of(trainer).rows
+        started_from = self.config["init_from"]
+        return {
+            "format": FORMAT,
+            "experiment": self.config["run_name"],
+            "seed": self.config["seed"],
+            **self._processes[-1],
+            "arrangement": arrangement(trainer, self.config["model"].get("columns", 1)),
+            "resumed_from": self._processes[:-1],
+            "init_from_sha256": started_from and checksum(Path(started_from).expanduser()),
+            "wall_seconds": round(time.perf_counter() - self._started, 1),
+            "dataset": description(data, classes),
+            "split": getattr(data, "test_split", "test"),
+            "images": module.images_tested,
+            "errors": measured(trainer.callback_metrics, module.images_tested),
+            "chance": chance_error(classes),
+            "epochs": len(rows),
+            "train_seconds": rows[-1]["seconds"] if rows else 0,
+            "curve": rows,
+            # Loggers do not change what is measured, and hold paths of this machine.
+            "config": {key: value for key, value in self.config.items() if key != "logger"},
+        }
+
+
+def arrangement(trainer: L.Trainer, columns: int) -> dict[str, int]:
+    """How the network was spread: processes, their replicas of it, parts of a batch."""
+    strategy, processes = trainer.strategy, trainer.world_size
+    split = COLUMNS if isinstance(strategy, ColumnPipelineStrategy) else 1
+    return {
+        "processes": processes,
+        "columns_per_process": columns // split,
+        "replicas": processes // split,
+        "micro_batches": getattr(strategy, "micro_batches", 1),
+    }
+
+
+def description(data: L.LightningDataModule, classes: int) -> dict[str, Any]:
+    """What a record says of the data."""
+    if isinstance(data, ImageDataModule):
+        return data.description
+    return {"name": type(data).__name__, "classes": classes, "images": {}}
+
+
+def measured(metrics: Mapping[str, Any], images: int) -> dict[str, Any]:
+    """The test errors in percent on ``images`` images, by the crops that were looked at."""
+    return {
+        crops: error_figures(
+            float(metrics[f"{stage}/loss"]),
+            {top: float(metrics[f"{stage}/{top}_error"]) for top in ("top1", "top5")},
+            images,
+        )
+        for crops, stage in (("centre", "test"), ("ten", "ten_crop"))
+        if f"{stage}/loss" in metrics
+    }
+
+
+def result_line(record: dict[str, Any]) -> str:
+    """The result in one line, with the chance level beside it."""
+    centre, ten = record["errors"]["centre"], record["errors"].get("ten")
+    low, high = centre["top1_interval"]
+    chance = record["chance"]
+    ten_crop = f"ten-crop {ten['top1']:.1f} / {ten['top5']:.1f} %; " if ten else ""
+    return (
+        f"{record['experiment']} on {record['dataset']['name']} ({record['split']}, "
+        f"{record['images']} images): top-1 error {centre['top1']:.1f} % (95 % interval "
+        f"{low:.1f}-{high:.1f}), top-5 {centre['top5']:.1f} %; {ten_crop}"
+        f"chance {chance['top1']:.1f} / {chance['top5']:.1f} %"
+    )

@@ -1,0 +1,124 @@
+"""What became of the jobs of a multirun: a table on the terminal and ``sweep.csv``."""
+
+import atexit
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import CompactHydraException
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+from rich.table import Table
+
+from alexnet_repro.base.config import CONF, fail
+from alexnet_repro.base.console import console
+from alexnet_repro.base.errors import PrunedError, UsageError
+from alexnet_repro.base.files import write_json
+from alexnet_repro.base.mistakes import no_match
+from alexnet_repro.base.record import write_csv
+
+log = logging.getLogger(__name__)
+
+COLUMNS = ("job", "overrides", "status", "top1", "top5", "ten_crop_top1", "ten_crop_top5", "error")
+ROW = "job.json"
+
+found: dict[Path, Path] = {}
+"""Records that jobs of this process found instead of training, by the folder of the job."""
+
+
+class SweepTable(Callback):
+    """Adds every job of a multirun to ``sweep.csv`` in the sweep's folder as it ends.
+
+    Hydra goes on after a job that failed, and tells only of the first one when all have run; here
+    each failure is told at once, and again in the table at the end.
+
+    A job may run in a process of its own, on another machine: it leaves its row in its folder, from
+    where whoever ends next gathers it.
+    """
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        directory = Path(config.hydra.sweep.dir)
+        # A sweep that is started again has rows of all its jobs again; a search, of those to come.
+        if "study_name" not in config.hydra.sweeper:
+            for path in directory.glob(f"*/{ROW}"):
+                path.unlink()
+        # Hydra does not call on_multirun_end if a job has failed.
+        atexit.register(_print_table, directory)
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        if config.hydra.mode.name != "MULTIRUN":
+            return
+        directory = Path(config.hydra.runtime.output_dir)
+        row = {
+            "job": config.hydra.job.num,
+            "overrides": list(config.hydra.overrides.task),
+            "status": job_return.status.name.lower(),
+        }
+        error = job_return._return_value
+        if isinstance(error, PrunedError):
+            row["status"] = "pruned"
+            log.info("%s", error)
+        elif job_return.status == JobStatus.FAILED:
+            # Of these the message is all there is to say.
+            told = isinstance(error, CompactHydraException | UsageError)
+            row["error"] = f"{error}" if told else f"{type(error).__name__}: {error}"
+            log.error(
+                "job %s failed: %s", row["job"], row["error"], exc_info=None if told else error
+            )
+        elif directory in found:
+            row |= {"status": "skipped"} | _errors(found[directory])
+        else:
+            row |= _errors(directory / "result.json")
+        write_json(directory / ROW, row)
+        _gather(Path(config.hydra.sweep.dir))
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        directory = Path(config.hydra.sweep.dir)
+        # Jobs that ended at the same time may have missed each other's row.
+        _gather(directory)
+        if not _rows(directory):
+            fail(no_match(sys.argv[1:], CONF))
+
+
+def _rows(directory: Path) -> list[dict[str, Any]]:
+    rows = (json.loads(path.read_text()) for path in directory.glob(f"*/{ROW}"))
+    return sorted(rows, key=lambda row: row["job"])
+
+
+def _gather(directory: Path) -> None:
+    rows = [row | {"overrides": " ".join(row["overrides"])} for row in _rows(directory)]
+    write_csv(directory / "sweep.csv", COLUMNS, rows)
+
+
+def _errors(path: Path) -> dict[str, float]:
+    if not path.is_file():
+        return {}
+    errors = json.loads(path.read_text())["errors"]
+    return {
+        f"{prefix}{top}": round(errors[crops][top], 2)
+        for prefix, crops in (("", "centre"), ("ten_crop_", "ten"))
+        if crops in errors
+        for top in ("top1", "top5")
+    }
+
+
+def _print_table(directory: Path) -> None:
+    finished = _rows(directory)
+    if not finished:
+        return
+    table = Table(box=None, header_style="bold", padding=(0, 1))
+    for column in ("job", "overrides", "status", "top-1", "top-5", "ten-crop top-1", "top-5"):
+        table.add_column(column)
+    shared = set.intersection(*(set(row["overrides"]) for row in finished))
+    for row in finished:
+        own = " ".join(o for o in row["overrides"] if o not in shared)
+        table.add_row(*(str((row | {"overrides": own}).get(column, "")) for column in COLUMNS[:-1]))
+    console.print(table, soft_wrap=False)
+    failed = [row for row in finished if row["status"] == "failed"]
+    if failed:
+        console.print(f"{len(failed)} of {len(finished)} jobs failed:")
+        for row in failed:
+            console.print(f"  job {row['job']}: {row['error']}")

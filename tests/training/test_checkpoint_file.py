@@ -1,0 +1,112 @@
+"""A checkpoint is there whole or not at all, and one that changed is not trusted."""
+
+import errno
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from alexnet_repro.base.errors import UsageError
+from alexnet_repro.training.checkpoint import BEFORE, LAST, CheckpointFile, damage, whole
+
+
+def number(path: Path) -> int:
+    return int(torch.load(path, weights_only=True)["number"])
+
+
+def save(directory: Path, n: int, name: str = LAST) -> Path:
+    content = {"number": n, "weights": torch.arange(10_000) + n}
+    CheckpointFile().save_checkpoint(content, directory / name)
+    return directory / name
+
+
+def test_the_one_before_the_last_is_kept_and_nothing_else(tmp_path: Path) -> None:
+    directory = tmp_path / "made" / "for it"
+    for n in range(3):
+        save(directory, n)
+        save(directory, n, "best.ckpt")
+    assert {path.name: number(path) for path in directory.iterdir()} == {
+        LAST: 2, BEFORE: 1, "best.ckpt": 2,
+    }  # fmt: skip
+
+
+def test_without_hard_links_the_one_before_is_kept_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: Any) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    for n in range(2):
+        save(tmp_path, n)
+    assert {path.name: number(path) for path in tmp_path.iterdir()} == {LAST: 1, BEFORE: 0}
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_write_that_fails_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    for n in range(2):
+        save(tmp_path, n)
+
+    def fail(*arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(UsageError, match=r"last\.ckpt: cannot be written \(No space left") as told:
+        save(tmp_path, 2)
+    assert "\n" not in str(told.value)
+    monkeypatch.undo()
+    assert number(whole(tmp_path / LAST)) == 1
+    assert {path.name for path in tmp_path.iterdir()} <= {LAST, BEFORE}
+
+
+def test_what_a_killed_process_left_is_overwritten(tmp_path: Path) -> None:
+    (tmp_path / f".{LAST}.partial").write_bytes(b"half of it")
+    save(tmp_path, 0)
+    assert [path.name for path in tmp_path.iterdir()] == [LAST]
+
+
+def test_every_bit_of_a_tensor_counts_and_torch_does_not_see_it(tmp_path: Path) -> None:
+    path = save(tmp_path, 7)
+    assert damage(path) is None
+    content = bytearray(path.read_bytes())
+    place = content.find(torch.arange(5000, 5010).numpy().tobytes())
+    assert place > 0
+    content[place + 3] ^= 1
+    path.write_bytes(content)
+    assert number(path) == 7
+    assert "data/0 differs from its checksum" in str(damage(path))
+
+
+@pytest.mark.parametrize("part", [0, 0.1, 0.5, 0.9, 0.999])
+def test_a_torn_file_is_damaged_however_much_is_there(tmp_path: Path, part: float) -> None:
+    path = save(tmp_path, 0)
+    os.truncate(path, int(part * path.stat().st_size))
+    assert damage(path) is not None
+
+
+def test_a_checkpoint_that_would_unpack_without_end_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.ckpt"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", bytes(10_000_000))
+    assert "compressed parts" in str(damage(path))
+
+
+def test_the_one_before_is_used_and_named_in_place_of_a_damaged_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for n in range(2):
+        save(tmp_path, n)
+    assert whole(tmp_path / LAST) == tmp_path / LAST
+    os.truncate(tmp_path / LAST, 1000)
+    with caplog.at_level("WARNING"):
+        assert number(whole(tmp_path / LAST)) == 0
+    assert f"{tmp_path / LAST}: damaged" in caplog.text
+    assert str(tmp_path / BEFORE) in caplog.text
+    os.truncate(tmp_path / BEFORE, 1000)
+    with pytest.raises(UsageError, match="there is none before it"):
+        whole(tmp_path / LAST)
