@@ -42,6 +42,7 @@ runs/demo/.done: .venv/.installed $(SOURCES)
 	$(BIN)/python -m ruff check
 	$(BIN)/python -m ruff format --check
 	$(BIN)/python -m mypy
+	$(BIN)/lint-imports --no-cache
 	$(PYTEST) -m "not long"
 	@touch $@
 

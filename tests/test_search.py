@@ -16,10 +16,7 @@ optuna = pytest.importorskip("optuna")
 from optuna.trial import TrialState  # noqa: E402
 
 from alexnet_repro.search import Search  # noqa: E402
-from alexnet_repro.training.pruning import (
-    Pruning,
-    open_study,
-)
+from alexnet_repro.training.pruning import Pruning, open_study  # noqa: E402
 
 LEARNING_RATE = "optimizer.lr=tag(log,interval(1e-4,1e-1))"
 

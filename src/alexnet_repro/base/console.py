@@ -31,6 +31,8 @@ def show_on_terminal() -> None:
     handler = ConsoleHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    # It says which build of itself it found.
+    logging.getLogger("faiss").setLevel(logging.WARNING)
     # What cannot be shown, since the disk is full, is no reason to say so twice a line.
     logging.raiseExceptions = False
 

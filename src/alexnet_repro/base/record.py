@@ -62,9 +62,7 @@ def provenance(command: str, arguments: Iterable[str] | None = None) -> dict[str
     if arguments is None:
         # Behind the name of the command, where one program has them all.
         program = Path(sys.argv[0])
-        has_all = (
-            program.parts[-2:] == ("alexnet_repro", "__main__.py") or program.stem == "alexnet"
-        )
+        has_all = program.stem == "alexnet" or program.match("alexnet_repro/__main__.py")
         arguments = sys.argv[2 if has_all else 1 :]
     return {
         "command": f"python -m {command} {shlex.join(arguments)}".rstrip(),
