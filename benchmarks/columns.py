@@ -16,9 +16,8 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.benchmark import Timer
 
 from alexnet_repro import AlexNet
-from alexnet_repro.base.cores import usable_cores
 from alexnet_repro.base.errors import UsageError
-from alexnet_repro.base.memory import keep_freed_memory
+from alexnet_repro.base.system import keep_freed_memory, usable_cores
 from alexnet_repro.columns.launch import in_processes
 from alexnet_repro.columns.pipeline import ColumnPipeline, split_parameters
 from alexnet_repro.network.structure import bytes_per_step, exchanges

@@ -19,9 +19,8 @@ from torchvision import transforms as T
 from torchvision.datasets import ImageFolder
 
 from alexnet_repro import AlexNet
-from alexnet_repro.base.cores import usable_cores
 from alexnet_repro.base.errors import UsageError
-from alexnet_repro.base.memory import keep_freed_memory
+from alexnet_repro.base.system import keep_freed_memory, usable_cores
 from alexnet_repro.data.augment import PAPER, Augmentation
 from alexnet_repro.data.prepare import prepare
 from alexnet_repro.data.preprocess import shorter_side_and_centre

@@ -26,7 +26,7 @@ from torch.profiler import ProfilerActivity, profile
 from torchvision.models import alexnet as torchvision_alexnet
 
 from alexnet_repro import AlexNet, ResponseNorm
-from alexnet_repro.base.memory import keep_freed_memory
+from alexnet_repro.base.system import keep_freed_memory
 from alexnet_repro.data.augment import Augmentation
 from alexnet_repro.data.statistics import Statistics
 from alexnet_repro.network.crops import log_probabilities

@@ -12,7 +12,7 @@ import pytest
 # the time.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-from alexnet_repro.base.cores import usable_cores
+from alexnet_repro.base.system import usable_cores
 
 from .forks import Forks
 from .soak.images import noise_images

@@ -6,13 +6,13 @@ import sys
 
 import pytest
 
-from alexnet_repro.base.cores import usable_cores
+from alexnet_repro.base.system import usable_cores
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system binds no processes")
 def test_a_process_that_is_bound_to_one_core_has_one() -> None:
     code = (
-        "import os; from alexnet_repro.base.cores import usable_cores\n"
+        "import os; from alexnet_repro.base.system import usable_cores\n"
         "os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); print(usable_cores())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

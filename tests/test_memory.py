@@ -8,7 +8,7 @@ import pytest
 
 FAULTS = """
 import resource, torch
-from alexnet_repro.base.memory import keep_freed_memory
+from alexnet_repro.base.system import keep_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -31,7 +31,7 @@ def test_tensors_after_the_first_find_memory_that_is_there() -> None:
 
 
 def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    from alexnet_repro.base import memory
+    from alexnet_repro.base import system
 
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
-    assert not memory.keep_freed_memory()
+    assert not system.keep_freed_memory()

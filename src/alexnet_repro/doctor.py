@@ -13,10 +13,10 @@ import typer
 
 from alexnet_repro import cli
 from alexnet_repro.base.console import console
-from alexnet_repro.base.cores import usable_cores
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.base.extras import EXTRAS, installed
 from alexnet_repro.base.record import version_of
+from alexnet_repro.base.system import usable_cores
 
 SHOWN = 4
 """Prepared stores that are named."""

@@ -17,8 +17,8 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from alexnet_repro.base.config import LAUNCHED
-from alexnet_repro.base.cores import usable_cores
 from alexnet_repro.base.errors import UsageError
+from alexnet_repro.base.system import usable_cores
 
 PR_SET_PDEATHSIG = 1
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler
 
 from alexnet_repro.base.build import TARGET, Count, Natural, Pixels, Seed, build, checks_arguments
-from alexnet_repro.base.cores import usable_cores
 from alexnet_repro.base.errors import UsageError
+from alexnet_repro.base.system import usable_cores
 from alexnet_repro.data.augment import PAPER, Augmentation, AugmentOptions
 from alexnet_repro.data.prepare import cached
 from alexnet_repro.data.preprocess import Orientation

@@ -23,10 +23,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from alexnet_repro.base.console import counting
-from alexnet_repro.base.cores import usable_cores
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.base.files import all_of, write_json
-from alexnet_repro.base.memory import keep_freed_memory
+from alexnet_repro.base.system import keep_freed_memory, usable_cores
 from alexnet_repro.data.preprocess import Pixels, shorter_side_and_centre
 from alexnet_repro.data.sources import Source, Split
 from alexnet_repro.data.statistics import MEAN_IMAGE, Statistics, Sums

@@ -22,8 +22,8 @@ import xxhash
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from alexnet_repro.base.console import counting
-from alexnet_repro.base.cores import usable_cores
 from alexnet_repro.base.errors import UsageError
+from alexnet_repro.base.system import usable_cores
 from alexnet_repro.data.preprocess import Orientation, Pixels
 from alexnet_repro.data.sources import printable
 from alexnet_repro.data.statistics import MEAN_IMAGE, Statistics

@@ -18,8 +18,8 @@ from alexnet_repro.base.build import check
 from alexnet_repro.base.console import console, counting
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.base.files import checksum
-from alexnet_repro.base.memory import keep_freed_memory
 from alexnet_repro.base.record import chance_error, error_figures, provenance
+from alexnet_repro.base.system import keep_freed_memory
 from alexnet_repro.data.datamodule import ImageDataModule, stored_images
 from alexnet_repro.network.crops import log_mean, log_probabilities
 from alexnet_repro.network.layers import compile_norms

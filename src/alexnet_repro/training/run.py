@@ -15,7 +15,7 @@ from torch import nn
 
 from alexnet_repro.base.config import checkpoint_to_resume, resolved, sweep_name
 from alexnet_repro.base.errors import UsageError
-from alexnet_repro.base.memory import keep_freed_memory
+from alexnet_repro.base.system import keep_freed_memory
 from alexnet_repro.columns.exchange import between_processes
 from alexnet_repro.columns.launch import end_with_launcher, launch, must_launch
 from alexnet_repro.network.structure import print_summary

@@ -1,7 +1,15 @@
-"""Memory that a process frees and soon needs again stays its own."""
+"""What this process may use of the machine: cores and memory."""
 
 import ctypes
+import os
 import platform
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on: a job of SLURM has fewer of them than its machine."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return available or 1
+
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 LARGEST = 2**31 - 1
