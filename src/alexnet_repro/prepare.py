@@ -1,6 +1,7 @@
 """Prepare a data set: ``python -m alexnet_repro.prepare data=imagenet_2012 source=… output=…``."""
 
 import logging
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -28,16 +29,18 @@ class Preparation:
     output: str
     encoding: Literal["raw", "jpeg"]
     quality: Annotated[int, Field(ge=1, le=100)]
-    part: Annotated[str, Field(pattern=r"^\d+/\d+$")] | None
+    part: str | None
     prepare: Annotated[dict[str, Any], ArgumentsOf(_action)]
 
     @property
     def number_and_parts(self) -> tuple[int, int]:
         """(2, 8) of ``part=2/8``; (1, 1) for the whole."""
-        number, parts = map(int, (self.part or "1/1").split("/"))
-        if not 1 <= number <= parts:
-            raise UsageError(f"part={self.part}: a node and the number of nodes, 1/8 … 8/8")
-        return number, parts
+        part = re.fullmatch(r"(\d+)/(\d+)", self.part or "1/1")
+        if part is None or not 1 <= int(part[1]) <= int(part[2]):
+            raise UsageError(
+                f"part={self.part}: expected a node and the number of nodes, such as 1/8 … 8/8"
+            )
+        return int(part[1]), int(part[2])
 
 
 @command("prepare")

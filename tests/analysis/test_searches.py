@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from alexnet_repro.analysis.codes import autoencoder_codes, binary
+from alexnet_repro.analysis.codes import Autoencoder, autoencoder_codes, binary
 from alexnet_repro.analysis.searches import (
     StoredPixels,
     nearest_codes,
@@ -79,7 +79,7 @@ def test_autoencoder_codes_keep_clusters_apart_and_follow_the_seed(tmp_path: Pat
     centres = rng.normal(size=(4, 32))
     labels = np.arange(200) % 4
     vectors = (centres[labels] + 0.3 * rng.normal(size=(200, 32))).astype(np.float32)
-    settings = {"hidden": 32, "noise": 1.0, "lr": 0.01, "epochs": 8, "batch_size": 32}
+    settings = Autoencoder(hidden=32, noise=1.0, lr=0.01, epochs=8, batch_size=32)
     database, queries = autoencoder_codes(vectors[:160], vectors[160:], 16, 0, settings, "cpu")
     nearest = nearest_codes(queries, database, 10)
     assert (labels[:160][nearest] == labels[160:, None]).mean() > 0.95

@@ -17,7 +17,7 @@ from tests.forks import Forks
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
-PACKAGE = Path(extras.__file__).parent
+PACKAGE = Path(extras.__file__).parents[1]
 
 
 def test_the_package_lists_its_commands_on_a_terminal_of_80_by_24(

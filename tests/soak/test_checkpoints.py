@@ -12,7 +12,7 @@ from tests.forks import Forks
 
 from .killing import step_of, trained
 
-FORMATS = Path(__file__).parents[1] / "learning" / "checkpoints"
+FORMATS = Path(__file__).parents[1] / "training" / "checkpoints"
 SMALL = ["model.width=0.02", "data.image_size=16", "data.crop_size=16", "seed=1", "trainer=cpu"]
 
 

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
-
 from alexnet_repro.base.build import ArgumentsOf
+from alexnet_repro.base.errors import UsageError
 
 Node = dict[str, Any]
 
@@ -18,7 +17,7 @@ def _trainer(precision: Literal["32-true", "bf16-mixed", "16-mixed"]) -> None:
 class Evaluation:
     """Every key of ``conf/evaluate.yaml``."""
 
-    checkpoint: Annotated[str | list[str], Field(min_length=1)]
+    checkpoint: str | list[str]
     data: Node
     split: Literal["val", "test"] | None
     crops: Literal["centre", "ten"]
@@ -27,3 +26,7 @@ class Evaluation:
     output: str
     model: Node
     trust: str | None
+
+    def __post_init__(self) -> None:
+        if not self.checkpoint:
+            raise UsageError("checkpoint is empty: give the path of a .ckpt file")
