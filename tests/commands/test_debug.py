@@ -55,3 +55,26 @@ def test_a_step_on_several_batches_goes_on_in_the_middle_of_an_epoch(
         for run in runs.values()
     )
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
+def test_weights_of_another_precision_read_images_of_it(
+    precision: str, train_tiny: TrainTiny, tmp_path: Path
+) -> None:
+    done = train_tiny(f"trainer.precision={precision}", f"hydra.run.dir={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    saved = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    assert saved["network.conv1.weight"].dtype is getattr(
+        torch, {"bf16-true": "bfloat16", "64-true": "float64"}[precision]
+    )
+
+
+def test_what_a_mistake_ends_is_as_it_was(train_tiny: TrainTiny, tmp_path: Path) -> None:
+    train_tiny("schedule.epochs=1", f"hydra.run.dir={tmp_path}")
+    files = ("run.json", "config.yaml", "result.json")
+    before = {name: (tmp_path / name).read_bytes() for name in files}
+    more = ("optimizer=adamw", "schedule.epochs=2", f"hydra.run.dir={tmp_path}")
+    done = train_tiny(f"resume={tmp_path}/checkpoints/last.ckpt", *more)
+    assert done.returncode == 2
+    assert "error: resume: the checkpoint is of another optimizer" in done.stderr
+    assert {name: (tmp_path / name).read_bytes() for name in files} == before

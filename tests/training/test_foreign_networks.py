@@ -11,6 +11,7 @@ from torchvision.models import resnet18
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.interop.classifier import Classifier
 from alexnet_repro.training.checkpoint import load_trained
+from alexnet_repro.training.networks import make_network
 
 RESNET = {"_target_": "torchvision.models.resnet18", "weights": None, "num_classes": None}
 Written = Callable[..., Path]
@@ -101,3 +102,11 @@ def test_a_checkpoint_without_our_data_says_what_it_lacks(written: Written) -> N
     torch.save(saved, path)
     with pytest.raises(UsageError, match="neither classes nor mean image"):
         load_trained(path, trust="torchvision")
+
+
+def test_a_network_that_makes_no_logits_of_an_image_is_told_before_it_trains() -> None:
+    with pytest.raises(UsageError, match=r"of an image it makes \(1, 3, 8, 8\), not \(1, 3\)"):
+        make_network({"_target_": "torch.nn.Identity", "_num_classes_": None}, 3, 8)
+    linear = {"_target_": "torch.nn.Linear", "_num_classes_": "out_features", "in_features": 5}
+    with pytest.raises(UsageError, match=r"Linear: it does not take images \(1, 3, 8, 8\)"):
+        make_network(linear, 3, 8)

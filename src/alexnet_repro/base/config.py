@@ -124,11 +124,17 @@ def experiment_name(choice: str | None, overrides: Sequence[str]) -> str:
     """``alexnet``; or ``demo+ablation_tanh`` for ``experiment=[demo,ablation_tanh]``.
 
     Hydra reports no choice where several are combined: they are read from the command's overrides.
+    A network of another package goes by its own name: ``resnet18``, ``demo+resnet18``.
     """
-    if choice is not None:
-        return choice
     combined = [o.removeprefix("experiment=") for o in overrides if o.startswith("experiment=[")]
-    return combined[-1].strip("[]").replace(" ", "").replace(",", "+") if combined else "custom"
+    if choice is None:
+        choice = combined[-1].strip("[]").replace(" ", "") if combined else "custom"
+    names = [name for name in choice.split(",") if name]
+    for override in overrides:
+        key, _, target = override.lstrip("+").partition("=")
+        if key == "model._target_" and not target.startswith("alexnet_repro."):
+            names = [name for name in names if name != "alexnet"] + [target.rpartition(".")[2]]
+    return "+".join(names)
 
 
 def sweep_name(mode: RunMode | None, directory: str) -> str | None:
@@ -140,6 +146,8 @@ def sweep_name(mode: RunMode | None, directory: str) -> str | None:
 
 OPEN = r"(model|data|augment|optimizer|schedule|trainer|strategy|callbacks|logger)\.[\w.]+="
 """Arguments that set a key of something that is built."""
+UNCHOSEN = ("logger=null", "debug=null", "launcher=null", "sweep=null")
+"""Choices of nothing, which is what these groups have if none is made."""
 FULL_ERROR = "HYDRA_FULL_ERROR"
 """The environment variable that Hydra reads: 1 for a traceback of every mistake."""
 USAGE_EXIT_CODE = 2
@@ -276,7 +284,8 @@ def command(
                 return
             if global_rank() > 0:
                 sys.argv += SILENT
-            sys.argv[1:] = [opened(argument) for argument in sys.argv[1:]]
+            # Hydra takes null for a choice only where it is written in a file.
+            sys.argv[1:] = [opened(a) for a in sys.argv[1:] if a not in UNCHOSEN]
             if not {"-m", "--multirun"}.intersection(sys.argv):
                 sys.argv = [with_list(argument, lists) for argument in sys.argv]
             try:

@@ -109,7 +109,8 @@ def _offered(given: str, choices: Iterable[str]) -> str:
     # base is what the others are made of.
     names = sorted(set(choices) - {"base"})
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return f"{did_you_mean(given, names)}; there are {', '.join(names[:LISTED])}{more}"
+    meant_ = did_you_mean(given, names)
+    return f"{meant_}{'' if meant_ else ';'} there are {', '.join(names[:LISTED])}{more}"
 
 
 def _inside(conf: Path, groups: Iterable[str]) -> Iterator[str]:

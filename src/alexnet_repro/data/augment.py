@@ -155,7 +155,7 @@ class Augmentation(nn.Module):
         self, crops: Tensor, offset: Tensor, reflect: Tensor, colour: Tensor
     ) -> Tensor:
         """Crops (B, crop, crop, 3) uint8 and their draws → (B, 3, input, input) float."""
-        noise = colour @ self.components if self.colour_noise else None
+        noise = colour.to(self.components) @ self.components if self.colour_noise else None
         # Image by image, what is read stays in a processor's cache; the batch at once suits a GPU,
         # where every operation costs a launch.
         centred = self._image_by_image if crops.device.type == "cpu" else self._batch_at_once

@@ -276,12 +276,17 @@ class ImageDataModule(L.LightningDataModule):
         augmentation = self.augmentation.to(batch["image"].device)
         if self.trainer.training:
             image, label = batch.pop("image"), batch.pop("label")
-            return {"image": augmentation.training_view(image, **batch), "label": label}
+            view = augmentation.training_view(image, **batch)
+            # Where weights are of another precision, the Trainer converts what it reads, before.
+            return {"image": self._in_precision(view), "label": label}
         crops: Literal["centre", "ten"] = "ten" if self.trainer.testing else "centre"
-        return {
-            "views": augmentation.test_views(batch["image"], crops),
-            "label": batch["label"],
-        }
+        views = augmentation.test_views(batch["image"], crops)
+        return {"views": map(self._in_precision, views), "label": batch["label"]}
+
+    def _in_precision(self, view: Tensor) -> Tensor:
+        assert self.trainer is not None
+        converted: Tensor = self.trainer.precision_plugin.convert_input(view)
+        return converted
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint needs to classify new images: plain values and tensors only."""

@@ -130,6 +130,9 @@ class Experiments:
         or key by key.
         """
         own, told = settings(network["config"]), self._told(network)
+        target = str(own.get(f"model.{TARGET}", PACKAGE))
+        if not target.startswith(PACKAGE):
+            return target
         active = {}
         for name in self.names:
             changes = _without(LENGTH, self.changes[name])

@@ -333,6 +333,10 @@ class RunFolder(Checkpoint):
         self.last, self.config = last_checkpoint(directory), config
         self.every_n_steps = every_n_steps
         self._saved = 0
+        self._trains = False
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._trains = True
 
     def on_train_batch_end(self, trainer: L.Trainer, *arguments: Any) -> None:
         # The end of an epoch is saved after its validation.
@@ -358,14 +362,14 @@ class RunFolder(Checkpoint):
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
-        if isinstance(exception, PrunedError):
+        if isinstance(exception, PrunedError) or not self._trains:
             return
         if self.last.exists():
             log.info(
                 "interrupted; the same command goes on after its last checkpoint with resume=%s",
                 self.last,
             )
-        else:
+        elif isinstance(exception, KeyboardInterrupt | SystemExit):
             log.info("interrupted before the first checkpoint")
 
 

@@ -25,6 +25,7 @@ from alexnet_repro.base.build import (
     Count,
     Positive,
     Seed,
+    build,
     check,
     checked,
     described,
@@ -52,6 +53,9 @@ OWNED = {
     "plugins": "checkpoints are written by one of ours",
     "use_distributed_sampler": "data decides which process reads which images",
     "enable_checkpointing": "a run keeps its checkpoints; trainer.fast_dev_run=true keeps none",
+    "enable_progress_bar": "~callbacks.progress leaves the bar to Lightning",
+    "barebones": "a run keeps its record; debug=fdr is for a quick try",
+    "val_check_interval": "validation closes an epoch, of which the record has a line",
 }
 """Arguments of the Trainer that come from elsewhere, and what to type instead."""
 
@@ -189,6 +193,9 @@ class Configuration:
             raise UsageError(f"data.{key}: {key} beside it is what the data are given")
         check(self.data, "data", *self.data_options)
         check(self.optimizer, "optimizer", *trained(self.optimizer))
+        if "params" in trained(self.optimizer):
+            # What its values have wrong, it says when it is built.
+            build(self.optimizer, "optimizer", params=[torch.nn.Parameter(torch.zeros(2, 2))])
         if self.schedule_is_callback:
             check(self.schedule, "schedule")
         else:
@@ -215,7 +222,8 @@ class Configuration:
         for name in REQUIRED:
             if name not in self.callbacks:
                 raise UsageError(
-                    f"callbacks.{name}: the record and resuming need it; leave it in callbacks"
+                    f"callbacks.{name}: the record and resuming need it; a file of callbacks of "
+                    "your own begins with defaults: [default]"
                 )
         for name, node in self.callbacks.items():
             key = f"callbacks.{name}"
@@ -242,6 +250,11 @@ class Configuration:
             raise UsageError(
                 f"schedule.{key}={self.schedule[key]}: ReduceLROnPlateau looks at the validation "
                 "once an epoch, and torch puts no warm-up before it"
+            )
+        if (most := self.trainer.get("max_epochs")) != options.epochs:
+            raise UsageError(
+                f"trainer.max_epochs={most}: schedule.epochs={options.epochs} says how long the "
+                "schedule, and so the training, is"
             )
         if warmup >= options.epochs or (options.interval == "epoch" and warmup % 1):
             raise UsageError(

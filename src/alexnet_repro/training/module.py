@@ -208,6 +208,12 @@ class ImageClassifier(L.LightningModule):
     def test_step(self, batch: Any, batch_idx: int) -> None:
         self._evaluate("test", batch)
 
+    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Logits (B, classes) of the images of a batch, with labels or without."""
+        if not isinstance(batch, Tensor):
+            batch = next(iter(views_and_labels(batch)[0]))
+        return self(batch)  # type: ignore[no-any-return]
+
     def on_test_epoch_end(self) -> None:
         loss = self._metric("test/loss")
         with loss.sync_context():

@@ -7,6 +7,7 @@ anybody: it chooses among the networks of this package, and beyond them only wha
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import nn
 
 from alexnet_repro.base.build import CLASSES, TARGET, build, located, taken, takes_any
@@ -54,7 +55,24 @@ def make_network(model: Node, classes: int, input_size: int | None) -> nn.Module
     network = build(model, "model", **sizes(model, classes, input_size))
     if not isinstance(network, nn.Module):
         raise UsageError(f"model._target_={model[TARGET]}: it makes no torch.nn.Module")
+    if model[TARGET] not in NETWORKS and input_size is not None:
+        _try_image(network, f"model._target_={model[TARGET]}", classes, input_size)
     return network
+
+
+def _try_image(network: nn.Module, key: str, classes: int, size: int) -> None:
+    """Raises UsageError unless the network makes ``classes`` logits of an image."""
+    shape, training = (1, 3, size, size), network.training
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            logits = network.eval()(torch.zeros(shape))
+    except Exception as error:  # it may raise anything
+        said = " ".join(str(error).split())
+        raise UsageError(f"{key}: it does not take images {shape} ({said})") from error
+    network.train(training)
+    found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+    if found != (1, classes):
+        raise UsageError(f"{key}: of an image it makes {found}, not (1, {classes}), the logits")
 
 
 def built(model: Node, classes: int) -> nn.Module:

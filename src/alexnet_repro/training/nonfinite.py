@@ -101,7 +101,7 @@ class NonFinite(Callback):
             )
 
     def on_train_batch_end(self, trainer: L.Trainer, *arguments: Any) -> None:
-        if trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+        if trainer.global_step % max(1, trainer.log_every_n_steps) == 0:  # type: ignore[attr-defined]
             self._read(trainer)
 
     def on_save_checkpoint(

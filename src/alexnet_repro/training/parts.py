@@ -133,7 +133,10 @@ def make_trainer(configuration: Configuration, directory: Path) -> L.Trainer:
         callbacks.append(build(configuration.schedule, "schedule"))
     for name, node in configuration.callbacks.items():
         own = {k: v for k, v in taken(located(node, name), **filled).items() if k not in node}
-        callbacks.append(build(node, f"callbacks.{name}", **own))
+        made = build(node, f"callbacks.{name}", **own)
+        if not isinstance(made, L.Callback):
+            raise UsageError(f"callbacks.{name}._target_={node[TARGET]}: it makes no Callback")
+        callbacks.append(made)
     trainer: L.Trainer = build(
         configuration.trainer,
         "trainer",

@@ -39,10 +39,15 @@ class Record(Callback):
         self._processes: list[dict[str, Any]] = []
         self._started = 0.0
 
-    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        if stage != "fit" or not trainer.is_global_zero:
-            return
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._started = time.perf_counter()
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """By now a checkpoint that the run goes on with has been taken."""
+        if trainer.is_global_zero:
+            self._begin()
+
+    def _begin(self) -> None:
         path = self.directory / "run.json"
         before = json.loads(path.read_text()) if path.is_file() else []
         typed = [override.removeprefix("++") for override in HydraConfig.get().overrides.task]
@@ -58,6 +63,8 @@ class Record(Callback):
             log.info("trainer.fast_dev_run: it runs; there is no record of one batch")
             return
         assert isinstance(pl_module, ImageClassifier)
+        if not self._processes:  # the checkpoint was of the end: nothing was trained
+            self._begin()
         record = self._record(trainer, pl_module)
         write_json(self.directory / RESULT, record)
         log.info("%s", result_line(record))

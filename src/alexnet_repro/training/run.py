@@ -94,6 +94,8 @@ def train(config: DictConfig) -> float | None:
     with told_in_one_line():
         trainer.fit(module, data, ckpt_path=resume, weights_only=True)
         trainer.test(module, data, verbose=False)
+    if trainer.is_global_zero and not trainer.fast_dev_run and not (directory / RESULT).is_file():  # type: ignore[attr-defined]
+        log.warning("there is no record, since nothing was tested")
     # What quieten_libraries keeps it from saying itself.
     if trainer.is_global_zero and (profile := trainer.profiler.summary()):  # type: ignore[attr-defined]
         log.info("%s", profile)
@@ -148,7 +150,16 @@ def told_in_one_line() -> Iterator[None]:
         yield
     except MisconfigurationException as error:
         raise UsageError(f"trainer: {' '.join(str(error).split())}") from error
+    except ValueError as error:
+        if "parameter group" not in str(error):
+            raise
+        raise UsageError(
+            f"resume: the checkpoint is of another optimizer ({error}); optimizer= has to be that "
+            "of the run, or start from its weights with init_from="
+        ) from error
     except RuntimeError as error:
+        if "conditioned on metric" in str(error):
+            raise UsageError(f"callbacks: {' '.join(str(error).split())}") from error
         if lost := between_processes(error):
             raise lost from error
         raise

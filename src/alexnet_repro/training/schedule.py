@@ -60,6 +60,11 @@ class PlateauSchedule(Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.is_last_batch:  # trainer.max_steps cut it short: nothing was validated
             return
+        if self.monitor not in trainer.callback_metrics:
+            raise UsageError(
+                f"schedule.monitor={self.monitor}: there was no validation; this schedule looks at "
+                "one after every epoch, schedule=constant, cosine and step need none"
+            )
         error = float(trainer.callback_metrics[self.monitor])
         if error < self.best - self.threshold:
             self.best, self.epochs_without_improvement = error, 0
