@@ -77,19 +77,13 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     """Import what the package offers when asked for: torch takes seconds, ``--help`` needs none."""
     if name == "__version__":
-        return _version()
+        from alexnet_repro.base.record import version_of
+
+        # Of a checkout that is not installed, as of torch.hub, there is none.
+        return version_of("alexnet-repro") or "unknown"
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def _version() -> str:
-    from importlib import metadata
-
-    try:
-        return metadata.version("alexnet-repro")
-    except metadata.PackageNotFoundError:  # a checkout that is not installed, as of torch.hub
-        return "unknown"
 
 
 def __dir__() -> list[str]:

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-import alexnet_repro
 from alexnet_repro import cli, convert, doctor, export, predict, report, retrieve, serve
+from alexnet_repro.base.config import print_version
 from alexnet_repro.figures import __main__ as figures
 
 COMPOSING = {
@@ -43,7 +43,7 @@ for name, said in COMPOSING.items():
 
 def _version(asked: bool) -> None:
     if asked:
-        print(f"alexnet_repro {alexnet_repro.__version__}")
+        print_version()
         raise typer.Exit
 
 
