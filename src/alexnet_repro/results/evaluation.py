@@ -14,7 +14,6 @@ from rich.table import Table
 from torch import Tensor
 from torchmetrics.classification import MulticlassStatScores
 
-from alexnet_repro.base.build import check
 from alexnet_repro.base.console import console, counting
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.base.files import checksum
@@ -83,14 +82,13 @@ def evaluate(options: Evaluation, overrides: Sequence[str]) -> dict[str, Any]:
     Raises:
         UsageError: for what the user can put right.
     """
-    check(options.data, "data")
+    data = stored_images(options.data)
     device = chosen_device(options.device)
     if device.type == "cpu":
         keep_freed_memory()
     given = options.checkpoint
     paths = [Path(path).expanduser() for path in ([given] if isinstance(given, str) else given)]
     members = [load_trained(path, device, options.model, options.trust) for path in paths]
-    data = stored_images(options.data)
     for member in members:
         check_fit(member, data)
     split = options.split or data.test_split

@@ -192,10 +192,12 @@ class Configuration:
         for key in self.data_options.keys() & self.data.keys():
             raise UsageError(f"data.{key}: {key} beside it is what the data are given")
         check(self.data, "data", *self.data_options)
-        check(self.optimizer, "optimizer", *trained(self.optimizer))
-        if "params" in trained(self.optimizer):
+        needed = trained(self.optimizer)
+        if "params" in needed:
             # What its values have wrong, it says when it is built.
             build(self.optimizer, "optimizer", params=[torch.nn.Parameter(torch.zeros(2, 2))])
+        else:
+            check(self.optimizer, "optimizer", *needed)
         if self.schedule_is_callback:
             check(self.schedule, "schedule")
         else:
