@@ -82,6 +82,7 @@ Data = Annotated[
     typer.Argument(metavar="data=NAME...", help="The images: data=NAME data.KEY=VALUE."),
 ]
 Output = Annotated[Path, typer.Option(help="Folder to write to.")]
+PICTURES = [Format.PNG, Format.SVG]
 Formats = Annotated[list[Format], typer.Option("--format", help="Of pictures; may be repeated.")]
 Dpi = Annotated[int, typer.Option(min=30, max=1200, help="Of PNG files.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of what is drawn at random.")]

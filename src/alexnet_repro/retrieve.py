@@ -10,6 +10,8 @@ from alexnet_repro.base.errors import UsageError
 
 Index = Annotated[Path, typer.Option(help="Folder of an index.")]
 
+NEAREST, BITS, SEEDS = [1, 10, 100], [32, 64, 128, 256], [0, 1, 2]
+
 commands = cli.app()
 
 
@@ -65,18 +67,9 @@ def query(
 def evaluate(
     data: cli.Data,
     checkpoint: cli.Checkpoint,
-    k: Annotated[list[int], typer.Option(min=1, help="Precision among so many nearest.")] = [  # noqa: B006 - Typer copies it
-        1,
-        10,
-        100,
-    ],
-    bits: Annotated[list[int], typer.Option(min=8, max=4096, help="Of the codes.")] = [  # noqa: B006
-        32,
-        64,
-        128,
-        256,
-    ],
-    seeds: Annotated[list[int], typer.Option(min=0, help="An autoencoder each.")] = [0, 1, 2],  # noqa: B006
+    k: Annotated[list[int], typer.Option(min=1, help="Precision among so many nearest.")] = NEAREST,
+    bits: Annotated[list[int], typer.Option(min=8, max=4096, help="Of the codes.")] = BITS,
+    seeds: Annotated[list[int], typer.Option(min=0, help="An autoencoder each.")] = SEEDS,
     seed: cli.Seed = 0,
     timed_queries: Annotated[int, typer.Option(min=1, help="Of each way.")] = 100,
     rounds: Annotated[int, typer.Option(min=1, help="Of timing; the median counts.")] = 7,
@@ -91,7 +84,7 @@ def evaluate(
     batch_size: cli.BatchSize = 64,
     device: cli.Device = "auto",
     output: cli.Output = Path("runs/retrieval"),
-    formats: cli.Formats = [cli.Format.PNG, cli.Format.SVG],  # noqa: B006
+    formats: cli.Formats = cli.PICTURES,
     dpi: cli.Dpi = 200,
 ) -> None:
     """How well features, pixels and binary codes find images of the same class."""

@@ -8,7 +8,6 @@ import typer
 from alexnet_repro import cli
 
 FOLDER = Path("runs/figures")
-FORMATS = [cli.Format.PNG, cli.Format.SVG]
 
 commands = cli.app()
 
@@ -25,7 +24,7 @@ def figure_1(
     ],
     threshold: Annotated[float, typer.Option(help="Percent of training error.")] = 25,
     output: cli.Output = FOLDER,
-    formats: cli.Formats = FORMATS,
+    formats: cli.Formats = cli.PICTURES,
     dpi: cli.Dpi = 200,
 ) -> None:
     """How fast ReLU and tanh learn."""
@@ -38,7 +37,7 @@ def figure_1(
 def figure_2(
     checkpoint: cli.MaybeCheckpoint = None,
     output: cli.Output = FOLDER,
-    formats: cli.Formats = FORMATS,
+    formats: cli.Formats = cli.PICTURES,
     dpi: cli.Dpi = 200,
 ) -> None:
     """The architecture: of a checkpoint's network, or of the paper's."""
@@ -57,7 +56,7 @@ def figure_3(
     seed: cli.Seed = 0,
     device: cli.Device = "auto",
     output: cli.Output = FOLDER,
-    formats: cli.Formats = FORMATS,
+    formats: cli.Formats = cli.PICTURES,
     dpi: cli.Dpi = 200,
 ) -> None:
     """The kernels of conv1, and what tells the columns apart."""
@@ -86,7 +85,7 @@ def figure_4(
     batch_size: cli.BatchSize = 64,
     device: cli.Device = "auto",
     output: cli.Output = FOLDER,
-    formats: cli.Formats = FORMATS,
+    formats: cli.Formats = cli.PICTURES,
     dpi: cli.Dpi = 200,
 ) -> None:
     """Images with their most probable classes; queries with their nearest training images."""
