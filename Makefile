@@ -3,7 +3,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 SOURCES := pyproject.toml $(shell find src conf -type f -not -name '*.pyc')
 TESTS := $(shell find tests benchmarks -type f -not -name '*.pyc')
-PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
+PYTEST := $(BIN)/python -m pytest --dist worksteal --numprocesses
+# Of the long tests many wait for a process more than they compute.
+LONG_WORKERS := $(shell expr 1 + $$(env -u OMP_NUM_THREADS nproc 2> /dev/null || echo 2))
 
 # Data, seeds and epochs of `make reproduce-cifar`: half a day on two CPU cores, minutes on a GPU.
 CIFAR := data=cifar10
@@ -43,11 +45,11 @@ runs/demo/.done: .venv/.installed $(SOURCES)
 	$(BIN)/python -m ruff format --check
 	$(BIN)/python -m mypy
 	$(BIN)/lint-imports --no-cache
-	$(PYTEST) -m "not long"
+	$(PYTEST) auto -m "not long"
 	@touch $@
 
 .venv/.tested-all: .venv/.tested
-	$(PYTEST) -m long
+	$(PYTEST) $(LONG_WORKERS) -m long
 	@touch $@
 
 # Started again after an interruption, it trains what is not finished.

@@ -4,7 +4,7 @@ import argparse
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 from measuring import Measured, in_turn, run, seconds
@@ -31,13 +31,13 @@ CALLS = {
 }
 
 
-def startup(rounds: int) -> Iterator[Measured]:
-    """Every call, and what importing the package takes beyond torch."""
+def startup(calls: Sequence[str], rounds: int) -> Iterator[Measured]:
+    """These calls, and what importing the package takes beyond torch."""
     with tempfile.TemporaryDirectory(prefix="alexnet-benchmark-") as directory:
         process = partial(subprocess.run, cwd=directory, capture_output=True)
         contenders = {
-            name: partial(seconds, partial(process, [sys.executable, *arguments]))
-            for name, arguments in CALLS.items()
+            name: partial(seconds, partial(process, [sys.executable, *CALLS[name]]))
+            for name in (TORCH, IMPORT, *calls)
         }
         timings = in_turn(contenders, rounds)
     medians = {timing.name: timing.median for timing in timings}
@@ -53,4 +53,7 @@ def startup(rounds: int) -> Iterator[Measured]:
 
 
 if __name__ == "__main__":
-    run(argparse.ArgumentParser(description=__doc__), startup)
+    parser = argparse.ArgumentParser(description=__doc__)
+    others = [name for name in CALLS if name not in (TORCH, IMPORT)]
+    parser.add_argument("--calls", nargs="+", choices=others, default=others)
+    run(parser, startup)

@@ -1,6 +1,7 @@
 """Contenders take turns, ratios are of rounds, and every program writes a record."""
 
 import json
+import shlex
 import subprocess
 import sys
 import time
@@ -42,7 +43,12 @@ def benchmark(name: str, *arguments: str, directory: Path) -> subprocess.Complet
             ["A training step", "Exchange"],
             marks=pytest.mark.long,
         ),
-        pytest.param("startup", ["--rounds", "1"], ["From the start"], marks=pytest.mark.long),
+        pytest.param(
+            "startup",
+            ["--rounds", "1", "--calls", "import hydra"],
+            ["From the start"],
+            marks=pytest.mark.long,
+        ),
     ],
 )
 def test_a_program_shows_its_tables_and_records_them(
@@ -52,7 +58,7 @@ def test_a_program_shows_its_tables_and_records_them(
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "runs" / "benchmark" / f"{name}.json").read_text())
     assert record["benchmark"] == name
-    assert record["command"] == " ".join(["python", f"benchmarks/{name}.py", *arguments])
+    assert record["command"] == shlex.join(["python", f"benchmarks/{name}.py", *arguments])
     assert {"date", "commit", "packages", "machine", "threads"} <= record.keys()
     assert record["settings"]["rounds"] == 1
     titles = [table["title"] for table in record["tables"]]
