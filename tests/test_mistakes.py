@@ -320,12 +320,20 @@ def test_what_a_user_types_is_answered_in_one_line(
     assert done.stdout == ""
 
 
-def test_a_multirun_of_nothing_is_a_mistake(run: Run) -> None:
+def test_a_multirun_of_nothing_is_a_mistake_and_leaves_no_folder(run: Run, tmp_path: Path) -> None:
     done = run("alexnet_repro.train", "-m", "experiment=glob(nope_*)")
     assert done.returncode == 2
     assert done.stderr.startswith(
         "error: experiment=glob(nope_*): no choice has such a name; there"
     )
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_flag_may_stand_between_overrides(run: Run) -> None:
+    done = run("alexnet_repro.train", "experiment=demo", "--cfg", "job", "model.dropout=0.3")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "  dropout: 0.3\n" in done.stdout
+    assert "  width: 0.25\n" in done.stdout
 
 
 def test_a_search_without_m_is_a_mistake_and_leaves_no_folder(run: Run, tmp_path: Path) -> None:
@@ -352,6 +360,15 @@ def test_a_mistake_is_told_before_anything_slow_is_loaded(arguments: list[str]) 
     imported = imported_for(arguments)
     assert "hydra" in imported
     assert not {"torch", "lightning"} & imported
+
+
+@pytest.mark.parametrize("mistake", ["model.dropout=2", "model.columns=3", "optimizer.lr=-1"])
+def test_a_wrong_value_of_the_network_or_optimizer_is_told_before_lightning_is_loaded(
+    mistake: str,
+) -> None:
+    imported = imported_for(["train", mistake])
+    assert "torch" in imported
+    assert "lightning" not in imported
 
 
 def imported_for(arguments: list[str]) -> set[str]:

@@ -2,12 +2,17 @@
 
 from omegaconf import DictConfig
 
-from alexnet_repro.base.config import command
+from alexnet_repro.base.build import TARGET, check
+from alexnet_repro.base.config import command, resolved
 
 
 @command("train")
 def main(config: DictConfig) -> float | None:
-    # Lightning takes seconds to import: what Hydra itself finds wrong is told before.
+    # Lightning takes seconds to import: what can be told without it is told before.
+    for key, given in (("model", ("num_classes", "input_size")), ("optimizer", ("network",))):
+        node = resolved(config)[key]
+        if str(node.get(TARGET)).startswith("alexnet_repro."):
+            check(node, key, *given)
     from alexnet_repro.training.run import train
 
     return train(config)

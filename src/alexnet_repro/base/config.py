@@ -10,7 +10,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -25,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from alexnet_repro.base.build import checked
-from alexnet_repro.base.errors import DivergenceError, PrunedError, UsageError, out_of_memory
+from alexnet_repro.base.errors import UsageError, out_of_memory
 from alexnet_repro.base.extras import check_plugins
 from alexnet_repro.base.hydra_version import COMPOSING, MAIN, register_resolver
 from alexnet_repro.base.mistakes import composing, writing
@@ -180,20 +180,6 @@ def print_version() -> None:
     print(f"alexnet_repro {version_of('alexnet-repro') or 'unknown'}")
 
 
-@contextlib.contextmanager
-def _traceback(wanted: bool) -> Iterator[None]:
-    """Within it Hydra raises what goes wrong, or tells of it itself."""
-    before = os.environ.get(FULL_ERROR)
-    os.environ[FULL_ERROR] = "1" if wanted else "0"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[FULL_ERROR]
-        else:
-            os.environ[FULL_ERROR] = before
-
-
 def fail(message: str) -> NoReturn:
     """End this process with the one line that says why."""
     if path := os.environ.get("TORCHELASTIC_ERROR_FILE"):
@@ -206,9 +192,14 @@ def fail(message: str) -> NoReturn:
 
 def _forget(settings: HydraConf) -> None:
     """Remove the folder of a run that a mistake ended before anything was written or logged."""
-    directory, here = Path(settings.runtime.output_dir), Path.cwd()
-    own = settings.output_subdir
-    if own is None or not (directory / own).is_dir() or here.is_relative_to(directory):
+    if settings.output_subdir is not None:
+        remove_unused(Path(settings.runtime.output_dir), settings.output_subdir)
+
+
+def remove_unused(directory: Path, own: str) -> None:
+    """Remove a folder in which is nothing but ``own``, which Hydra put there, and empty logs."""
+    directory, here = directory.resolve(), Path.cwd()
+    if not (directory / own).exists() or here.is_relative_to(directory):
         return
     for path in directory.iterdir():
         if path.name != own and (path.suffix != ".log" or path.stat().st_size):
@@ -220,17 +211,18 @@ def _forget(settings: HydraConf) -> None:
                 parent.rmdir()
 
 
-def _told(function: Callable[[DictConfig], float | None], config: DictConfig) -> float | None:
-    """``function(config)``; that memory was not enough is an error that the user can put right."""
-    try:
-        return function(config)
-    except UsageError:
-        raise
-    except Exception as error:  # Hydra wraps what the building of an object raises
-        batch_size = OmegaConf.select(config, "data.batch_size")
-        if told := out_of_memory(error, batch_size):
-            raise told from error
-        raise
+def _line(error: Exception, composed: bool, config_name: str) -> str | None:
+    """What to say of an error; None where only its traceback says enough."""
+    if isinstance(error, UsageError):
+        return str(error)
+    # Some of Hydra's are errors of the system as well.
+    if isinstance(error, CompactHydraException) or not (composed or isinstance(error, OSError)):
+        return composing(error, CONF, config_name, sys.argv[1:])
+    return writing(error) if isinstance(error, OSError) else None
+
+
+def _is_override(argument: str) -> bool:
+    return re.match(r"~|\+{0,2}[A-Za-z_][\w./@:-]*=", argument) is not None
 
 
 def command(
@@ -252,26 +244,25 @@ def command(
     """
 
     def decorate(function: Callable[[DictConfig], float | None]) -> Callable[[], None]:
-        composed: list[DictConfig] = []
-        asked = os.environ.get(FULL_ERROR) == "1"
+        asked = os.environ.get(FULL_ERROR) == "1" and LAUNCHED not in os.environ
+        started: list[DictConfig] = []
+
+        def end(error: Exception) -> None:
+            message = _line(error, bool(started), config_name)
+            if message is not None and (isinstance(error, UsageError) or not asked):
+                fail(message)
 
         @functools.wraps(function)
         def task(config: DictConfig) -> float | None:
-            composed.append(config)
+            started.append(config)
             try:
-                with _traceback(asked):
-                    return _told(function, config)
-            except UsageError as error:
-                if HydraConfig.get().mode == RunMode.MULTIRUN:
-                    if isinstance(error, DivergenceError | PrunedError):
-                        raise
-                    raise CompactHydraException(str(error)) from error
-                _forget(HydraConfig.get())
-                fail(str(error))
-            except OSError as error:
-                if asked or HydraConfig.get().mode == RunMode.MULTIRUN:
-                    raise
-                fail(writing(error))
+                return function(config)
+            except Exception as error:
+                error_ = out_of_memory(error, OmegaConf.select(config, "data.batch_size")) or error
+                if (settings := HydraConfig.get()).mode == RunMode.RUN:
+                    _forget(settings)
+                    end(error_)  # to an error that is raised Hydra adds a line of its own
+                raise error_ from (error if error_ is not error else error.__cause__)
 
         hydra_main = hydra.main(config_path=str(CONF), config_name=config_name, **MAIN)(task)
 
@@ -282,28 +273,23 @@ def command(
             if "--version" in sys.argv[1:]:  # Hydra would print its own
                 print_version()
                 return
+            os.environ[FULL_ERROR] = "1"  # Hydra is to raise what goes wrong, not to print it
             if global_rank() > 0:
                 sys.argv += SILENT
-            # Hydra takes null for a choice only where it is written in a file.
-            sys.argv[1:] = [opened(a) for a in sys.argv[1:] if a not in UNCHOSEN]
+            # Hydra takes null for a choice only where it is written in a file, and no flag between
+            # two overrides.
+            given = [opened(a) for a in sys.argv[1:] if a not in UNCHOSEN]
+            sys.argv[1:] = sorted(given, key=_is_override)
             if not {"-m", "--multirun"}.intersection(sys.argv):
                 sys.argv = [with_list(argument, lists) for argument in sys.argv]
             try:
                 check_plugins(sys.argv[1:])
-                # Hydra would print several lines, or a traceback, and exit with another code.
-                with _traceback(True):
-                    hydra_main()
-            except UsageError as error:
-                fail(str(error))
+                hydra_main()
             except KeyboardInterrupt:
                 sys.exit(128 + signal.SIGINT)
             except Exception as error:
-                of_hydra = isinstance(error, CompactHydraException)
-                if asked or (composed and not of_hydra):
-                    raise
-                if isinstance(error, OSError) and not of_hydra:
-                    fail(writing(error))
-                fail(composing(error, CONF, config_name, sys.argv[1:]))
+                end(error)
+                raise
 
         return main
 

@@ -89,10 +89,11 @@ def meant(key: str, conf: Path, name: str) -> str:
             return f"; type {instead}"
         if key in _arguments_of_the_trainer():
             return f"; did you mean trainer.{key}?"
-    inside = next((one for one in _inside(conf, groups) if one.rpartition(".")[2] == key), None)
-    if inside is not None:
-        return f"; did you mean {inside}?"
-    return did_you_mean(key, [*groups, *own])
+    inside = list(_inside(conf, groups))
+    for one in inside:
+        if one.rpartition(".")[2] == key:
+            return f"; did you mean {one}?"
+    return did_you_mean(key, [*groups, *own, *(one for one in inside if "." not in one)])
 
 
 def no_match(arguments: Sequence[str], conf: Path) -> str:

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
-from hydra.errors import CompactHydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 from rich.table import Table
 
-from alexnet_repro.base.config import CONF, fail
+from alexnet_repro.base.config import CONF, fail, remove_unused
 from alexnet_repro.base.console import console
 from alexnet_repro.base.errors import PrunedError, UsageError
 from alexnet_repro.base.files import write_json
@@ -63,7 +62,7 @@ class SweepTable(Callback):
             log.info("%s", error)
         elif job_return.status == JobStatus.FAILED:
             # Of these the message is all there is to say.
-            told = isinstance(error, CompactHydraException | UsageError)
+            told = isinstance(error, UsageError)
             row["error"] = f"{error}" if told else f"{type(error).__name__}: {error}"
             log.error(
                 "job %s failed: %s", row["job"], row["error"], exc_info=None if told else error
@@ -77,10 +76,11 @@ class SweepTable(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         directory = Path(config.hydra.sweep.dir)
+        if not _rows(directory):
+            remove_unused(directory, "multirun.yaml")
+            fail(no_match(sys.argv[1:], CONF))
         # Jobs that ended at the same time may have missed each other's row.
         _gather(directory)
-        if not _rows(directory):
-            fail(no_match(sys.argv[1:], CONF))
 
 
 def _rows(directory: Path) -> list[dict[str, Any]]:
