@@ -13,6 +13,7 @@ from torch.nn.functional import nll_loss
 from torch.utils.data import DataLoader
 from torchmetrics.functional.classification import multiclass_accuracy
 
+from alexnet_repro.base.errors import UsageError
 from alexnet_repro.training.module import ErrorRates, ImageClassifier
 
 MakeTrainer = Callable[..., L.Trainer]
@@ -198,3 +199,14 @@ def test_every_epoch_counts_anew(
         expected = counted_error(logits, labels, k)
         found = float(fit.callback_metrics[f"val/top{k}_error"])
         assert found == pytest.approx(expected, abs=1e-4)
+
+
+def test_what_an_earlier_version_counted_within_an_epoch_is_refused_in_one_line(
+    trainer: MakeTrainer, classifier: ImageClassifier
+) -> None:
+    classifier.trainer = trainer()
+    counted = {"train/loss": {"mean_value": torch.tensor(2.0), "weight": torch.tensor(4.0)}}
+    with pytest.raises(UsageError, match="within an epoch"):
+        classifier.on_load_checkpoint({"counted": counted})
+    counted["train/loss"]["weight"] = torch.tensor(0.0)
+    classifier.on_load_checkpoint({"counted": counted})

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import Metric
 
+from alexnet_repro.base.errors import UsageError
 from alexnet_repro.network.crops import log_mean, log_probabilities
 from alexnet_repro.network.layers import compile_norms
 from alexnet_repro.training.checkpoint import load_trained
@@ -273,10 +274,14 @@ class ImageClassifier(L.LightningModule):
         # The first replica goes on with all that was counted, the others begin at zero.
         if getattr(self.trainer.strategy, "distributed_sampler_kwargs", {"rank": 0})["rank"] > 0:
             return
-        errors = self._errors("train")
-        for name in errors.metric_state:
-            if name in checkpoint.get("counted", {}):
-                setattr(errors, name, checkpoint["counted"][name].to(self.device))
+        errors, counted = self._errors("train"), checkpoint.get("counted", {})
+        if "train/loss" in counted and counted["train/loss"]["weight"]:
+            raise UsageError(
+                "resume: an earlier version wrote this checkpoint within an epoch, and counted "
+                "errors in another way; resume from one of an epoch's end"
+            )
+        for name in errors.metric_state.keys() & counted.keys():
+            setattr(errors, name, counted[name].to(self.device))
 
     def _log_epoch(self, stage: str) -> None:
         errors = self._errors(stage)
