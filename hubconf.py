@@ -1,6 +1,6 @@
 """What ``torch.hub.load("OWNER/REPOSITORY", …)`` finds in this repository.
 
-With a checkout: ``torch.hub.load(FOLDER, "alexnet", source="local")``.
+With a checkout: ``torch.hub.load(FOLDER, "imagenette", source="local")``.
 """
 
 import sys
@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-dependencies = ["torch", "torchvision", "pydantic"]
+dependencies = ["torch", "torchvision", "lightning", "pydantic", "safetensors"]
 
 sys.path.insert(0, str(Path(__file__).parent / "src"))
 
@@ -22,7 +22,13 @@ def alexnet(**options: Any) -> torch.nn.Module:
 
 
 def classifier(checkpoint: str) -> torch.nn.Module:
-    """A trained network that takes RGB 0–255, from a ``.ckpt`` file of train or convert."""
+    """A trained network that takes RGB 0–255: a ``.ckpt`` file or the folder of a run."""
     from alexnet_repro import Classifier, load_trained
+    from alexnet_repro.base.checkpoints import find_checkpoint
 
-    return Classifier.of(load_trained(Path(checkpoint).expanduser()))
+    return Classifier.of(load_trained(find_checkpoint(checkpoint)))
+
+
+def imagenette() -> torch.nn.Module:
+    """A narrow AlexNet trained on the ten classes of Imagenette (``results/imagenette``)."""
+    return classifier("imagenette")

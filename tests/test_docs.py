@@ -13,6 +13,7 @@ from .typed import check_typed
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
+README = ROOT / "README.md"
 TYPED = r"python -m alexnet_repro|^alexnet "
 
 
@@ -34,13 +35,19 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_page_is_in_the_site(site: Path) -> None:
     for page in PAGES:
-        name = page.relative_to(ROOT / "docs").with_suffix("")
-        place = name.parent if name.name == "index" else name
-        assert (site / place / "index.html").is_file(), page
+        assert (site / page.relative_to(ROOT / "docs").with_suffix(".html")).is_file(), page
+
+
+def test_the_front_page_is_the_readme_with_its_picture(site: Path) -> None:
+    text = (site / "index.html").read_text()
+    for title in re.findall(r"^#+ (.*)", README.read_text(), re.MULTILINE):
+        assert f">{title}<" in text
+    assert (site / "results" / "imagenette_alexnet" / "figure_3.png").is_file()
+    assert 'href="experiments.html"' in text
 
 
 def test_docstrings_are_in_it_without_the_marks_of_another_language(site: Path) -> None:
-    text = (site / "api" / "networks" / "index.html").read_text()
+    text = (site / "api" / "networks.html").read_text()
     assert "659,272 neurons" in text
     assert "divide_alpha_by_n" in text
     assert ":class:" not in text
@@ -54,7 +61,7 @@ def test_no_link_leads_out_of_it(site: Path) -> None:
 def _typed() -> list[str]:
     """The commands of the pages, a line each."""
     found = []
-    for page in PAGES:
+    for page in [README, *PAGES]:
         for block in re.findall(r"^```\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE):
             lines = block.replace("\\\n", " ").splitlines()
             found += [line for line in lines if re.search(TYPED, line)]

@@ -1,5 +1,6 @@
 """Whether what a text says to type is right: commands, options, keys and choices."""
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -32,6 +33,8 @@ def check_typed(arguments: Sequence[str]) -> None:
     if arguments[0] in COMPOSING:
         name, *keys = arguments
         overrides = [key for key in keys if "=" in key and not key.startswith(SWEEPS)]
+        # Of a sweep over combinations, the first.
+        overrides = [re.sub(r"\],\[.*", "]", key) for key in overrides]
         assert composed(name, *(with_list(key, ["checkpoint"]) for key in overrides))
         return
     names = tuple(arguments[:2]) if tuple(arguments[:2]) in with_options() else (arguments[0],)

@@ -12,8 +12,8 @@ from alexnet_repro.figures import __main__ as figures
 
 COMPOSING = {
     "train": "Train a network, test it and write the record.",
-    "evaluate": "Measure trained networks, or an ensemble of them.",
-    "prepare": "Prepare a data set into a store that train reads.",
+    "evaluate": "Measure the errors of trained networks, or of an ensemble.",
+    "prepare": "Prepare a data set as a store for train.",
 }
 """Commands of Hydra, which read their own arguments: KEY=VALUE and GROUP=CHOICE."""
 

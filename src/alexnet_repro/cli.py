@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from typer.exceptions import TyperException
 
 from alexnet_repro.base.build import check
+from alexnet_repro.base.checkpoints import find_checkpoint
 from alexnet_repro.base.config import CONF, composed, fail, resolved
 from alexnet_repro.base.console import show_on_terminal
 from alexnet_repro.base.errors import UsageError, out_of_memory
@@ -35,57 +36,43 @@ class Format(StrEnum):
     PDF = "pdf"
 
 
-def find_checkpoint(given: str) -> Path:
-    """A file itself; of a run's folder, or of one with several runs, the newest ``last.ckpt``.
-
-    Raises:
-        UsageError: if there is none.
-    """
-    place = Path(given).expanduser()
-    if place.is_file():
-        return place
-    if not place.is_dir():
-        raise UsageError(f"{place}: there is no such checkpoint")
-    found = sorted(place.rglob("checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise UsageError(f"{place}: no run in it has saved checkpoints/last.ckpt")
-    return found[-1]
-
-
 def _checkpoint(required: str) -> Any:
-    said = f"A .ckpt file, or the folder of a run{required}."
-    return typer.Option(parser=find_checkpoint, metavar="PATH", help=said)
+    said = f"A .ckpt file, the folder of a run, last (the newest run) or imagenette{required}."
+    return typer.Option(parser=find_checkpoint, metavar="RUN", help=said)
 
 
 Checkpoint = Annotated[Path, _checkpoint("")]
 MaybeCheckpoint = Annotated[Path | None, _checkpoint("; not needed")]
 Words = Annotated[
     Path | None,
-    typer.Option(exists=True, help="A file with a line CLASS WORDS for each class, as words.txt."),
+    typer.Option(
+        exists=True,
+        help="A file of lines CLASS WORDS, such as ImageNet's words.txt, to name classes.",
+    ),
 ]
-Device = Annotated[Literal["auto", "cpu", "gpu"], typer.Option(help="Where it is computed.")]
-BatchSize = Annotated[int, typer.Option(min=1, help="Images at a time.")]
+Device = Annotated[Literal["auto", "cpu", "gpu"], typer.Option(help="Device to compute on.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Images per batch.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]
 Trust = Annotated[
     str | None,
-    typer.Option(metavar="PACKAGE", help="Build a network of PACKAGE that a checkpoint names."),
+    typer.Option(metavar="PACKAGE", help="Allow a checkpoint to name a network of PACKAGE."),
 ]
 Model = Annotated[
     list[str],
     typer.Option(
         metavar="KEY=VALUE",
-        help="A network that is not of this package: --model _target_=PACKAGE.NETWORK.",
+        help="The network, if it is not one of this package: --model _target_=PACKAGE.NETWORK.",
     ),
 ]
 Data = Annotated[
     list[str],
-    typer.Argument(metavar="data=NAME...", help="The images: data=NAME data.KEY=VALUE."),
+    typer.Argument(metavar="data=NAME...", help="The data set: data=NAME data.KEY=VALUE."),
 ]
 Output = Annotated[Path, typer.Option(help="Folder to write to.")]
 PICTURES = [Format.PNG, Format.SVG]
-Formats = Annotated[list[Format], typer.Option("--format", help="Of pictures; may be repeated.")]
-Dpi = Annotated[int, typer.Option(min=30, max=1200, help="Of PNG files.")]
-Seed = Annotated[int, typer.Option(min=0, help="Of what is drawn at random.")]
+Formats = Annotated[list[Format], typer.Option("--format", help="Of the pictures; repeatable.")]
+Dpi = Annotated[int, typer.Option(min=30, max=1200, help="Resolution of PNG files.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of random choices.")]
 
 
 def data_node(overrides: Sequence[str]) -> dict[str, Any]:

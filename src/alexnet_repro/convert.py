@@ -1,4 +1,4 @@
-"""Take networks of other programs: ``alexnet convert caffe SOURCE OUTPUT``."""
+"""Convert networks of other programs: ``alexnet convert caffe SOURCE OUTPUT``."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,11 +10,11 @@ from alexnet_repro import cli
 Source = Annotated[
     Path, typer.Argument(exists=True, help="A .caffemodel file, or torchvision's .pth.")
 ]
-Output = Annotated[Path, typer.Argument(help="The checkpoint to write.")]
+Output = Annotated[Path, typer.Argument(help="Checkpoint to write.")]
 Classes = Annotated[
     Path | None,
     typer.Option(
-        exists=True, help="Lines NAME WORDS in the order of the labels, or a prepared store."
+        exists=True, help="A file of lines NAME WORDS in label order, or a prepared store."
     ),
 ]
 
@@ -23,7 +23,7 @@ commands = cli.app()
 
 @commands.callback()
 def convert() -> None:
-    """Make a checkpoint of a network that another program trained."""
+    """Convert a network trained by another program into a checkpoint."""
 
 
 @commands.command(
@@ -36,13 +36,14 @@ def caffe(
     output: Output,
     classes: Classes = None,
     mean: Annotated[
-        Path | None, typer.Option(exists=True, help="imagenet_mean.binaryproto; else one colour.")
+        Path | None,
+        typer.Option(exists=True, help="imagenet_mean.binaryproto; default: a single colour."),
     ] = None,
     crop_size: Annotated[
-        Literal[227, 224], typer.Option(help="224: as the paper's network reads; not exact.")
+        Literal[227, 224], typer.Option(help="224 is what the paper's network reads; not exact.")
     ] = 227,
 ) -> None:
-    """Caffe's bvlc_alexnet or CaffeNet: the file says which."""
+    """Caffe's bvlc_alexnet or CaffeNet; the file says which."""
     from alexnet_repro.interop.conversion import CAFFE, convert
 
     config = cli.composed_node("model=bvlc_alexnet", "recipe=caffe")

@@ -1,4 +1,4 @@
-"""What this machine has: ``alexnet doctor``; no server is asked."""
+"""What this machine has: ``alexnet doctor``; nothing is sent or fetched."""
 
 import json
 import netrc
@@ -32,7 +32,7 @@ def doctor(
     ] = Path("~/.cache/alexnet_repro"),
     as_json: cli.AsJson = False,
 ) -> None:
-    """Say what this machine has; no server is asked."""
+    """Report what this machine has; nothing is sent or fetched."""
     try:
         from torch.utils import collect_env
     except (ImportError, OSError) as error:
@@ -50,7 +50,7 @@ def doctor(
             console.print(f"{name:<10} {line}")
             name = ""
     if not found["data"]:
-        console.print("\nNo data here yet; this draws its own:")
+        console.print("\nNo data here yet; this renders its own:")
         console.print("  python -m alexnet_repro train experiment=demo")
 
 

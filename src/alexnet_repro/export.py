@@ -8,16 +8,16 @@ import typer
 from alexnet_repro import cli
 from alexnet_repro.base.errors import UsageError
 
-File = Annotated[Path, typer.Argument(help="To write.")]
+File = Annotated[Path, typer.Argument(help="File to write.")]
 
 commands = cli.app()
 
 
 @commands.callback()
 def export() -> None:
-    """Write a trained network for other programs.
+    """Export a trained network for other programs.
 
-    It takes pixels 0-255: the mean is subtracted inside.
+    It takes RGB pixels 0-255; the mean is subtracted inside.
     """
 
 
@@ -25,11 +25,11 @@ def export() -> None:
 def onnx(
     output: File,
     checkpoint: cli.Checkpoint,
-    opset: Annotated[int, typer.Option(min=18, max=23, help="Of ONNX's operators.")] = 20,
+    opset: Annotated[int, typer.Option(min=18, max=23, help="ONNX opset version.")] = 20,
     model: cli.Model = [],  # noqa: B006 - Typer copies it
     trust: cli.Trust = None,
 ) -> None:
-    """One file, for any number of images at once."""
+    """An ONNX file, for batches of any size."""
     from alexnet_repro.interop import export
 
     export.write_onnx(export.network(checkpoint, cli.node(model), trust, "onnx"), output, opset)
@@ -44,13 +44,13 @@ def quantized(
     checkpoint: cli.Checkpoint,
     split: Annotated[
         Literal["val", "test"] | None,
-        typer.Option(help="Of the data; else test, if they have test images."),
+        typer.Option(help="Default: test, or val if there are no test images."),
     ] = None,
-    opset: Annotated[int, typer.Option(min=18, max=23, help="Of ONNX's operators.")] = 20,
+    opset: Annotated[int, typer.Option(min=18, max=23, help="ONNX opset version.")] = 20,
     model: cli.Model = [],  # noqa: B006
     trust: cli.Trust = None,
 ) -> None:
-    """An ONNX file with its fully connected layers in 8 bits; its error is measured on data."""
+    """An ONNX file with 8-bit fully connected layers, its error measured on data."""
     node = cli.data_node(data)
     from alexnet_repro.interop import export
 
@@ -65,9 +65,9 @@ def torch_export(
     model: cli.Model = [],  # noqa: B006
     trust: cli.Trust = None,
 ) -> None:
-    """A file NAME.pt2 for torch.export.load."""
+    """A .pt2 file for torch.export.load."""
     if output.suffix != ".pt2":
-        raise UsageError(f"{output}: torch.export.load wants a name with .pt2")
+        raise UsageError(f"{output}: torch.export.load needs a name ending in .pt2")
     from alexnet_repro.interop import export
 
     export.write_torch_export(export.network(checkpoint, cli.node(model), trust), output)
@@ -79,16 +79,20 @@ def safetensors(
     checkpoint: cli.Checkpoint,
     record: Annotated[
         Path | None,
-        typer.Option(exists=True, help="Of evaluate, for the card; else result.json of the run."),
+        typer.Option(
+            exists=True, help="evaluate's, for the card; default: result.json of the run."
+        ),
     ] = None,
+    half: Annotated[bool, typer.Option("--half", help="16-bit weights: half the size.")] = False,
+    words: cli.Words = None,
     model: cli.Model = [],  # noqa: B006
     trust: cli.Trust = None,
 ) -> None:
-    """A folder with a model card, for from_pretrained."""
+    """A folder with a model card, for from_pretrained and as a checkpoint here."""
     from alexnet_repro.interop import export
 
-    trained = export.network(checkpoint, cli.node(model), trust, "safetensors")
-    export.write_safetensors(trained, output, record)
+    trained = export.network(checkpoint, cli.node(model), trust, "safetensors", words)
+    export.write_safetensors(trained, output, record, half)
 
 
 if __name__ == "__main__":

@@ -20,9 +20,9 @@ def predict(
     images: Annotated[list[str], typer.Argument(help="Files, folders or patterns.")],
     checkpoint: cli.Checkpoint,
     crops: Annotated[
-        Literal["centre", "ten"], typer.Option(help="ten: the average over ten views (§5.1).")
+        Literal["centre", "ten"], typer.Option(help="ten: average over ten views (§5.1).")
     ] = "centre",
-    top: Annotated[int, typer.Option(min=1, help="Classes an image.")] = 5,
+    top: Annotated[int, typer.Option(min=1, help="Classes to print per image.")] = 5,
     words: cli.Words = None,
     as_json: cli.AsJson = False,
     model: cli.Model = [],  # noqa: B006 - Typer copies it

@@ -1,4 +1,4 @@
-"""Find like images (§7.1): ``alexnet retrieve build|query|evaluate``."""
+"""Find similar images (§7.1): ``alexnet retrieve build|query|evaluate``."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +8,7 @@ import typer
 from alexnet_repro import cli
 from alexnet_repro.base.errors import UsageError
 
-Index = Annotated[Path, typer.Option(help="Folder of an index.")]
+Index = Annotated[Path, typer.Option(help="Folder of the index.")]
 
 NEAREST, BITS, SEEDS = [1, 10, 100], [32, 64, 128, 256], [0, 1, 2]
 
@@ -17,7 +17,7 @@ commands = cli.app()
 
 @commands.callback()
 def retrieve() -> None:
-    """Find like images by what fc7 says of them (§7.1)."""
+    """Find similar images by their fc7 activations (§7.1)."""
 
 
 @commands.command(
@@ -31,7 +31,7 @@ def build(
     batch_size: cli.BatchSize = 64,
     device: cli.Device = "auto",
 ) -> None:
-    """Write an index of the training images."""
+    """Index the training images of a data set."""
     node = cli.data_node(data)
     from alexnet_repro.analysis import retrieval
     from alexnet_repro.analysis.predictions import trained_network
@@ -43,15 +43,15 @@ def build(
 def query(
     images: Annotated[list[str], typer.Argument(help="Files, folders or patterns.")],
     index: Index,
-    neighbours: Annotated[int, typer.Option(min=1, help="Of each image.")] = 6,
+    neighbours: Annotated[int, typer.Option(min=1, help="Neighbours per image.")] = 6,
     checkpoint: cli.MaybeCheckpoint = None,
     words: cli.Words = None,
     as_json: cli.AsJson = False,
     device: cli.Device = "auto",
 ) -> None:
-    """Print the training images nearest to each image.
+    """Print the nearest training images of each image.
 
-    The checkpoint is that of the index, if not given.
+    The checkpoint defaults to the one that the index was built with.
     """
     from alexnet_repro.analysis import retrieval
 
@@ -67,18 +67,24 @@ def query(
 def evaluate(
     data: cli.Data,
     checkpoint: cli.Checkpoint,
-    k: Annotated[list[int], typer.Option(min=1, help="Precision among so many nearest.")] = NEAREST,
-    bits: Annotated[list[int], typer.Option(min=8, max=4096, help="Of the codes.")] = BITS,
-    seeds: Annotated[list[int], typer.Option(min=0, help="An autoencoder each.")] = SEEDS,
+    k: Annotated[list[int], typer.Option(min=1, help="Precision at k; repeatable.")] = NEAREST,
+    bits: Annotated[
+        list[int], typer.Option(min=8, max=4096, help="Code lengths; repeatable.")
+    ] = BITS,
+    seeds: Annotated[
+        list[int], typer.Option(min=0, help="One autoencoder per seed; repeatable.")
+    ] = SEEDS,
     seed: cli.Seed = 0,
-    timed_queries: Annotated[int, typer.Option(min=1, help="Of each way.")] = 100,
-    rounds: Annotated[int, typer.Option(min=1, help="Of timing; the median counts.")] = 7,
-    hidden: Annotated[int, typer.Option(min=1, help="Neurons of the autoencoder.")] = 256,
-    noise: Annotated[float, typer.Option(min=0, help="Added to its codes.")] = 1.0,
-    lr: Annotated[float, typer.Option(min=0, help="Its learning rate.")] = 1e-3,
-    epochs: Annotated[int, typer.Option(min=1, help="Of its training.")] = 10,
+    timed_queries: Annotated[int, typer.Option(min=1, help="Queries timed per method.")] = 100,
+    rounds: Annotated[int, typer.Option(min=1, help="Timing rounds; the median is kept.")] = 7,
+    hidden: Annotated[int, typer.Option(min=1, help="Hidden units of the autoencoder.")] = 256,
+    noise: Annotated[
+        float, typer.Option(min=0, help="Standard deviation of the noise added to its codes.")
+    ] = 1.0,
+    lr: Annotated[float, typer.Option(min=0, help="Learning rate of the autoencoder.")] = 1e-3,
+    epochs: Annotated[int, typer.Option(min=1, help="Training epochs of the autoencoder.")] = 10,
     autoencoder_batch_size: Annotated[
-        int, typer.Option(min=2, help="Vectors at a time in its training.")
+        int, typer.Option(min=2, help="Vectors per training batch.")
     ] = 128,
     words: cli.Words = None,
     batch_size: cli.BatchSize = 64,
@@ -87,7 +93,7 @@ def evaluate(
     formats: cli.Formats = cli.PICTURES,
     dpi: cli.Dpi = 200,
 ) -> None:
-    """How well features, pixels and binary codes find images of the same class."""
+    """Measure how well features, pixels and binary codes find images of the same class."""
     if odd := [each for each in bits if each % 8]:
         raise UsageError(f"--bits {odd[0]}: a multiple of 8")
     node = cli.data_node(data)

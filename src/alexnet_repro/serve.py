@@ -1,4 +1,4 @@
-"""A page to try a network: ``alexnet serve --checkpoint RUN``."""
+"""A page to try a network in the browser: ``alexnet serve --checkpoint RUN``."""
 
 from pathlib import Path
 from typing import Annotated
@@ -21,30 +21,33 @@ def serve(
     checkpoint: cli.Checkpoint,
     data: Annotated[
         list[str],
-        typer.Argument(metavar="[data=NAME]...", help="The images of the index, to show them."),
+        typer.Argument(
+            metavar="[data=NAME]...", help="The data set of the index, to show its images."
+        ),
     ] = [],  # noqa: B006 - Typer copies it
     index: Annotated[
-        Path | None, typer.Option(help="Of retrieve build: shows the nearest training images.")
+        Path | None,
+        typer.Option(help="Index from retrieve build, to show the nearest training images."),
     ] = None,
-    neighbours: Annotated[int, typer.Option(min=1, help="Images of the index.")] = 6,
-    top: Annotated[int, typer.Option(min=1, help="Classes.")] = 5,
+    neighbours: Annotated[int, typer.Option(min=1, help="Nearest images to show.")] = 6,
+    top: Annotated[int, typer.Option(min=1, help="Classes to show.")] = 5,
     host: Annotated[
-        str, typer.Option(help="0.0.0.0: also for other machines, without a password.")
+        str, typer.Option(help="0.0.0.0 opens the page to other machines, without a password.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Of the page.")] = 7860,
-    max_megabytes: Annotated[float, typer.Option(help="Of an upload, 2^20 bytes each.")] = 20,
-    max_megapixels: Annotated[
-        float, typer.Option(max=89, help="Of its image; Pillow refuses 89.5.")
-    ] = 50,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the page.")] = 7860,
+    max_megabytes: Annotated[float, typer.Option(help="Largest upload, in MiB.")] = 20,
+    max_megapixels: Annotated[float, typer.Option(max=89, help="Largest image.")] = 50,
     words: cli.Words = None,
     device: cli.Device = "auto",
 ) -> None:
-    """Show a page to try a network."""
+    """Serve a page to try a network in the browser."""
     for name, value in (("megabytes", max_megabytes), ("megapixels", max_megapixels)):
         if value <= 0:
-            raise UsageError(f"--max-{name} {value:g}: more than 0")
+            raise UsageError(f"--max-{name} {value:g}: must be more than 0")
     if data and index is None:
-        raise UsageError(f"{data[0]}: shows the images of an index; add --index, or leave it out")
+        raise UsageError(
+            f"{data[0]}: its images are those of an index; add --index, or leave it out"
+        )
     node = cli.data_node(data) if data else None
     from alexnet_repro.analysis.predictions import trained_network
     from alexnet_repro.page import server

@@ -9,6 +9,8 @@ import pytest
 
 from alexnet_repro import AlexNet
 from alexnet_repro.base.errors import UsageError
+from alexnet_repro.cli import data_node
+from alexnet_repro.figures.drawing import figure_4
 from alexnet_repro.figures.fig1_relu_speed import (
     TrainingError,
     draw_training_error,
@@ -20,6 +22,7 @@ from alexnet_repro.figures.fig3_kernels import COLUMN_GAP, GAP, kernel_tiles
 from alexnet_repro.figures.fig4_examples import drawn_places
 from alexnet_repro.figures.paper_style import paper_style, save
 from alexnet_repro.network.structure import exchanges, layers
+from alexnet_repro.training.checkpoint import load_trained
 
 
 def texts(figure: object) -> list[str]:
@@ -116,3 +119,16 @@ def test_the_same_figure_is_the_same_file(tmp_path: Path, file_format: str) -> N
         (file,) = (tmp_path / str(number)).iterdir()
         files.append(file.read_bytes())
     assert files[0] == files[1]
+
+
+def test_the_neighbours_are_titled_with_the_activations_that_the_network_has(
+    tiny_run: Path, tiny_images: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALEXNET_REPRO_CACHE", str(cache))
+    trained = load_trained(tiny_run / "checkpoints" / "last.ckpt")
+    node = data_node(["data=folder", f"data.source.root={tiny_images}", "data.batch_size=8"])
+    drawn = figure_4(trained, node, None, shown=1, queries=1, neighbours=1, seed=0, batch_size=8)
+    titles = [panel.get_suptitle() for panel in drawn["figure_4_right"].subfigs]
+    wide = trained.network.fc7.out_features
+    assert wide != 4096
+    assert titles == [f"nearest by the {wide:,} activations of fc7", "nearest by pixels"]

@@ -71,7 +71,7 @@ def started(directory: Path, cache: Path, *arguments: object) -> Served:
     before = ""
     for line in process.stdout:
         before += line
-        if "Ctrl-C ends it" in line:
+        if "Press Ctrl-C to stop" in line:
             return Served(process, f"http://127.0.0.1:{port}/", directory)
     raise AssertionError(before)
 
@@ -104,7 +104,7 @@ def served(
     finally:
         server.process.kill()
     assert server.process.returncode == 0
-    assert output.endswith("Ended; nothing was kept.\n")
+    assert output.endswith("Stopped; nothing was kept.\n")
     assert list(directory.glob("alexnet_repro_*")) == []
 
 
@@ -301,3 +301,20 @@ def test_a_file_that_is_no_checkpoint_is_told(forks: Forks, tmp_path: Path) -> N
     done = forks.run("-m", "alexnet_repro.serve", "--checkpoint=no.ckpt", cwd=tmp_path)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "no.ckpt: not a checkpoint" in done.stderr
+
+
+@pytest.mark.long
+def test_on_a_phone_it_speaks_of_tapping_and_makes_room_for_the_answer(
+    browser: Any, served: Served, photograph: Path
+) -> None:
+    page = browser.new_page(viewport={"width": 380, "height": 800}, has_touch=True, is_mobile=True)
+    page.goto(served.url)
+    area = page.locator("#upload")
+    page.locator("#upload input[type=file]").wait_for(state="attached")
+    assert page.get_by_text("Tap below to choose a photograph").is_visible()
+    assert not page.get_by_text("Drop a photograph below").is_visible()
+    before = area.bounding_box()["height"]
+    drop(page, photograph.name, photograph.read_bytes())
+    page.locator("#crops figure").first.wait_for()
+    assert area.bounding_box()["height"] < min(80, before)
+    page.close()

@@ -144,8 +144,8 @@ def untrained(layers: list[Layer]) -> None:
         (setting("conv2", group=1), "conv2 has group 1, not 2"),
         (setting("conv1", stride=2), "conv1 has stride 2, not 4"),
         (setting("pool5", pool=1), "pool5 has pool 1, not 0"),
-        (setting("norm1", norm_region=1), "norm1 and norm2 differ, or are within maps"),
-        (setting("drop6", dropout_ratio=0.2), "drops .* of different layers"),
+        (setting("norm1", norm_region=1), "norm1 and norm2 differ, or normalize within maps"),
+        (setting("drop6", dropout_ratio=0.2), "has different dropout ratios"),
         (cut("fc6"), "fc6.weight has the shape"),
         (untrained, "conv1 has no weights and biases"),
     ],
@@ -165,8 +165,8 @@ def test_another_network_is_refused_with_what_differs(
     [
         (b"\x89HDF\r\n", "is an HDF5 file"),
         (b'name: "AlexNet"\nlayer {', "not a .caffemodel, or a damaged one"),
-        (b"", "holds no layers"),
-        (b"\x12\x04\x0a\x02\x0a\x00", "was written by a Caffe of before 2014"),
+        (b"", "has no layers"),
+        (b"\x12\x04\x0a\x02\x0a\x00", "was written by a Caffe from before 2014"),
     ],
 )
 def test_another_file_is_refused(content: bytes, told: str, tmp_path: Path) -> None:

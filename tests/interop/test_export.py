@@ -13,11 +13,12 @@ from PIL import Image
 from torch import Tensor
 from typer.exceptions import TyperException
 
+from alexnet_repro.base.checkpoints import find_checkpoint
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.data.preprocess import shorter_side_and_centre
 from alexnet_repro.interop.classifier import Classifier
 from alexnet_repro.interop.export import program
-from alexnet_repro.training.checkpoint import load_trained
+from alexnet_repro.training.checkpoint import Trained, check_resume, load_trained
 
 Run = Callable[..., None]
 
@@ -122,6 +123,49 @@ def test_a_folder_for_the_hub_loads_and_saves(
             torch.testing.assert_close(loaded(centres), wanted, rtol=1e-4, atol=1e-4)
 
 
+def test_an_exported_folder_is_a_checkpoint_too(
+    export: Run, tiny_run: Path, images: Tensor, tmp_path: Path
+) -> None:
+    pytest.importorskip("huggingface_hub")
+    (tmp_path / "words.txt").write_text("apple a fruit\nbanana another\ncherry a third\n")
+    export("safetensors", "hub", f"--checkpoint={tiny_run}", "--words=words.txt")
+    export("safetensors", "half", f"--checkpoint={tiny_run}", "--half")
+    export("safetensors", "again", "--checkpoint=half", "--half")
+    original = load_trained(find_checkpoint(str(tiny_run)))
+
+    def logits(trained: Trained) -> Tensor:
+        with torch.no_grad():
+            views = trained.views.test_views(images, "ten")
+            return torch.stack([trained.network(view) for view in views])
+
+    wanted = logits(original)
+    whole, half = (load_trained(find_checkpoint(name)) for name in ("hub", "half"))
+    torch.testing.assert_close(logits(whole), wanted, rtol=0, atol=0)
+    torch.testing.assert_close(logits(half), wanted, rtol=0.01, atol=0.01)
+    assert not torch.equal(logits(half), wanted)
+    assert whole.words == ("a fruit", "another", "a third")
+    assert (whole.classes, whole.epoch) == (original.classes, original.epoch)
+    weights = tmp_path / "half" / "model.safetensors"
+    assert weights.read_bytes() == (tmp_path / "again" / "model.safetensors").read_bytes()
+    with pytest.raises(UsageError, match="it holds weights without the state of a training"):
+        check_resume(weights, original.network, original.classes)
+    # Folders of who trained it do not go along.
+    assert set(whole.config["data"]) == {"name", "batch_size", "exif_orientation"}
+
+
+@pytest.mark.parametrize("part", ["model.safetensors", "config.json"])
+@pytest.mark.parametrize("content", [b"", b"{}", b"\xff" * 90], ids=["empty", "braces", "noise"])
+def test_a_damaged_export_is_told_in_a_line(
+    export: Run, strong: Path, tmp_path: Path, part: str, content: bytes
+) -> None:
+    pytest.importorskip("huggingface_hub")
+    export("safetensors", "hub", f"--checkpoint={strong}")
+    (tmp_path / "hub" / part).write_bytes(content)
+    with pytest.raises(UsageError, match="not what alexnet export safetensors writes") as told:
+        load_trained(tmp_path / "hub" / "model.safetensors")
+    assert "\n" not in str(told.value)
+
+
 def test_a_photograph_is_prepared_as_for_training(strong: Path) -> None:
     pixels = np.random.default_rng(3).integers(0, 256, (300, 400, 3), dtype=np.uint8)
     photograph = Image.fromarray(pixels)
@@ -167,7 +211,7 @@ def test_the_card_of_a_converted_network_says_where_it_is_from(
     ("arguments", "told"),
     [
         (["tensorflow"], "No such command 'tensorflow'"),
-        (["torch-export", "net"], r"net: torch.export.load wants a name with .pt2"),
+        (["torch-export", "net"], r"net: torch.export.load needs a name ending in .pt2"),
         (["quantized", "net"], "data"),
         (["onnx", "net", "--checkpoint=no.ckpt"], "no.ckpt: there is no such checkpoint"),
         (["onnx", "net", "--opset=9"], "greater than or equal to 18"),

@@ -31,10 +31,8 @@ def test_the_readme_of_the_results_shows_the_record(path: Path) -> None:
     assert result_line(record) in (ROOT / "results" / "measurements.md").read_text()
 
 
-@pytest.mark.parametrize("name", ["demo", "imagenette_alexnet"])
-def test_the_readme_shows_the_records_of_its_commands(name: str) -> None:
-    record = json.loads((ROOT / "results" / name / "result.json").read_text())
-    assert result_line(record) in (ROOT / "README.md").read_text()
+def test_the_readme_shows_what_the_demo_prints() -> None:
+    assert result_line(committed("demo/result.json")) in README
 
 
 @pytest.mark.parametrize("path", ALL, ids=lambda path: "-".join(path.parts[-3:-1]))
@@ -259,17 +257,6 @@ def test_what_the_exchange_costs_is_shown_as_recorded() -> None:
         assert f"{one}, {two} and {four} ms" in text
 
 
-def test_the_readme_shows_the_steps_of_the_columns_as_recorded() -> None:
-    text = " ".join((ROOT / "README.md").read_text().split())
-    record = json.loads((ROOT / "results" / "benchmarks" / "columns.json").read_text())
-    ms = {row["name"]: f"{row['milliseconds']:,.0f}" for row in record["tables"][0]["rows"]}
-    two = ms["columns, micro-batches=2"]
-    assert (
-        f"two columns take {two} ms a step, data parallelism {ms['data parallelism (DDP)']}" in text
-    )
-    assert f"the one-GPU net on one of the cores {ms['one-GPU net, threads=1']}." in text
-
-
 def test_the_committed_report_is_what_the_command_makes_of_the_committed_records(
     tmp_path: Path,
 ) -> None:
@@ -286,9 +273,77 @@ def test_the_committed_report_is_what_the_command_makes_of_the_committed_records
     assert others == {path.name for path in tmp_path.iterdir()} | {"measurements.md"}
 
 
-def test_the_readme_opens_with_the_short_form_of_the_report() -> None:
-    """Otherwise: paste ``results/short.md`` there."""
-    assert (ROOT / "results" / "short.md").read_text() in (ROOT / "README.md").read_text()
+README = " ".join((ROOT / "README.md").read_text().split())
+
+
+def committed(name: str) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((ROOT / "results" / name).read_text())
+    return record
+
+
+def test_the_readme_is_short_and_every_file_that_it_names_is_there() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert len(text.encode()) <= 9_000
+    for target in re.findall(r"\]\(([^)]+)\)", text):
+        path, _, heading = target.partition("#")
+        if not target.startswith("https:"):
+            assert (ROOT / path).exists(), target
+        if heading:
+            titles = re.findall(r"^#+ (.*)", (ROOT / path).read_text(), re.MULTILINE)
+            anchors = [re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles]
+            assert heading in anchors, target
+
+
+def test_the_readme_shows_the_speed_of_relu_as_recorded() -> None:
+    reached: dict[str, dict[int, int]] = {"relu": {}, "tanh": {}}
+    for path in RELU_SPEED.glob("*/result.json"):
+        record = json.loads(path.read_text())
+        epochs = next(row["epoch"] for row in record["curve"] if row["train/top1_error"] <= 25)
+        reached[record["config"]["model"]["activation"]][record["seed"]] = epochs
+    ratios = [reached["tanh"][seed] / reached["relu"][seed] for seed in (1, 2, 3)]
+    low, high = stats.ttest_1samp(ratios, 0).confidence_interval(0.95)
+    shown = (
+        f"**{statistics.mean(ratios):.1f} ×** (95 % interval {low:.1f} to {high:.1f}; three seeds"
+    )
+    assert shown in README
+
+
+def test_the_readme_shows_how_the_columns_differ_as_recorded() -> None:
+    first, second = (committed(f"imagenette_alexnet{of}/kernels.json") for of in ("", "_seed2"))
+    saturation = first["colour_saturation"]
+    means = [statistics.mean(saturation[f"column_{number}"]) for number in (2, 1)]
+    assert means[0] > means[1]
+    p = first["colour_saturation"]["p_value"], second["colour_saturation"]["p_value"]
+    assert f"**{means[0]:.2f} and {means[1]:.2f}**, p = {p[0]:.4f}; with a second" in README
+    assert f"seed p = {p[1]:.3f}, the other way round" in README
+    other = second["colour_saturation"]
+    assert statistics.mean(other["column_1"]) > statistics.mean(other["column_2"])
+
+
+def test_the_readme_shows_what_ten_crops_do_as_recorded() -> None:
+    errors = [
+        {crops: figures["top1"] for crops, figures in committed(name)["errors"].items()}
+        for name in ("imagenette_alexnet/result.json", "imagenette_alexnet_seed2/result.json")
+    ]
+    one, other = (f"{error['centre']:.1f} → {error['ten']:.1f} %" for error in errors)
+    assert f"**{one}** and {other}: two seeds" in README
+
+
+def test_the_readme_shows_what_retrieval_finds_as_recorded() -> None:
+    record = committed("retrieval_imagenette/retrieval.json")
+    found = {way["name"]: way["precision_at_10"] for way in record["ways"]}
+    shown = f"**{found['fc7']:.0f} %**, by pixels {found['pixels']:.0f} %, by chance"
+    assert f"{shown} {record['chance']:.0f} %" in README
+
+
+def test_the_readme_shows_the_speed_of_a_step_as_recorded() -> None:
+    facts = committed("benchmarks/train_step.json")["tables"][0]["facts"]
+    fast, kept, exact = (
+        facts[f"{name}, times as fast as plain{memory}"]
+        for name, memory in (("fast", ""), ("fast", " (memory kept)"), ("exact", ""))
+    )
+    shown = f"**{fast:.1f} ×** as fast in bfloat16 ({kept:.1f} × if both keep freed memory)"
+    assert f"{shown}, {exact:.1f} × in 32 bit" in README
 
 
 CNN_STAR = ROOT / "results" / "cnn_star"

@@ -8,8 +8,9 @@ from alexnet_repro.base.errors import UsageError
 
 EXTRAS = {
     "device_stats": ("psutil",),
-    "export": ("onnx", "onnxruntime", "onnxscript", "safetensors", "huggingface_hub"),
+    "export": ("onnx", "onnxruntime", "onnxscript", "huggingface_hub"),
     "mlflow": ("mlflow",),
+    "notebooks": ("jupyterlab",),
     "optuna": ("optuna",),
     "reports": ("wandb_workspaces",),
     "serve": ("gradio",),

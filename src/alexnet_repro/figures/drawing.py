@@ -107,7 +107,7 @@ def figure_4(
     pixels = StoredPixels(store.splits["train"], np.arange(len(database)))
     of_queries = StoredPixels(store.splits[split], places)[:]
     found = {
-        "nearest by the 4096 activations of fc7": nearest_vectors(
+        f"nearest by the {database.shape[1]:,} activations of fc7": nearest_vectors(
             asked[places], database, neighbours
         ),
         "nearest by pixels": nearest_pixels(of_queries, pixels, neighbours),

@@ -73,7 +73,7 @@ def read_caffe(
     return name, own, weights
 
 
-ONLY_THESE = "networks that are bvlc_alexnet or CaffeNet, whatever their width, are converted"
+ONLY_THESE = "only bvlc_alexnet and CaffeNet, of any width, can be converted"
 
 
 def _layer(path: Path, layers: Mapping[str, CaffeLayer], name: str) -> CaffeLayer:
@@ -100,7 +100,7 @@ def _weights(
     for name in (*CONVOLUTIONS, "fc6", "fc7", last):
         blobs = _layer(path, layers, name).blobs
         if len(blobs) != 2:
-            raise UsageError(f"{path}: {name} has no weights and biases; it was not trained")
+            raise UsageError(f"{path}: {name} has no weights and biases: it was never trained")
         own = "fc8" if name == last else name
         weight, bias = blobs
         # Before 2015 all shapes were of four numbers, with ones in front.
@@ -118,16 +118,16 @@ def _dropout(path: Path, layers: Mapping[str, CaffeLayer]) -> float:
         if "dropout_ratio" in layer.settings
     }
     if len(ratios) > 1:
-        raise UsageError(f"{path}: drops {sorted(ratios)} of different layers; {ONLY_THESE}")
+        raise UsageError(f"{path}: has different dropout ratios, {sorted(ratios)}; {ONLY_THESE}")
     return ratios.pop() if ratios else 0.0
 
 
 def _response_norm(path: Path, layers: Mapping[str, CaffeLayer]) -> dict[str, Any]:
     first, second = (_layer(path, layers, name).settings for name in NORMS)
     if first != second or first.get("norm_region", 0):
-        raise UsageError(f"{path}: norm1 and norm2 differ, or are within maps; {ONLY_THESE}")
+        raise UsageError(f"{path}: norm1 and norm2 differ, or normalize within maps; {ONLY_THESE}")
     if "local_size" not in first:
-        raise UsageError(f"{path}: norm1 is no response normalization; {ONLY_THESE}")
+        raise UsageError(f"{path}: norm1 is not a response normalization; {ONLY_THESE}")
     constants = {key: first[key] for key in ("alpha", "beta", "k")}
     return {"n": first["local_size"], **constants, "divide_alpha_by_n": True, "columns": 1}
 
@@ -136,7 +136,7 @@ def _pools_first(path: Path, layers: Mapping[str, CaffeLayer]) -> bool:
     """Whether norm1 and norm2 read what pool1 and pool2 write."""
     first = {layers[f"norm{i}"].reads == _layer(path, layers, f"pool{i}").writes for i in (1, 2)}
     if len(first) > 1:
-        raise UsageError(f"{path}: pools before it normalizes in one layer only; {ONLY_THESE}")
+        raise UsageError(f"{path}: pools before normalizing in one layer only; {ONLY_THESE}")
     return first.pop()
 
 

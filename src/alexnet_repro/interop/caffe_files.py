@@ -132,7 +132,7 @@ def _read(path: Path, message: str, kind: str) -> Any:
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
     if content.startswith(b"\x89HDF"):
-        raise UsageError(f"{path}: is an HDF5 file; give the {kind} that is a protocol buffer")
+        raise UsageError(f"{path}: is an HDF5 file; the {kind} has to be a protocol buffer")
     try:
         return _messages()[message].FromString(content)
     except DecodeError as error:
@@ -148,11 +148,11 @@ def read_caffemodel(path: Path) -> tuple[str, dict[str, CaffeLayer]]:
     net = _read(path, "Net", ".caffemodel")
     found = [*net.layer, *net.layers]
     if not found:
-        raise UsageError(f"{path}: holds no layers; is it a .caffemodel?")
+        raise UsageError(f"{path}: has no layers; is it a .caffemodel?")
     if any(layer.layer for layer in net.layers):
         raise UsageError(
-            f"{path}: was written by a Caffe of before 2014; Caffe's upgrade_net_proto_binary "
-            "makes it one that can be read"
+            f"{path}: was written by a Caffe from before 2014; convert it with Caffe's "
+            "upgrade_net_proto_binary"
         )
     layers = {
         layer.name: CaffeLayer(

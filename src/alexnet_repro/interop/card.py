@@ -1,6 +1,7 @@
 """The model card of exported weights: what they are, how they were made, how good they are."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,21 @@ from alexnet_repro.training.checkpoint import Trained
 from alexnet_repro.training.networks import NETWORKS
 
 LICENCE = "bsd-3-clause"
+
+PUBLISHED = ("model", "augment", "optimizer", "schedule", "run_name", "seed", "converted", "made")
+OF_DATA = ("name", "batch_size", "exif_orientation")
+"""Keys of a run that go with its weights; others name folders of who trained them."""
+
+
+def published(trained: Trained) -> dict[str, Any]:
+    """The configuration to go with the weights, with the command that trained them."""
+    config = {key: trained.config[key] for key in PUBLISHED if key in trained.config}
+    config["data"] = {k: v for k, v in trained.config["data"].items() if k in OF_DATA}
+    begun = trained.path.parent.parent / "run.json"
+    if begun.is_file():
+        first = json.loads(begun.read_text(encoding="utf-8"))[0]
+        config["made"] = {key: first[key] for key in ("command", "commit", "date")}
+    return config
 
 
 def record_of(trained: Trained, given: Path | None) -> dict[str, Any] | None:
@@ -35,16 +51,19 @@ def record_of(trained: Trained, given: Path | None) -> dict[str, Any] | None:
     return record
 
 
-def model_card(trained: Trained, given: Path | None) -> str:
-    """The text of ``README.md``: front matter that the Hugging Face hub reads, then Markdown."""
+def model_card(trained: Trained, config: Mapping[str, Any], given: Path | None) -> str:
+    """The text of ``README.md``: front matter that the Hugging Face hub reads, then Markdown.
+
+    Args:
+        config: see :func:`published`.
+        given: see :func:`record_of`.
+    """
     from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-    record, config = record_of(trained, given), trained.config
-    converted, ours = config.get("converted"), config["model"]["_target_"] in NETWORKS
+    record, converted = record_of(trained, given), config.get("converted")
+    ours = config["model"]["_target_"] in NETWORKS
     results = (
-        None
-        if record is None
-        else [
+        [
             EvalResult(
                 task_type="image-classification",
                 dataset_type=record["dataset"]["name"],
@@ -55,6 +74,8 @@ def model_card(trained: Trained, given: Path | None) -> str:
                 metric_value=round(100 - record["errors"]["centre"]["top1"], 2),
             )
         ]
+        if record
+        else None
     )
     facts = ModelCardData(
         license="other" if converted else LICENCE,
@@ -64,9 +85,8 @@ def model_card(trained: Trained, given: Path | None) -> str:
         model_name=config["run_name"],
         eval_results=results,
     )
-    model = {key: value for key, value in config["model"].items() if value is not None}
     recipe = {
-        "network": json.dumps(model),
+        "network": json.dumps({k: v for k, v in config["model"].items() if v is not None}),
         "epochs": trained.epoch,
         "optimizer": json.dumps(config.get("optimizer")),
         "augmentation": json.dumps(config["augment"]),
@@ -79,6 +99,7 @@ def model_card(trained: Trained, given: Path | None) -> str:
         trained=trained,
         config=config,
         converted=converted,
+        made=config.get("made"),
         ours=ours,
         recipe=recipe,
         record=record,

@@ -164,20 +164,20 @@ def told(
     lines = [
         "exact: the same logits for the same pixels"
         if crop_size == origin.crop_size
-        else f"not exact: it was trained on {origin.crop_size} pixels a side"
+        else f"not exact: it was trained on {origin.crop_size}×{origin.crop_size} pixels"
     ]
     if origin is CAFFE:
         order = "pools, then normalizes" if model.get("norm_after_pool") else "as in the paper"
-        lines.append(f"layers 1 and 2: {order}; α÷n and windows over both columns, as Caffe does")
+        lines.append(f"layers 1 and 2: {order}; α÷n and windows across both columns, as in Caffe")
         lines.append(
-            "not exact: photographs are cut as in §3 here; Caffe squeezed all of one into a square"
+            "not exact: photographs are cropped as in §3; Caffe squeezed them into a square"
         )
         if mean is None:
             lines.append(
-                "not exact: one colour is the mean; add --mean imagenet_mean.binaryproto, of Caffe"
+                "not exact: the mean is a single colour; add --mean imagenet_mean.binaryproto"
             )
     if classes is None:
         lines.append(
-            "classes have numbers for names; to evaluate, add --classes synset_words.txt or a store"
+            "classes are numbered; to evaluate, add --classes synset_words.txt or a prepared store"
         )
     return lines

@@ -12,17 +12,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors.torch import load_file, save_file
 from torch._dynamo.exc import UserError
 
+from alexnet_repro.analysis.predictions import trained_network
+from alexnet_repro.base.checkpoints import WEIGHTS
 from alexnet_repro.base.console import counting
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.base.files import all_of, checksum, write_json, write_text
 from alexnet_repro.base.record import provenance
 from alexnet_repro.data.datamodule import stored_images
-from alexnet_repro.interop.card import model_card
+from alexnet_repro.interop.card import model_card, published
 from alexnet_repro.interop.classifier import Classifier, settings
 from alexnet_repro.results.evaluation import Tally, check_fit
-from alexnet_repro.training.checkpoint import Trained, load_trained
+from alexnet_repro.training.checkpoint import NETWORK, Trained
 
 log = logging.getLogger(__name__)
 
@@ -35,12 +38,16 @@ BATCH = {"image": {0: torch.export.Dim("batch")}}
 
 NEEDED = {
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
-    "safetensors": ("safetensors", "huggingface_hub"),
+    "safetensors": ("huggingface_hub",),
 }
 
 
 def network(
-    checkpoint: Path, model: Mapping[str, Any], trust: str | None, to: str = "torch_export"
+    checkpoint: Path,
+    model: Mapping[str, Any],
+    trust: str | None,
+    to: str = "torch_export",
+    words: Path | None = None,
 ) -> Trained:
     """The network to export; a foreign one as :func:`load_trained` takes it.
 
@@ -52,7 +59,7 @@ def network(
             raise UsageError(
                 f"{to}: {package} is not installed; pip install 'alexnet-repro[export]'"
             )
-    return load_trained(checkpoint, model=model, trust=trust)
+    return trained_network(checkpoint, "cpu", words, model, trust)
 
 
 @contextmanager
@@ -115,18 +122,28 @@ def write_torch_export(trained: Trained, output: Path) -> None:
             check_logits(str(output), torch.export.load(file).module(), made)
 
 
-def write_safetensors(trained: Trained, output: Path, record: Path | None) -> None:
-    """A folder as the Hugging Face hub holds it: weights, ``config.json`` and a model card."""
-    from safetensors.torch import load_file, save_file
+def write_safetensors(trained: Trained, output: Path, record: Path | None, half: bool) -> None:
+    """A folder as the Hugging Face hub holds it, which every command takes for a checkpoint too.
 
-    made, card = Classifier.of(trained), model_card(trained, record)
+    Args:
+        record: of ``evaluate``, for the model card; None for that of the run.
+        half: whether weights have 16 bits; the mean image always has 32.
+    """
+    made, config = Classifier.of(trained), published(trained)
+    card = model_card(trained, config, record)
     output.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.contiguous() for name, tensor in made.state_dict().items()}
-    with all_of(output / "model.safetensors") as unfinished:
+    if half:
+        tensors |= {name: w.half() for name, w in tensors.items() if name.startswith(NETWORK)}
+    tensors["mean_image"] = trained.views.mean.cpu()
+    facts = settings(trained) | {"epochs": trained.epoch, "config": config}
+    write_json(output / "config.json", facts)
+    with all_of(output / WEIGHTS) as unfinished:
         save_file(tensors, unfinished, metadata={"format": "pt"})
-    write_json(output / "config.json", settings(trained))
     write_text(output / "README.md", card)
-    made.load_state_dict(load_file(output / "model.safetensors"))
+    written_again = load_file(output / WEIGHTS)
+    del written_again["mean_image"]
+    made.load_state_dict(written_again)
     log.info("written to %s", output)
 
 

@@ -36,7 +36,13 @@ TEMPLATES = Environment(
 )
 
 CSS = f"""footer {{display: none !important}}
-.refusal {{border-left: 4px solid {RED}; padding-left: 1rem}}"""
+.refusal {{border-left: 4px solid {RED}; padding-left: 1rem}}
+.finger {{display: none}}
+@media (pointer: coarse) {{
+  .finger {{display: inline}} .mouse {{display: none}}
+  #upload .wrap {{font-size: 0}}
+  #upload .wrap::after {{content: "Tap to choose a photograph"; font-size: 1rem}}
+}}"""
 
 
 def launched(shown: Shown, limits: Limits, host: str, port: int, names: Sequence[str]) -> Any:

@@ -56,12 +56,14 @@ def serve(shown: Shown, limits: Limits, host: str, port: int) -> None:
                 f"--host {host} --port {port}: cannot listen there; choose another port"
             ) from error
         try:
-            log.info("http://%s:%d shows %s", host, port, shown.trained.path)
+            log.info("http://%s:%d serves %s", host, port, shown.trained.path)
             if host not in LOOPBACK:
-                log.warning("Whoever reaches this machine can use the page: it has no password.")
-            log.info("Ctrl-C ends it.")
+                log.warning(
+                    "Anyone who can reach this machine can use the page: it has no password."
+                )
+            log.info("Press Ctrl-C to stop.")
             threading.Event().wait()
         except KeyboardInterrupt:
-            log.info("Ended; nothing was kept.")
+            log.info("Stopped; nothing was kept.")
         finally:
             blocks.close(verbose=False)

@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from rich.table import Table
 from torch import Tensor
 from torchmetrics.classification import MulticlassStatScores
 
+from alexnet_repro.base.checkpoints import find_checkpoint
 from alexnet_repro.base.console import console, counting
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.base.files import checksum
@@ -88,7 +88,7 @@ def evaluate(options: Evaluation, overrides: Sequence[str]) -> dict[str, Any]:
     if device.type == "cpu":
         keep_freed_memory()
     given = options.checkpoint
-    paths = [Path(path).expanduser() for path in ([given] if isinstance(given, str) else given)]
+    paths = [find_checkpoint(path) for path in ([given] if isinstance(given, str) else given)]
     members = [load_trained(path, device, options.model, options.trust) for path in paths]
     for member in members:
         check_fit(member, data)

@@ -23,6 +23,8 @@ import lightning as L
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import nn
 
 from alexnet_repro.base.build import Count, checked
@@ -187,6 +189,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise UsageError(f"{path}: there is no such checkpoint")
+    if path.suffix == ".safetensors":
+        return _exported(path)
     if (reason := damage(path)) is not None:
         raise UsageError(f"{path}: not a checkpoint, or a damaged one ({reason})")
     try:
@@ -205,6 +209,34 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             "take a newer version of alexnet_repro"
         )
     return dict(checkpoint)
+
+
+def _exported(path: Path) -> dict[str, Any]:
+    """What ``alexnet export safetensors`` wrote, as a checkpoint that training cannot resume.
+
+    Raises:
+        UsageError: if it is damaged, or was written by another program.
+    """
+    try:
+        tensors = load_file(path)
+        said = json.loads(path.with_name("config.json").read_text(encoding="utf-8"))
+        keys = ("classes", "words", "image_size", "crop_size", "input_size")
+        return {
+            "state_dict": {name: w for name, w in tensors.items() if name.startswith(NETWORK)},
+            "config": said["config"],
+            "epoch": said["epochs"] - 1,
+            DATA: {
+                **{key: said[key] for key in keys},
+                "mean_image": tensors["mean_image"],
+                # Only for noise that is added in training.
+                "eigenvalues": torch.zeros(3),
+                "eigenvectors": torch.eye(3),
+            },
+        }
+    except (SafetensorError, TypeError, *READING_ERRORS) as error:
+        raise UsageError(
+            f"{path}: not what alexnet export safetensors writes, or damaged ({error})"
+        ) from error
 
 
 def network_weights(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
