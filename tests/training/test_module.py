@@ -9,9 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.functional import nll_loss
 from torch.utils.data import DataLoader
+from torchmetrics.functional.classification import multiclass_accuracy
 
-from alexnet_repro.training.module import ImageClassifier, TopKError
+from alexnet_repro.training.module import ErrorRates, ImageClassifier
 
 MakeTrainer = Callable[..., L.Trainer]
 CLASSES = 12
@@ -29,38 +31,41 @@ def random() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
-@pytest.mark.parametrize("k", [1, 5])
-def test_error_is_the_counted_one_over_uneven_batches(random: torch.Generator, k: int) -> None:
-    scores = torch.randn(107, CLASSES, generator=random)
-    labels = torch.randint(CLASSES, (107,), generator=random)
-    metric = TopKError(CLASSES, k)
-    for part in torch.arange(107).split(50):
-        metric.update(scores[part], labels[part])
-    assert float(metric.compute()) == pytest.approx(counted_error(scores, labels, k), abs=1e-4)
-
-
-@pytest.mark.parametrize(("classes", "k"), [(3, 5), (5, 5), (2, 5), (1000, 5)])
-def test_top_5_error_of_five_classes_or_fewer_is_zero(
-    random: torch.Generator, classes: int, k: int
-) -> None:
-    scores = torch.randn(40, classes, generator=random)
-    labels = torch.randint(classes, (40,), generator=random)
-    metric = TopKError(classes, k)
-    metric.update(scores, labels)
-    assert (float(metric.compute()) == 0) == (classes <= k)
-
-
 @pytest.mark.parametrize("scores_are", ["logits", "log-probabilities"])
-def test_logits_and_log_probabilities_have_the_same_error(
+def test_errors_are_the_counted_ones_and_those_of_torchmetrics_over_uneven_batches(
     random: torch.Generator, scores_are: str
 ) -> None:
-    logits = 30 * torch.randn(64, CLASSES, generator=random)
-    labels = torch.randint(CLASSES, (64,), generator=random)
+    logits = 30 * torch.randn(107, CLASSES, generator=random)
+    labels = torch.randint(CLASSES, (107,), generator=random)
     scores = logits if scores_are == "logits" else logits.log_softmax(dim=1)
+    errors = ErrorRates(CLASSES)
+    for part in torch.arange(107).split(50):
+        errors.update(scores[part], labels[part], nll_loss(scores[part], labels[part]))
+    found = errors.compute()
     for k in (1, 5):
-        metric = TopKError(CLASSES, k)
-        metric.update(scores, labels)
-        assert float(metric.compute()) == pytest.approx(counted_error(logits, labels, k), abs=1e-4)
+        assert float(found[f"top{k}_error"]) == pytest.approx(counted_error(logits, labels, k))
+        theirs = multiclass_accuracy(scores, labels, CLASSES, average="micro", top_k=k)
+        assert float(found[f"top{k}_error"]) == pytest.approx(100 - 100 * float(theirs))
+    assert float(found["loss"]) == pytest.approx(float(nll_loss(scores, labels)), rel=1e-6)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5, 1000])
+def test_top_5_error_of_five_classes_or_fewer_is_zero(
+    random: torch.Generator, classes: int
+) -> None:
+    scores = torch.randn(40, classes, generator=random)
+    errors = ErrorRates(classes)
+    errors.update(scores, torch.randint(classes, (40,), generator=random), torch.tensor(0.0))
+    assert (float(errors.compute()["top5_error"]) == 0) == (classes <= 5)
+
+
+def test_a_batch_that_is_passed_over_counts_in_nothing(random: torch.Generator) -> None:
+    errors, scores = ErrorRates(CLASSES), torch.randn(8, CLASSES, generator=random)
+    labels = torch.randint(CLASSES, (8,), generator=random)
+    errors.update(scores, labels, torch.tensor(1.5))
+    before = errors.compute()
+    errors.update(scores * torch.nan, labels, torch.tensor(0.0), torch.tensor(False))
+    assert errors.compute() == before
 
 
 class Linear(nn.Sequential):

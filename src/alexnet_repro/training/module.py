@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import lightning as L
 import numpy as np
@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, nll_loss
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
-from torchmetrics import MeanMetric, Metric
-from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics import Metric
 
 from alexnet_repro.network.crops import log_mean, log_probabilities
 from alexnet_repro.network.layers import compile_norms
@@ -53,33 +52,50 @@ def images_of(trainer: L.Trainer, batch: Any) -> int:
 STAGES = ("train", "val", "test", "ten_crop")
 
 
-class TopKError(MulticlassAccuracy):
-    """Top-k error in percent: how often the label is not among the k most probable classes."""
+class ErrorRates(Metric):
+    """Mean loss, and top-1 and top-5 error in percent, of the images of an epoch.
 
-    higher_is_better = False
-
-    def __init__(self, num_classes: int, k: int) -> None:
-        # With k classes or fewer, every label is among the k most probable.
-        # Checking the values of labels would make a GPU wait for every batch.
-        super().__init__(
-            num_classes, top_k=min(k, num_classes), average="micro", validate_args=False
-        )
-
-    def compute(self) -> Tensor:
-        return 100 * (1 - super().compute())
-
-
-class MeanLoss(MeanMetric):
-    """The mean over images of a loss that was measured batch by batch.
-
-    torchmetrics looks for NaN in every update, for which a GPU has to be waited for, and leaves
-    them out without a word.
+    Both errors come from one ``topk`` and are counted on the device: no host waits for them. Two
+    metrics of torchmetrics' own take five times as many operations, which at a small batch is what
+    a GPU waits for.
     """
 
-    def update(self, value: Tensor, weight: Tensor | float) -> None:  # type: ignore[override]
-        """Add the mean ``value`` of ``weight`` images."""
-        self.mean_value += value * weight
-        self.weight += weight
+    full_state_update = False
+    loss: Tensor
+    images: Tensor
+    placed: Tensor
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        # With five classes or fewer, every label is among the five most probable.
+        self.places = min(5, num_classes)
+        self.add_state("loss", torch.tensor(0.0), "sum")
+        self.add_state("images", torch.tensor(0.0), "sum")
+        self.add_state("placed", torch.zeros(self.places, dtype=torch.long), "sum")
+
+    def update(
+        self, scores: Tensor, label: Tensor, loss: Tensor, counts: Tensor | bool = True
+    ) -> None:
+        """Count a batch.
+
+        Args:
+            scores: logits or log-probabilities (B, classes).
+            label: (B,).
+            loss: its mean over the batch.
+            counts: False for a batch that is passed over.
+        """
+        right = scores.topk(self.places).indices == label[:, None]
+        self.placed += (right & counts).sum(0)
+        images = counts * len(label)
+        self.loss += loss * images
+        self.images += images
+
+    def compute(self) -> dict[str, Tensor]:
+        return {
+            "loss": self.loss / self.images,
+            "top1_error": 100 * (1 - self.placed[0] / self.images),
+            "top5_error": 100 * (1 - self.placed.sum() / self.images),
+        }
 
 
 class ImageClassifier(L.LightningModule):
@@ -116,11 +132,7 @@ class ImageClassifier(L.LightningModule):
         self.seed = seed
         self.network = network.to(memory_format=torch.channels_last)
         self._optimizer = optimizer
-        self.metrics = nn.ModuleDict()
-        for stage in STAGES:
-            self.metrics[f"{stage}/loss"] = MeanLoss()
-            self.metrics[f"{stage}/top1_error"] = TopKError(num_classes, k=1)
-            self.metrics[f"{stage}/top5_error"] = TopKError(num_classes, k=5)
+        self.metrics = nn.ModuleDict({stage: ErrorRates(num_classes) for stage in STAGES})
 
     @classmethod
     def load_from_checkpoint(  # type: ignore[override]
@@ -183,7 +195,15 @@ class ImageClassifier(L.LightningModule):
         if batches > 1:
             numbers.append(batch_idx % batches)
         mixed = np.random.SeedSequence(numbers)
-        torch.manual_seed(int(mixed.generate_state(1)[0]))
+        seed = int(mixed.generate_state(1)[0])
+        if self.device.type in ("cpu", "cuda"):
+            # torch.manual_seed goes through every kind of device, which takes longer than a step of
+            # a small network.
+            torch.default_generator.manual_seed(seed)
+            if self.device.type == "cuda":
+                torch.cuda.manual_seed(seed)
+        else:
+            torch.manual_seed(seed)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         (images,), label = views_and_labels(batch)
@@ -192,9 +212,15 @@ class ImageClassifier(L.LightningModule):
         # A batch that may be skipped is no part of the epoch's mean.
         finite = loss.detach().isfinite()
         mean = torch.where(finite, loss.detach(), 0.0)
-        self._count("train", logits.detach(), label, mean, finite * len(logits))
-        self.log("train/step_loss", loss, on_step=True, on_epoch=False)
+        self._errors("train").update(logits.detach(), label, mean, finite)
+        if self._is_logged():
+            self.log("train/step_loss", loss, on_step=True, on_epoch=False)
         return loss
+
+    def _is_logged(self) -> bool:
+        """Whether loggers are given what this step logs."""
+        every = 0 if self._trainer is None else self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        return bool(every) and (self.global_step + 1) % every == 0
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         self._evaluate("val", batch)
@@ -215,11 +241,11 @@ class ImageClassifier(L.LightningModule):
         return self(batch)  # type: ignore[no-any-return]
 
     def on_test_epoch_end(self) -> None:
-        loss = self._metric("test/loss")
-        with loss.sync_context():
-            self.images_tested = int(loss.weight)  # type: ignore[arg-type]
+        errors = self._errors("test")
+        with errors.sync_context():
+            self.images_tested = int(errors.images)
         # A replica with no share of the last images logs what the others do.
-        ten = self._metric("ten_crop/loss").update_called
+        ten = self._errors("ten_crop").update_called
         ten = self.trainer.strategy.reduce_boolean_decision(ten, all=False)
         for stage in ("test", "ten_crop") if ten else ("test",):
             self._log_epoch(stage)
@@ -227,34 +253,17 @@ class ImageClassifier(L.LightningModule):
     def _evaluate(self, stage: str, batch: Any) -> None:
         images, label = views_and_labels(batch)
         views = log_probabilities(self, images)
-        self._count(stage, views[0], label, nll_loss(views[0], label))
+        self._errors(stage).update(views[0], label, nll_loss(views[0], label))
         if stage == "test" and len(views) > 1:
             ten_crop = log_mean(views)
-            self._count("ten_crop", ten_crop, label, nll_loss(ten_crop, label))
-
-    def _count(
-        self,
-        stage: str,
-        scores: Tensor,
-        label: Tensor,
-        loss: Tensor,
-        images: Tensor | int | None = None,
-    ) -> None:
-        self._metric(f"{stage}/loss").update(loss, len(label) if images is None else images)
-        self._metric(f"{stage}/top1_error").update(scores, label)
-        self._metric(f"{stage}/top5_error").update(scores, label)
+            self._errors("ten_crop").update(ten_crop, label, nll_loss(ten_crop, label))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Within an epoch: what was counted so far, by all replicas together."""
-        counted = {}
-        for name, metric in self._training_metrics():
-            with metric.sync_context():
-                counted[name] = {
-                    state: value.cpu()
-                    for state, value in metric.metric_state.items()
-                    if isinstance(value, Tensor)
-                }
-        checkpoint["counted"] = counted
+        errors = self._errors("train")
+        with errors.sync_context():
+            states = cast(dict[str, Tensor], errors.metric_state)
+            checkpoint["counted"] = {name: value.cpu() for name, value in states.items()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if self._trainer is None:  # loaded to be used, not to go on
@@ -262,24 +271,15 @@ class ImageClassifier(L.LightningModule):
         # The first replica goes on with all that was counted, the others begin at zero.
         if getattr(self.trainer.strategy, "distributed_sampler_kwargs", {"rank": 0})["rank"] > 0:
             return
-        for name, metric in self._training_metrics():
-            for state, value in checkpoint.get("counted", {}).get(name, {}).items():
-                setattr(metric, state, value.to(self.device))
-
-    def _training_metrics(self) -> list[tuple[str, Metric]]:
-        return [
-            (name, metric)
-            for name, metric in self.metrics.items()
-            if name.startswith("train/") and isinstance(metric, Metric)
-        ]
+        errors = self._errors("train")
+        for name in errors.metric_state:
+            if name in checkpoint.get("counted", {}):
+                setattr(errors, name, checkpoint["counted"][name].to(self.device))
 
     def _log_epoch(self, stage: str) -> None:
-        for quantity in ("loss", "top1_error", "top5_error"):
-            metric = self._metric(f"{stage}/{quantity}")
-            self.log(f"{stage}/{quantity}", metric.compute())
-            metric.reset()
+        errors = self._errors(stage)
+        self.log_dict({f"{stage}/{name}": value for name, value in errors.compute().items()})
+        errors.reset()
 
-    def _metric(self, name: str) -> Metric:
-        metric = self.metrics[name]
-        assert isinstance(metric, Metric)
-        return metric
+    def _errors(self, stage: str) -> ErrorRates:
+        return cast(ErrorRates, self.metrics[stage])

@@ -25,7 +25,7 @@ MOST_IN_A_ROW = 10
 class NonFinite(Callback):
     """Stops the run at a loss that is not finite, or goes on without the batch.
 
-    ``stop`` makes no GPU wait: the first such loss is remembered on the device, and read where the
+    ``stop`` makes no GPU wait: losses stay on the device, and are read where the
     host waits for the device anyway, when the loss is logged and before a checkpoint is written.
     The message is about the step where it happened, up to ``trainer.log_every_n_steps`` ago; no
     checkpoint holds what came of it. On a CPU, where nothing has to be waited for, it is read at
@@ -45,7 +45,6 @@ class NonFinite(Callback):
         self.path, self.last = directory / "nonfinite.json", last_checkpoint(directory)
         self._names: Callable[[int, int], Sequence[str]] = lambda epoch, batch: ()
         self.skips = then == "skip"
-        self._first: Tensor | None = None
         self._unread: list[dict[str, Any]] = []
         self._in_a_row = 0
 
@@ -64,13 +63,7 @@ class NonFinite(Callback):
     ) -> None:
         if self.skips:
             return
-        loss, number = loss.detach(), len(self._unread) - 1
-        if self._first is None:
-            # Which of the unread steps was the first, and its loss.
-            self._first = torch.tensor([-1.0, 0.0], device=loss.device)
-        here = torch.stack([torch.full_like(loss, number), loss]).float()
-        first = (self._first[0] < 0) & ~loss.isfinite()
-        self._first = torch.where(first, here, self._first)
+        self._unread[-1]["loss"] = loss.detach()
         if known_at_once(loss):
             self._read(trainer)
 
@@ -116,13 +109,18 @@ class NonFinite(Callback):
 
     def _read(self, trainer: L.Trainer) -> None:
         """Stop if a loss of any replica since the last time was not finite."""
-        if self._first is not None:
-            of_all = trainer.strategy.all_gather(self._first).reshape(-1, 2).tolist()
-            if found := [(number, loss) for number, loss in of_all if number >= 0]:
-                number, loss = min(found, key=lambda one: one[0])
-                told = self._write(trainer, self._unread[int(number)] | {"loss": str(loss)})
-                raise DivergenceError(f"the loss is {loss} at {told}; {self._what_to_do()}")
-        self._unread = []
+        steps, self._unread = self._unread, []
+        losses = [step.pop("loss") for step in steps if "loss" in step]
+        if not losses:
+            return
+        values = torch.stack(losses).tolist()
+        first = next((n for n, value in enumerate(values) if not math.isfinite(value)), -1)
+        found = torch.tensor([first, values[first]], device=losses[0].device)
+        of_all = trainer.strategy.all_gather(found).reshape(-1, 2).tolist()
+        if bad := [(number, loss) for number, loss in of_all if number >= 0]:
+            number, loss = min(bad, key=lambda one: one[0])
+            told = self._write(trainer, steps[int(number)] | {"loss": str(loss)})
+            raise DivergenceError(f"the loss is {loss} at {told}; {self._what_to_do()}")
 
     def _write(self, trainer: L.Trainer, happened: dict[str, Any]) -> str:
         names = list(self._names(happened["epoch"], happened["batch"]))
