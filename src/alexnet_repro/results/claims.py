@@ -22,7 +22,7 @@ NOT_MEASURED = "not measured"
 OTHER_DATASET = "measured on another dataset"
 OTHER_SETTINGS = "measured with other settings"
 
-HARMLESS = {"trainer.precision"}
+HARMLESS = {"trainer.precision", "fp32_precision"}
 """Settings that are told, but do not make a measurement another one than the paper's."""
 
 

@@ -51,6 +51,7 @@ def settings(config: Values) -> Settings:
     data, trainer = config.get("data") or {}, config.get("trainer") or {}
     chosen["data"] = {key: data[key] for key in DATA if key in data}
     chosen["trainer"] = {key: trainer.get(key, usual) for key, usual in TRAINER.items()}
+    chosen["fp32_precision"] = config.get("fp32_precision", "ieee")
     chosen["callbacks"] = changing(config.get("callbacks") or {})
     chosen["init_from"] = config.get("init_from") is not None
     chosen["init_layers"] = config.get("init_layers")

@@ -24,7 +24,7 @@ from alexnet_repro.network.crops import log_mean, log_probabilities
 from alexnet_repro.network.layers import compile_norms
 from alexnet_repro.results.options import Evaluation
 from alexnet_repro.training.checkpoint import Trained, load_trained
-from alexnet_repro.training.device import chosen_device
+from alexnet_repro.training.device import chosen_device, set_fp32_precision
 
 FORMAT = 1
 AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
@@ -84,6 +84,7 @@ def evaluate(options: Evaluation, overrides: Sequence[str]) -> dict[str, Any]:
     """
     data = stored_images(options.data)
     device = chosen_device(options.device)
+    set_fp32_precision(options.fp32_precision)
     if device.type == "cpu":
         keep_freed_memory()
     given = options.checkpoint

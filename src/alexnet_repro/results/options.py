@@ -23,6 +23,7 @@ class Evaluation:
     crops: Literal["centre", "ten"]
     device: Literal["auto", "cpu", "gpu"]
     trainer: Annotated[Node, ArgumentsOf(_trainer)]
+    fp32_precision: Literal["ieee", "tf32"]
     output: str
     model: Node
     trust: str | None

@@ -109,6 +109,7 @@ class Configuration:
     init_layers: list[str] | None
     checkpoint_every_n_steps: Count | None
     on_nonfinite: Literal["stop", "skip"]
+    fp32_precision: Literal["ieee", "tf32"]
     skip_finished: bool
     summary: bool
     logger: dict[str, Node] | None = None

@@ -1,4 +1,4 @@
-"""The device that a command without a Trainer computes on."""
+"""The device that a command without a Trainer computes on, and how exactly one computes."""
 
 from typing import Literal
 
@@ -24,3 +24,14 @@ def chosen_device(choice: Literal["auto", "cpu", "gpu"]) -> torch.device:
             "device gpu: this machine has no GPU that torch can use; auto runs without one"
         )
     return torch.device("cpu")
+
+
+def set_fp32_precision(precision: Literal["ieee", "tf32"]) -> None:
+    """How a GPU multiplies 32-bit numbers: as they are, or rounded to the 10 bits of TF32.
+
+    cuDNN would round those of convolutions unless it is told not to.
+    """
+    tf32 = precision == "tf32"
+    # Lightning reads the older of torch's two interfaces, which raises where both were used.
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+    torch.backends.cudnn.allow_tf32 = tf32

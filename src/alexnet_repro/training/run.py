@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import lightning as L
-import torch
 from hydra.core.hydra_config import HydraConfig
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
@@ -28,6 +27,7 @@ from alexnet_repro.training.checkpoint import (
     whole,
 )
 from alexnet_repro.training.configuration import Configuration
+from alexnet_repro.training.device import set_fp32_precision
 from alexnet_repro.training.loggers import finish
 from alexnet_repro.training.module import ImageClassifier
 from alexnet_repro.training.networks import make_network
@@ -138,6 +138,7 @@ def prepare_process(configuration: Configuration) -> None:
     quieten_libraries()
     end_with_launcher()
     check_accelerator(configuration.trainer)
+    set_fp32_precision(configuration.fp32_precision)
     if on_cpu(configuration.trainer):
         keep_freed_memory()
     L.seed_everything(configuration.seed, workers=True, verbose=False)
@@ -178,4 +179,3 @@ def quieten_libraries() -> None:
     logging.getLogger("lightning.pytorch.callbacks.early_stopping").setLevel(logging.INFO)
     warnings.filterwarnings("ignore", module="lightning")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    torch.set_float32_matmul_precision("highest")
