@@ -170,7 +170,7 @@ def test_a_training_step_follows_the_gradient_of_the_cross_entropy(
     loss = functional.cross_entropy(flat @ weight.T + linear.bias.detach(), training[0]["label"])
     loss.backward()
     by_hand = loss.item()
-    fit = trainer(max_epochs=1)
+    fit = trainer(max_epochs=1, log_every_n_steps=1)
     validation = [{"views": b["views"][:1], "label": b["label"]} for b in batches[1:]]
     fit.fit(classifier, loader(training), loader(validation))
     assert weight.grad is not None

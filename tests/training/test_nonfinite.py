@@ -115,7 +115,7 @@ def test_a_skipped_batch_is_as_if_it_had_not_been(fit: Any, tmp_path: Path) -> N
 
     class Told(L.Callback):
         def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-            losses["mean"] = float(pl_module.metrics["train"].compute()["loss"])
+            losses["mean"] = float(pl_module.metrics["train/errors"].compute()["loss"])
 
     poisoned, clean = batches({2, 3, 7}), batches(set())
     module, told = fit("skip", poisoned, more=[Told()])
@@ -200,7 +200,7 @@ def test_on_a_gpu_no_step_waits_for_its_loss(
             callback.on_before_backward(seen, module, loss)
             callback.on_before_optimizer_step(seen, module, optimizer)
             callback.on_train_batch_end(seen, module, None, None, step)
-            module.metrics["train"].update(logits, label, loss, loss.isfinite())
+            module.metrics["train/errors"].update(logits, label, loss, loss.isfinite())
         assert waits.count == 0
         float(loss)
     assert waits.count == 1

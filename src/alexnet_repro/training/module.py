@@ -132,7 +132,9 @@ class ImageClassifier(L.LightningModule):
         self.seed = seed
         self.network = network.to(memory_format=torch.channels_last)
         self._optimizer = optimizer
-        self.metrics = nn.ModuleDict({stage: ErrorRates(num_classes) for stage in STAGES})
+        self.metrics = nn.ModuleDict(
+            {f"{stage}/errors": ErrorRates(num_classes) for stage in STAGES}
+        )
 
     @classmethod
     def load_from_checkpoint(  # type: ignore[override]
@@ -282,4 +284,4 @@ class ImageClassifier(L.LightningModule):
         errors.reset()
 
     def _errors(self, stage: str) -> ErrorRates:
-        return cast(ErrorRates, self.metrics[stage])
+        return cast(ErrorRates, self.metrics[f"{stage}/errors"])
