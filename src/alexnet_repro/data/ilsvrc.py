@@ -13,21 +13,15 @@ import tarfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Literal
 
 import scipy.io
 
 from alexnet_repro.base.errors import UsageError
-from alexnet_repro.data.archives import (
-    Labelled,
-    Member,
-    class_members,
-    fingerprint,
-    members_of,
-    split_of,
-)
-from alexnet_repro.data.sources import Source
+from alexnet_repro.base.files import user_path
+from alexnet_repro.data.listing import File, Notes, images
+from alexnet_repro.data.sources import Labelled, Source
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +32,6 @@ class Release:
 
     year: int
     devkit: str
-    meta: str
     ground_truth: dict[str, str]
     archives: dict[str, str]
     images: dict[str, int]
@@ -48,7 +41,6 @@ RELEASES = {
     2010: Release(
         year=2010,
         devkit="ILSVRC2010_devkit-1.0.tar.gz",
-        meta="data/meta.mat",
         ground_truth={
             "val": "ILSVRC2010_validation_ground_truth.txt",
             "test": "ILSVRC2010_test_ground_truth.txt",
@@ -63,7 +55,6 @@ RELEASES = {
     2012: Release(
         year=2012,
         devkit="ILSVRC2012_devkit_t12.tar.gz",
-        meta="data/meta.mat",
         ground_truth={"val": "ILSVRC2012_validation_ground_truth.txt"},
         archives={"train": "ILSVRC2012_img_train.tar", "val": "ILSVRC2012_img_val.tar"},
         images={"train": 1_281_167, "val": 50_000},
@@ -76,12 +67,18 @@ PATCHES = "patch_images.tar"
 
 
 @dataclass(frozen=True)
-class Synset:
-    """A class of the challenge: its number there, its WordNet id and its words."""
+class Kit:
+    """What a development kit says.
 
-    number: int
-    wnid: str
-    words: str
+    Attributes:
+        words: of each class, by its WordNet id.
+        wnid: of each class, by its number in the challenge.
+        truth: the numbers of the images of each split, in order.
+    """
+
+    words: dict[str, str]
+    wnid: dict[int, str]
+    truth: dict[str, list[int]]
 
 
 def imagenet(root: str, year: Literal[2010, 2012]) -> Source:
@@ -95,39 +92,70 @@ def imagenet(root: str, year: Literal[2010, 2012]) -> Source:
     Raises:
         UsageError: naming the file that is missing, damaged, or of another year.
     """
-    release, top = RELEASES[year], Path(root).expanduser()
-    synsets, truth = _development_kit(release, top)
-    classes = tuple(sorted(synset.wnid for synset in synsets))
-    label_of_wnid = {wnid: label for label, wnid in enumerate(classes)}
-    label_of_number = {synset.number: label_of_wnid[synset.wnid] for synset in synsets}
-    damaged: list[str] = []
-    splits = {"train": _training(release, top, label_of_wnid, damaged)}
-    for split, numbers in truth.items():
-        if unknown := set(numbers) - label_of_number.keys():
+    release, top, notes = RELEASES[year], user_path(root), Notes()
+    kit = development_kit(release, top)
+    classes = tuple(sorted(kit.words))
+    label_of = {wnid: label for label, wnid in enumerate(classes)}
+    splits: dict[str, Labelled] = {"train": []}
+    for wnid, found in class_tars(top, release.archives["train"], notes).items():
+        if wnid not in label_of:
+            raise UsageError(
+                f"{top}: class {wnid} is none of ILSVRC-{year}: archive and development kit are of "
+                "different years"
+            )
+        splits["train"] += [(file, label_of[wnid]) for file in found]
+    for split, numbers in kit.truth.items():
+        if unknown := set(numbers) - kit.wnid.keys():
             raise UsageError(
                 f"{top / release.devkit}: {release.ground_truth[split]} names class "
                 f"{min(unknown)}, which meta.mat does not have"
             )
-        numbered = _numbered(_existing(top / release.archives[split]), numbers, damaged)
-        splits[split] = [(member, label_of_number[number]) for member, number in numbered]
+        numbered = _numbered(_existing(top / release.archives[split]), numbers, notes)
+        splits[split] = [(file, label_of[kit.wnid[number]]) for file, number in numbered]
     if (top / PATCHES).is_file():
-        patches = {Path(m.name).name: m for m in members_of(top / PATCHES, damaged)}
+        patches = {PurePath(file.name).name: file for _, file in images(top / PATCHES, notes)}
         splits = {
-            split: [(patches.get(Path(m.name).name, m), label) for m, label in images]
-            for split, images in splits.items()
+            split: [
+                (patches.get(PurePath(file.name).name, file), label) for file, label in labelled
+            ]
+            for split, labelled in splits.items()
         }
-    for split, images in splits.items():
-        published = release.images[split]
-        if len(images) != published:
-            log.warning("ILSVRC-%d %s: %d of %d images", year, split, len(images), published)
-    words = {synset.wnid: synset.words for synset in synsets}
-    return Source(
-        classes=classes,
-        splits={split: split_of(images) for split, images in splits.items()},
-        fingerprint=fingerprint(splits),
-        words=tuple(words[wnid] for wnid in classes),
-        damaged=tuple(damaged),
-    )
+    for split, labelled in splits.items():
+        if len(labelled) != (published := release.images[split]):
+            log.warning("ILSVRC-%d %s: %d of %d images", year, split, len(labelled), published)
+    notes.tell(top)
+    return Source.of(classes, splits, notes, tuple(kit.words[wnid] for wnid in classes))
+
+
+def class_tars(top: Path, whole: str, notes: Notes) -> dict[str, list[File]]:
+    """The images of each class: of ``whole``, a tar of a tar per class, or of such tars in ``top``.
+
+    An image that lies in no tar of a class is damaged.
+
+    Raises:
+        UsageError: if there is no such tar, or if two are of one class.
+    """
+    of_tar: dict[PurePath, list[File]] = {}
+    if (top / whole).is_file():
+        for path, file in images(top / whole, notes):
+            tar, nested, _ = path.partition(".tar/")
+            if nested:
+                of_tar.setdefault(PurePath(tar), []).append(file)
+            else:
+                notes.damaged.append(f"{whole}/{file.name} (lies in no tar of a class)")
+    else:
+        for one in sorted([*top.glob("n[0-9]*.tar"), *top.glob("train/n[0-9]*.tar")]):
+            of_tar[one.with_suffix("")] = [file for _, file in images(one, notes)]
+        if not of_tar:
+            raise UsageError(
+                f"data.source.root={top}: there is neither {whole} nor a tar per class"
+            )
+    of_class: dict[str, list[File]] = {}
+    for place, found in of_tar.items():
+        if place.name in of_class:
+            raise UsageError(f"{top}: a second archive of class {place.name}; remove one of them")
+        of_class[place.name] = found
+    return of_class
 
 
 def _existing(path: Path) -> Path:
@@ -136,14 +164,14 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def _development_kit(release: Release, top: Path) -> tuple[list[Synset], dict[str, list[int]]]:
-    """The classes, and the ground truth of every split as numbers of classes."""
+def development_kit(release: Release, top: Path) -> Kit:
+    """The classes, and the ground truth of every split whose images are there."""
     path = _existing(top / release.devkit)
     contents: dict[str, bytes] = {}
     try:
         with tarfile.open(path, "r:gz") as archive:
             for info in archive:
-                name = Path(info.name).name
+                name = PurePath(info.name).name
                 if archive.offset > LARGEST_KIT:
                     raise UsageError(f"{path}: unpacks to more than {LARGEST_KIT // 2**20} MB")
                 if info.isfile() and name in ("meta.mat", *release.ground_truth.values()):
@@ -158,14 +186,14 @@ def _development_kit(release: Release, top: Path) -> tuple[list[Synset], dict[st
         if name not in contents and (top / name).is_file():
             contents[name] = (top / name).read_bytes()
     if "meta.mat" not in contents:
-        raise UsageError(f"{path}: holds no {release.meta}")
+        raise UsageError(f"{path}: holds no meta.mat")
     truth = {}
     for split, name in release.ground_truth.items():
         if split == "val" or (top / release.archives[split]).is_file():
             if name not in contents:
                 raise UsageError(f"{path}: holds no {name}; put that file beside it")
             truth[split] = _numbers(contents[name], path, name)
-    return _synsets(contents["meta.mat"], release, path), truth
+    return Kit(*_synsets(contents["meta.mat"], release, path), truth)
 
 
 def _numbers(content: bytes, path: Path, name: str) -> list[int]:
@@ -175,65 +203,40 @@ def _numbers(content: bytes, path: Path, name: str) -> list[int]:
         raise UsageError(f"{path}: {name} holds something other than numbers ({error})") from error
 
 
-def _synsets(meta: bytes, release: Release, path: Path) -> list[Synset]:
-    """The synsets of ``meta.mat`` that are classes: those without children among them.
+def _synsets(meta: bytes, release: Release, path: Path) -> tuple[dict[str, str], dict[int, str]]:
+    """Words by WordNet id and ids by number, of the synsets of ``meta.mat`` without children.
 
     Classes may share their words (``crane`` is a bird and a machine), but not their WordNet id.
     """
     try:
         table = scipy.io.loadmat(io.BytesIO(meta), squeeze_me=True)["synsets"]
         key = next(name for name in table.dtype.names if re.fullmatch(r"ILSVRC\d{4}_ID", name))
-        synsets = [
-            Synset(int(row[key]), str(row["WNID"]), str(row["words"]))
-            for row in table
-            if int(row["num_children"]) == 0
-        ]
+        rows = [row for row in table if int(row["num_children"]) == 0]
+        wnid = {int(row[key]): str(row["WNID"]) for row in rows}
+        words = {str(row["WNID"]): str(row["words"]) for row in rows}
     except Exception as error:  # a damaged file can make its reader raise anything
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UsageError(f"{path}: {release.meta} cannot be read ({reason})") from error
+        raise UsageError(f"{path}: meta.mat cannot be read ({reason})") from error
     if key != f"ILSVRC{release.year}_ID":
         raise UsageError(f"{path}: its classes are numbered by {key}, not those of {release.year}")
-    for wnid, count in Counter(synset.wnid for synset in synsets).items():
+    for name, count in Counter(wnid.values()).items():
         if count > 1:
-            raise UsageError(f"{path}: {release.meta} has {count} classes with the id {wnid}")
-    return synsets
+            raise UsageError(f"{path}: meta.mat has {count} classes with the id {name}")
+    return words, wnid
 
 
-def _training(
-    release: Release, top: Path, label_of_wnid: dict[str, int], damaged: list[str]
-) -> Labelled:
-    images = []
-    found = set()
-    for wnid, member in class_members(top, release.archives["train"], damaged):
-        if wnid not in label_of_wnid:
-            raise UsageError(
-                f"{member.archive}: class {wnid} is none of ILSVRC-{release.year}: "
-                "archive and development kit are of different years"
-            )
-        found.add(wnid)
-        images.append((member, label_of_wnid[wnid]))
-    missing = label_of_wnid.keys() - found
-    if missing:
-        reason = f"; {damaged[0]}" if damaged else ""
-        raise UsageError(
-            f"{top}: {len(missing)} classes have no training images, {min(missing)} the first"
-            f"{reason}"
-        )
-    return images
-
-
-def _numbered(path: Path, numbers: list[int], damaged: list[str]) -> Iterator[tuple[Member, int]]:
+def _numbered(path: Path, numbers: list[int], notes: Notes) -> Iterator[tuple[File, int]]:
     """The images of a flat archive by the number in their name, each with its ground truth.
 
-    Files without a number and numbers without a file are added to ``damaged``.
+    Files without a number and numbers without a file are damaged.
     """
     found = {}
-    for member in members_of(path, damaged):
-        name = re.search(r"_(\d{8})\.\w+$", member.name)
+    for _, file in images(path, notes):
+        name = re.search(r"_(\d{8})\.\w+$", file.name)
         if name is None:
-            damaged.append(f"{path.name}/{member.name} (has no image number in its name)")
+            notes.damaged.append(f"{path.name}/{file.name} (has no image number in its name)")
         else:
-            found[int(name.group(1))] = member
+            found[int(name.group(1))] = file
     if found and max(found) > len(numbers):
         raise UsageError(
             f"{path}: holds image {max(found)}, but the ground truth is for 1 to {len(numbers)}"
@@ -242,4 +245,4 @@ def _numbered(path: Path, numbers: list[int], damaged: list[str]) -> Iterator[tu
         if image in found:
             yield found[image], number
         else:
-            damaged.append(f"{path.name}: image {image} (is not there)")
+            notes.damaged.append(f"{path.name}: image {image} (is not there)")
