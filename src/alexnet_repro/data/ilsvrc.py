@@ -1,4 +1,4 @@
-"""ILSVRC as it is distributed: nested tar archives and a development kit, read in place.
+"""ILSVRC as it is distributed, read in place: nested tars and a development kit, or Kaggle's files.
 
 The challenge numbers its classes by ``ILSVRC…_ID``, and the validation and test ground truth are
 lists of those numbers. Labels here are positions among the sorted WordNet ids, as in a folder tree
@@ -6,13 +6,14 @@ of the same classes; the two orders differ, so the ground truth is mapped number
 label.
 """
 
+import hashlib
 import io
 import logging
 import re
 import tarfile
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Literal
 
@@ -20,8 +21,10 @@ import scipy.io
 
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.base.files import user_path
+from alexnet_repro.data.kaggle import kaggle, place_of_images
 from alexnet_repro.data.listing import File, Notes, images
-from alexnet_repro.data.sources import Labelled, Source
+from alexnet_repro.data.sources import Labelled, Source, folder
+from alexnet_repro.data.words import class_words
 
 log = logging.getLogger(__name__)
 
@@ -81,18 +84,61 @@ class Kit:
     truth: dict[str, list[int]]
 
 
-def imagenet(root: str, year: Literal[2010, 2012]) -> Source:
-    """The images of a challenge, read from its archives in ``root`` without unpacking them.
+def imagenet(root: str, year: Literal[2010, 2012], words: str | None = None) -> Source:
+    """The images of a challenge, in the layout that ``root`` has them in; nothing is unpacked.
 
-    Expects the development kit and the archives under the names they are distributed with
-    (``RELEASES``). Training images come as one tar of a tar per class, or as those class tars
-    beside each other in ``root`` or ``root/train``. The test images of 2010 are used if their
-    archive is there.
+    - The archives and the development kit, under the names they are distributed with
+      (``RELEASES``). Training images come as one tar of a tar per class, or as those class tars
+      beside each other in ``root`` or ``root/train``. The test images of 2010 are used if their
+      archive is there.
+    - Kaggle's files (``data.kaggle``), unpacked, as a zip, or as the ``.tar.gz`` of the images.
+    - ``train/WNID`` and ``val/WNID``, as scripts leave them; words are those of a development kit
+      or another file beside them.
+
+    Args:
+        words: a file with a line ``WNID words`` for each class, instead of those found.
 
     Raises:
         UsageError: naming the file that is missing, damaged, or of another year.
     """
-    release, top, notes = RELEASES[year], user_path(root), Notes()
+    release, top = RELEASES[year], user_path(root)
+    place = place_of_images(top) if year == 2012 else None
+    of_tars = (top / release.archives["train"]).is_file() or _separate_tars(top)
+    if of_tars or (place is None and not (top / "train").is_dir()):
+        source = _of_archives(release, top, words)
+        log.info("%s: the archives of ILSVRC-%d", top, year)
+    elif place is not None:
+        source = kaggle(place, words)
+        log.info("%s: ILSVRC-%d as Kaggle has it", place, year)
+    else:
+        source = _of_folders(release, top, words)
+        log.info("%s: folders of the classes of ILSVRC-%d", top, year)
+    for split, published in release.images.items():
+        if split in source.splits and (found := len(source.splits[split].names)) != published:
+            log.warning("ILSVRC-%d %s: %d of %d images", year, split, found, published)
+    return source
+
+
+def _of_folders(release: Release, top: Path, words: str | None) -> Source:
+    source = folder(str(top), words=words)
+    if source.words is None and (top / release.devkit).is_file():
+        said = development_kit(release, top).words
+        if all(wnid in said for wnid in source.classes):
+            found = tuple(said[wnid] for wnid in source.classes)
+            key = hashlib.sha256(repr((source.fingerprint, found)).encode()).hexdigest()
+            source = replace(source, words=found, fingerprint=key)
+    return source
+
+
+def _of_archives(release: Release, top: Path, given: str | None) -> Source:
+    notes = Notes()
+    own = (release.devkit, *release.archives.values())
+    if not any((top / name).is_file() for name in own) and not _separate_tars(top):
+        raise UsageError(
+            f"data.source.root={top}: there is no {release.devkit} with the other archives of "
+            f"ILSVRC-{release.year}, nor Kaggle's ILSVRC/Data/CLS-LOC or "
+            "imagenet-object-localization-challenge.zip, nor train/WNID and val/WNID"
+        )
     kit = development_kit(release, top)
     classes = tuple(sorted(kit.words))
     label_of = {wnid: label for label, wnid in enumerate(classes)}
@@ -100,8 +146,8 @@ def imagenet(root: str, year: Literal[2010, 2012]) -> Source:
     for wnid, found in class_tars(top, release.archives["train"], notes).items():
         if wnid not in label_of:
             raise UsageError(
-                f"{top}: class {wnid} is none of ILSVRC-{year}: archive and development kit are of "
-                "different years"
+                f"{top}: class {wnid} is none of ILSVRC-{release.year}: archive and development "
+                "kit are of different years"
             )
         splits["train"] += [(file, label_of[wnid]) for file in found]
     for split, numbers in kit.truth.items():
@@ -120,11 +166,9 @@ def imagenet(root: str, year: Literal[2010, 2012]) -> Source:
             ]
             for split, labelled in splits.items()
         }
-    for split, labelled in splits.items():
-        if len(labelled) != (published := release.images[split]):
-            log.warning("ILSVRC-%d %s: %d of %d images", year, split, len(labelled), published)
     notes.tell(top)
-    return Source.of(classes, splits, notes, tuple(kit.words[wnid] for wnid in classes))
+    said = class_words(top, classes, given) if given else tuple(kit.words[c] for c in classes)
+    return Source.of(classes, splits, notes, said)
 
 
 def class_tars(top: Path, whole: str, notes: Notes) -> dict[str, list[File]]:
@@ -144,7 +188,7 @@ def class_tars(top: Path, whole: str, notes: Notes) -> dict[str, list[File]]:
             else:
                 notes.damaged.append(f"{whole}/{file.name} (lies in no tar of a class)")
     else:
-        for one in sorted([*top.glob("n[0-9]*.tar"), *top.glob("train/n[0-9]*.tar")]):
+        for one in _separate_tars(top):
             of_tar[one.with_suffix("")] = [file for _, file in images(one, notes)]
         if not of_tar:
             raise UsageError(
@@ -156,6 +200,10 @@ def class_tars(top: Path, whole: str, notes: Notes) -> dict[str, list[File]]:
             raise UsageError(f"{top}: a second archive of class {place.name}; remove one of them")
         of_class[place.name] = found
     return of_class
+
+
+def _separate_tars(top: Path) -> list[Path]:
+    return sorted([*top.glob("n[0-9]*.tar"), *top.glob("train/n[0-9]*.tar")])
 
 
 def _existing(path: Path) -> Path:

@@ -8,8 +8,11 @@ sizes and places is checked before it is believed.
 import io
 import logging
 import os
+import struct
 import tarfile
-from collections.abc import Iterator
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path, PurePath
@@ -18,6 +21,7 @@ from typing import IO, Protocol
 from PIL import Image
 
 from alexnet_repro.base.errors import UsageError
+from alexnet_repro.data.gunzipped import Gunzipped
 
 log = logging.getLogger(__name__)
 
@@ -86,22 +90,31 @@ class OnDisk:
         return f"{self.name}\0{self.size}\0{self.changed}\n"
 
 
+ReadAt = Callable[[Path, int, int], bytes]
+"""From an archive, an offset and a number of bytes to these bytes."""
+
+
+def _plain(archive: Path, offset: int, size: int) -> bytes:
+    with archive.open("rb") as file:
+        file.seek(offset)
+        return file.read(size)
+
+
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A file inside an archive: the bytes from ``offset`` on."""
+    """A file inside an archive: the bytes that ``read_at`` finds from ``offset`` on."""
 
     name: str
     archive: Path
     offset: int
     size: int
+    read_at: ReadAt = _plain
 
     def read(self) -> bytes:
         # Python sets memory aside for all that is asked for, were it there or not.
         if self.size > LARGEST_IMAGE:
             raise ValueError(f"is {self.size} bytes large, by its header")
-        with self.archive.open("rb") as file:
-            file.seek(self.offset)
-            return file.read(self.size)
+        return self.read_at(self.archive, self.offset, self.size)
 
     def open(self) -> Image.Image:
         return Image.open(io.BytesIO(self.read()))
@@ -158,12 +171,19 @@ def images(place: Path, notes: Notes, called: str = "") -> Iterator[tuple[str, F
 
 
 def files(place: Path, notes: Notes, called: str = "") -> Iterator[tuple[str, File]]:
-    """All files of a folder, a tar or a zip, with their path in it.
+    """All files of a folder, a tar, gzipped or not, or a zip, with their path in it.
 
     A tar that breaks off is read as far as it goes. Of a tar of tars, these are the files of the
     inner ones: ``n01440764.tar/n01440764_18.JPEG``.
     """
-    return _of_folder(place, "", notes, called) if place.is_dir() else _of_tar(place, notes)
+    if place.is_dir():
+        return _of_folder(place, "", notes, called)
+    if place.suffix == ".zip":
+        return _of_zip(place, notes)
+    if place.suffix in (".gz", ".tgz"):
+        log.info("%s: it has no index, and is read through to list its files", place)
+        return _of_tar(place, notes, io.BufferedReader(_gunzipped(place)), read_at=_ungzipped)
+    return _of_tar(place, notes)
 
 
 def _of_folder(folder: Path, above: str, notes: Notes, called: str) -> Iterator[tuple[str, File]]:
@@ -188,9 +208,13 @@ def _of_folder(folder: Path, above: str, notes: Notes, called: str) -> Iterator[
 
 
 def _of_tar(
-    path: Path, notes: Notes, outer: tarfile.TarInfo | None = None, file: IO[bytes] | None = None
+    path: Path,
+    notes: Notes,
+    file: IO[bytes] | None = None,
+    outer: tarfile.TarInfo | None = None,
+    read_at: ReadAt = _plain,
 ) -> Iterator[tuple[str, File]]:
-    """Of the tar at ``path``; or of ``file``, the tar that is its member ``outer``.
+    """Of the tar at ``path``; ``file`` is what it is read from, or the tar in it named ``outer``.
 
     What is neither a file nor a folder is damaged.
     """
@@ -207,10 +231,10 @@ def _of_tar(
                     raise tarfile.ReadError("a member of a negative size")
                 before = archive.offset
                 if info.isfile() and info.name.endswith(".tar") and outer is None:
-                    yield from _of_tar(path, notes, info, archive.extractfile(info))
+                    yield from _of_tar(path, notes, archive.extractfile(info), info, read_at)
                 elif info.isfile():
-                    place = Member(printable(info.name), path, start + info.offset_data, info.size)
-                    yield above + info.name, place
+                    place = (printable(info.name), path, start + info.offset_data, info.size)
+                    yield above + info.name, Member(*place, read_at)
                 elif not info.isdir():
                     notes.damaged.append(f"{told}/{printable(info.name)} (is a link or a device)")
             if not _is_whole(archive):
@@ -219,8 +243,50 @@ def _of_tar(
     except UsageError:
         raise
     except Exception as error:
-        reason = printable(str(error)) or type(error).__name__
-        notes.damaged.append(f"{told} (damaged or incomplete archive: {reason})")
+        notes.damaged.append(_damaged_archive(told, error))
+
+
+def _of_zip(path: Path, notes: Notes) -> Iterator[tuple[str, File]]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except Exception as error:  # what is no zip can make zipfile raise anything
+        notes.damaged.append(_damaged_archive(path.name, error))
+        return
+    for info in members:
+        if not info.is_dir():
+            place = (printable(info.filename), path, info.header_offset, info.file_size)
+            yield info.filename, Member(*place, _unzipped)
+
+
+def _damaged_archive(told: str, error: Exception) -> str:
+    reason = printable(str(error)) or type(error).__name__
+    return f"{told} (damaged or incomplete archive: {reason})"
+
+
+def _unzipped(archive: Path, offset: int, size: int) -> bytes:
+    """The member of a zip whose header is at ``offset``."""
+    with archive.open("rb") as file:
+        file.seek(offset)
+        flags, method, name, extra = struct.unpack("<6xHH16xHH", file.read(30))
+        file.seek(name + extra, os.SEEK_CUR)
+        if flags & 1 or method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError("is encrypted, or not compressed as zips usually are")
+        if method == zipfile.ZIP_STORED:
+            return file.read(size)
+        inflate, content = zlib.decompressobj(-zlib.MAX_WBITS), bytearray()
+        while len(content) < size and (compressed := file.read(2**16)):
+            content += inflate.decompress(compressed, size - len(content))
+        return bytes(content)
+
+
+_gunzipped = cache(Gunzipped)
+
+
+def _ungzipped(archive: Path, offset: int, size: int) -> bytes:
+    file = io.BufferedReader(_gunzipped(archive))
+    file.seek(offset)
+    return file.read(size)
 
 
 def _is_whole(archive: tarfile.TarFile) -> bool:
