@@ -1,8 +1,8 @@
 """ImageNet as Kaggle has it (``imagenet-object-localization-challenge``), read in place.
 
-``ILSVRC/Data/CLS-LOC/{train/WNID/*.JPEG,val/*.JPEG,test/*.JPEG}`` lies in a folder, a zip or the
-``.tar.gz`` of the images. ``LOC_val_solution.csv`` and ``LOC_synset_mapping.txt`` are in the zip, or
-else beside or above the images.
+A folder, a zip or the ``.tar.gz`` of the images holds ``ILSVRC/Data/CLS-LOC`` with
+``train/WNID/*.JPEG``, ``val/*.JPEG`` and ``test/*.JPEG``. ``LOC_val_solution.csv`` and
+``LOC_synset_mapping.txt`` are in the zip, or else beside or above the images.
 """
 
 import csv
