@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from alexnet_repro.base.errors import UsageError
-from alexnet_repro.data.archives import LARGEST_IMAGE, class_members, members_of
+from alexnet_repro.data.ilsvrc import class_tars
+from alexnet_repro.data.listing import LARGEST_IMAGE, File, Notes, files
 from alexnet_repro.data.prepare import prepare
 from alexnet_repro.data.releases import release
 from alexnet_repro.data.sources import Source
@@ -137,8 +138,7 @@ def test_a_member_that_is_larger_than_any_image_is_not_read(tmp_path: Path) -> N
         info.size = LARGEST_IMAGE + 1
         file.write(info.tobuf())
         file.truncate(512 + 2**30)
-    damaged: list[str] = []
-    (member,) = members_of(path, damaged)
+    ((_, member),) = files(path, Notes())
     with pytest.raises(ValueError, match="bytes large"):
         member.open()
 
@@ -147,14 +147,16 @@ def test_ten_thousand_members_and_archives_within_archives(tmp_path: Path) -> No
     inner = picture()
     for level in range(200):
         inner = tar((named(f"{level}.tar"), inner))
-    many = tar(*((named(f"{i}.jpg"), b"x") for i in range(10_000)), (named("deep.jpg"), inner))
+    whole = [(named(f"whole{i}.jpg"), picture(i)) for i in range(8)]
+    none = ((named(f"{i}.jpg"), b"x") for i in range(10_000))
+    many = tar(*none, (named("deep.jpg"), inner), *whole)
     (tmp_path / "whole.tar").write_bytes(
         tar((named("n00000001.tar"), many), (named("n00000002.tar"), class_tar()))
     )
     source = release(str(tmp_path), "whole.tar", 0.5, 1, 0)
-    assert sum(len(split.names) for split in source.splits.values()) == 10_004
+    assert sum(len(split.names) for split in source.splits.values()) == 10_012
     store = open_store(prepare(source, StoredAs(16), tmp_path / "store", max_damaged=10_001))
-    assert sum(map(len, store.splits.values())) == 3
+    assert sum(map(len, store.splits.values())) == 11
 
 
 def test_names_cannot_end_a_line_or_move_the_terminal(of_release: Callable[..., Source]) -> None:
@@ -169,15 +171,15 @@ def test_names_cannot_end_a_line_or_move_the_terminal(of_release: Callable[..., 
 def read_everything(content: bytes, directory: Path) -> list[str]:
     """What was damaged, after every member was looked for and opened."""
     whole, separate = directory / "whole.tar", directory / "n00000001.tar"
-    damaged: list[str] = []
+    notes = Notes()
     for path in (whole, separate):
         path.write_bytes(content)
-    members = list(members_of(separate, damaged))
+    members: list[File] = [member for _, member in files(separate, notes)]
     for top in (directory, directory / "only"):
         try:
-            members += [member for _, member in class_members(top, "whole.tar", damaged)]
+            members += [m for own in class_tars(top, "whole.tar", notes).values() for m in own]
         except UsageError as error:
-            damaged.append(str(error))
+            notes.damaged.append(str(error))
     for member in members:
         try:
             with member.open() as image:
@@ -185,8 +187,8 @@ def read_everything(content: bytes, directory: Path) -> list[str]:
         except MemoryError:
             raise
         except Exception as error:
-            damaged.append(" ".join(str(error).split()))
-    return damaged
+            notes.damaged.append(" ".join(str(error).split()))
+    return notes.damaged
 
 
 @st.composite

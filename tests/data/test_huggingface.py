@@ -139,3 +139,37 @@ def test_a_damaged_file_is_told(imagenet_1k: Path) -> None:
     (imagenet_1k / "data" / "train-00001-of-00002.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(UsageError, match="a Parquet file is damaged"):
         huggingface(str(imagenet_1k))
+
+
+def rows(labels: pa.Array) -> pa.Table:
+    image = pa.StructArray.from_arrays(
+        [pa.array([png(i % 3) for i in range(len(labels))], pa.binary()), pa.nulls(len(labels))],
+        names=["bytes", "path"],
+    )
+    return pa.table({"image": image, "label": labels})
+
+
+def test_labels_may_be_names(tmp_path: Path) -> None:
+    named = {"train": ["shark", "cat", "great white"], "validation": ["cat", "shark"]}
+    for split, labels in named.items():
+        pq.write_table(rows(pa.array(labels)), tmp_path / f"{split}.parquet")
+    source = huggingface(str(tmp_path))
+    assert source.classes == ("cat", "great white", "shark")
+    assert source.splits["train"].labels == [2, 0, 1]
+    assert source.splits["val"].labels == [0, 2]
+
+
+@pytest.mark.parametrize("labels", [pa.array([[0], [1, 2], [2]]), pa.array([0.0, 1.0, 2.0])])
+def test_labels_of_another_kind_are_told(tmp_path: Path, labels: pa.Array) -> None:
+    for split in ("train", "validation"):
+        pq.write_table(rows(labels), tmp_path / f"{split}.parquet")
+    with pytest.raises(UsageError, match=r"train\.parquet: label is .*; expected a number or a na"):
+        huggingface(str(tmp_path))
+
+
+def test_a_row_without_a_label_leaves_its_split_out(tmp_path: Path, caplog: Any) -> None:
+    for split in ("train", "validation"):
+        pq.write_table(rows(pa.array([0, 1, 2])), tmp_path / f"{split}.parquet")
+    pq.write_table(rows(pa.array([0, None, 2])), tmp_path / "test.parquet")
+    assert huggingface(str(tmp_path)).splits.keys() == {"train", "val"}
+    assert "the images of test have no labels" in caplog.text

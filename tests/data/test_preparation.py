@@ -24,7 +24,7 @@ from alexnet_repro.base.errors import UsageError
 from alexnet_repro.data import prepare as preparation
 from alexnet_repro.data.prepare import cached, prepare
 from alexnet_repro.data.sources import Source, Split, folder
-from alexnet_repro.data.store import StoredAs, open_store
+from alexnet_repro.data.store import Manifest, StoredAs, open_store
 
 MakeFolder = Callable[..., Path]
 SIZE = 16
@@ -579,3 +579,51 @@ def test_workers_end_with_the_process_that_was_killed(
         # The workers hold the pipe too: it ends when the last of them has.
         process.stdout.read()
     assert process.returncode in (0, -signal.SIGKILL)
+
+
+# Classes
+
+
+def test_a_class_whose_images_are_all_left_out_is_refused(root: Path, cache: Path) -> None:
+    for path in (root / "train" / "dog").iterdir():
+        _text(path)
+    with pytest.raises(UsageError, match="train: not one image of the class 'dog' can be read"):
+        cached(folder(str(root)), StoredAs(SIZE), cache, "pets", max_damaged=100)
+    assert stores(cache) == []
+
+
+def test_classes_without_validation_images_are_told_once(
+    root: Path, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.rmtree(root / "val" / "cat")
+    for _ in range(2):
+        with caplog.at_level("INFO"):
+            cached(folder(str(root)), StoredAs(SIZE), cache, "pets")
+    assert caplog.messages.count("val: no images of 1 classes (cat …)") == 1
+
+
+def test_images_of_a_single_colour_are_told_once(
+    root: Path, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("train/dog/000.png", "train/cat/007.png", "val/cat/000.png"):
+        Image.new("RGB", (20, 20), (9, 200, 30)).save(root / name)
+    cached(folder(str(root)), StoredAs(SIZE), cache, "pets")
+    told = [line for line in caplog.messages if "single colour" in line]
+    assert told == ["3 images are of a single colour (train/cat/007.png …)"]
+
+
+def test_the_manifest_holds_how_validation_images_were_drawn(root: Path, cache: Path) -> None:
+    shutil.rmtree(root / "val")
+    source = folder(str(root), val_fraction=0.2, split_seed=3)
+    store = cached(source, StoredAs(SIZE), cache, "pets")
+    manifest = Manifest.read(store.directory)
+    assert manifest.drawn is not None
+    assert manifest.drawn.model_dump() == {"val_fraction": 0.2, "split_seed": 3}
+    assert [len(store.splits[name]) for name in ("train", "val")] == [60, 15]
+
+
+def test_a_set_to_test_on_is_a_store_without_training_images(root: Path, cache: Path) -> None:
+    store = cached(folder(str(root / "train")), StoredAs(SIZE), cache, "pets")
+    assert {name: len(split) for name, split in store.splits.items()} == {"test": 75}
+    images = list(store.splits["test"].images())
+    assert np.allclose(store.statistics.mean_image, np.mean(images, axis=0))

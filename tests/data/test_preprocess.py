@@ -1,11 +1,13 @@
 """Images become 256×256 as in §3: shorter side 256, central square, nothing else."""
 
+import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from alexnet_repro.data.preprocess import shorter_side_and_centre
 
@@ -157,3 +159,64 @@ def test_exif_orientation_is_applied_on_request_only(tmp_path: Path) -> None:
     assert (stored[:, :12, 0] < 50).all()
     assert (shown[20:, :, 0] > 200).all()
     assert (shown[:12, :, 0] < 50).all()
+
+
+# More bits than eight
+
+RAMP = np.linspace(0, 1, 40 * 30).reshape(30, 40)
+
+
+def tiff(pixels: npt.NDArray[Any], **tags: int) -> Image.Image:
+    """As it is read from a file; ``bits``, ``largest``: tags that say so."""
+    file = io.BytesIO()
+    info = TiffImagePlugin.ImageFileDirectory_v2()
+    if "largest" in tags:
+        info[281] = tags["largest"]
+    Image.fromarray(pixels).save(file, "TIFF", tiffinfo=info)
+    return Image.open(file)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        tiff((65535 * RAMP).astype(np.uint16)),
+        tiff((4095 * RAMP).astype(np.uint16), largest=4095),
+        tiff(((2**31 - 1) * RAMP).astype(np.int32)),
+        tiff(RAMP.astype(np.float32)),
+        tiff((1000 * RAMP).astype(np.float32), largest=1000),
+    ],
+    ids=["16 bits", "12 bits that say so", "32 bits", "float to 1", "float to 1000 that say so"],
+)
+def test_grey_of_more_bits_is_scaled_as_its_format_says(image: Image.Image) -> None:
+    expected = shorter_side_and_centre(Image.fromarray((255 * RAMP).astype(np.uint8)), 30)
+    stored = shorter_side_and_centre(image, 30)
+    assert np.abs(stored.astype(int) - expected).max() <= 1
+    assert stored.max() >= 200
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        tiff((4095 * RAMP).astype(np.uint16)),
+        tiff((255 * RAMP).astype(np.int32)),
+        tiff((255 * RAMP).astype(np.float32)),
+        tiff((RAMP - 0.5).astype(np.float32)),
+        tiff(np.where(RAMP > 0.5, np.nan, RAMP).astype(np.float32)),
+    ],
+    ids=["12 bits in 16", "8 bits in 32", "float to 255", "negative", "not a number"],
+)
+def test_pixels_on_another_scale_than_the_format_says_are_refused(image: Image.Image) -> None:
+    with pytest.raises(ValueError, match=r"its pixels are .* where .* is white: save it with 8 bi"):
+        shorter_side_and_centre(image, 30)
+
+
+def test_black_in_sixteen_bits_is_black() -> None:
+    assert not shorter_side_and_centre(tiff(np.zeros((30, 40), np.uint16)), 30).any()
+
+
+def test_unsigned_32_bits_are_read_as_such() -> None:
+    values = ((2**32 - 1) * RAMP).astype(np.uint32)
+    image = tiff(values.view(np.int32))
+    image.tag_v2[TiffImagePlugin.SAMPLEFORMAT] = 1  # type: ignore[attr-defined]
+    expected = shorter_side_and_centre(Image.fromarray((255 * RAMP).astype(np.uint8)), 30)
+    assert np.abs(shorter_side_and_centre(image, 30).astype(int) - expected).max() <= 1

@@ -1,5 +1,8 @@
 """Sources find the labelled images that are there, and say in one line what is wrong."""
 
+import errno
+import os
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +19,7 @@ from alexnet_repro.base.errors import UsageError
 from alexnet_repro.data import miniature as miniature_ilsvrc
 from alexnet_repro.data import sources
 from alexnet_repro.data.sources import cifar10, folder, imagenette, miniature
+from alexnet_repro.data.words import WORDS_FILES
 
 MakeFolder = Callable[..., Path]
 COUNTS = {"train": {"dog": 2, "cat": 3}, "val": {"cat": 1, "dog": 1}}
@@ -114,15 +118,23 @@ def test_the_fingerprint_does_not_depend_on_where_the_folder_lies(root: Path) ->
 # Mistakes
 
 
-@pytest.mark.parametrize("missing", ["train", "val"])
-def test_a_missing_split_is_named(image_folder: MakeFolder, missing: str) -> None:
-    root = image_folder({split: c for split, c in COUNTS.items() if split != missing})
+def test_a_missing_validation_split_is_named_with_what_can_be_done(
+    image_folder: MakeFolder,
+) -> None:
+    root = image_folder({"train": COUNTS["train"]})
     with pytest.raises(UsageError) as error:
         folder(str(root))
     message = str(error.value)
-    assert message.startswith(f"data.source.root={root}: there is no folder {root / missing}")
-    assert "train/CLASS/image" in message
+    assert message.startswith(f"data.source.root={root}: there is no folder {root / 'val'}")
+    for way in ("validation, valid, dev", "data.source.val_fraction=0.1", "data.source.val=NAME"):
+        assert way in message
+    assert "data.source.val=test" not in message
     assert "\n" not in message
+    image_folder({"test": COUNTS["val"]})
+    with pytest.raises(UsageError, match=r"data\.source\.val=test takes the test images"):
+        folder(str(root))
+    as_val = folder(str(root), val="test")
+    assert as_val.splits["val"].names == as_val.splits["test"].names
 
 
 def test_a_missing_root_is_named(tmp_path: Path) -> None:
@@ -268,3 +280,202 @@ def test_the_fingerprint_of_cifar10_follows_its_pixels(
     assert cifar10(str(tmp_path)).fingerprint == before
     cifar_there[False].data[1, 3, 4, 0] += 1
     assert cifar10(str(tmp_path)).fingerprint != before
+
+
+# Classes that are none, and files that are no images
+
+
+def photo(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (9, 9)).save(path)
+
+
+def empty(top: Path) -> str:
+    (top / "ferret").mkdir()
+    return "it is empty"
+
+
+def of_texts(top: Path) -> str:
+    (top / "ferret").mkdir()
+    (top / "ferret" / "list.txt").touch()
+    return r"it holds list\.txt, which is no image"
+
+
+def of_heic(top: Path) -> str:
+    (top / "ferret").mkdir()
+    (top / "ferret" / "a.heic").touch()
+    return r"it holds a\.heic, which is no image"
+
+
+def without_extensions(top: Path) -> str:
+    photo(top / "ferret" / "a.png")
+    (top / "ferret" / "a.png").rename(top / "ferret" / "0a1b2c")
+    return "it holds 0a1b2c, which is no image"
+
+
+def of_a_linked_folder(top: Path) -> str:
+    (top / "ferret").mkdir()
+    (top / "ferret" / "more").symlink_to(top / "cat")
+    return "it holds more, which is no image"
+
+
+def of_broken_links(top: Path) -> str:
+    (top / "ferret").mkdir()
+    (top / "ferret" / "a.png").symlink_to(top / "gone.png")
+    return r"it holds a\.png, which is no image"
+
+
+@pytest.mark.parametrize(
+    "folder_without_images",
+    [empty, of_texts, of_heic, without_extensions, of_a_linked_folder, of_broken_links],
+)
+def test_a_class_without_training_images_is_refused_and_why(
+    root: Path, folder_without_images: Callable[[Path], str]
+) -> None:
+    why = folder_without_images(root / "train")
+    expected = rf"train/ferret: the class has no training images \({why}\)"
+    with pytest.raises(UsageError, match=expected):
+        folder(str(root))
+
+
+def test_a_source_of_ones_own_has_training_images_of_every_class() -> None:
+    split = sources.Split(["a"], [0], lambda i: Image.new("RGB", (9, 9)))
+    with pytest.raises(UsageError, match="1 classes have no training images, dog the first"):
+        sources.Source(("cat", "dog"), {"train": split, "val": split}, "x")
+    assert sources.Source(("cat", "dog"), {"test": split}, "x").without("test") == ["dog"]
+
+
+@pytest.mark.parametrize("name", [".git", "__MACOSX", "@eaDir", "lost+found", ".ipynb_checkpoints"])
+def test_folders_of_systems_are_no_classes_and_are_told(root: Path, name: str, caplog: Any) -> None:
+    for above in ("train", "val", "train/cat"):
+        photo(root / above / name / "000.png")
+    with caplog.at_level("INFO"):
+        source = folder(str(root))
+    assert source.classes == ("cat", "dog")
+    assert len(source.splits["train"].names) == 5
+    assert f"passed over 3 hidden or of the system ({name})" in caplog.text.replace("cat/", "")
+
+
+def test_what_is_passed_over_is_told_in_one_line(root: Path, caplog: Any) -> None:
+    (root / "train" / "cat" / "notes.txt").touch()
+    (root / "val" / "dog" / "a.heic").touch()
+    (root / "train" / "cat" / "more").symlink_to(root / "train" / "dog")
+    (root / "train" / "cat" / "gone.png").symlink_to(root / "nowhere.png")
+    with caplog.at_level("INFO"):
+        folder(str(root))
+    assert caplog.messages == [
+        f"{root}: passed over 1 links that lead nowhere, or devices (cat/gone.png); 1 links to "
+        "folders (cat/more); 2 without the extension of an image (cat/notes.txt)"
+    ]
+
+
+def test_a_folder_that_cannot_be_entered_is_named(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed, scandir = root / "train" / "cat", os.scandir
+
+    def refuse(path: Any) -> Any:
+        if Path(path) == closed:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(PermissionError, match=str(closed)):
+        folder(str(root))
+
+
+def test_folders_of_one_name_in_two_forms_of_unicode_are_one_class_or_refused(
+    image_folder: MakeFolder,
+) -> None:
+    composed, apart = "B\u00e4r", "Ba\u0308r"
+    both = {"train": {apart: 2, "dog": 1}, "val": {composed: 1}, "test": {apart: 1}}
+    source = folder(str(image_folder(both)))
+    assert source.classes == (composed, "dog")
+    assert [list(source.splits[split].labels) for split in both] == [[0, 0, 1], [0], [0]]
+    image_folder({"train": {composed: 1}})
+    with pytest.raises(UsageError, match="there is another folder of that name"):
+        folder(str(image_folder({}, root="images")))
+
+
+def test_classes_that_differ_in_case_only_are_told(image_folder: MakeFolder, caplog: Any) -> None:
+    root = image_folder({"train": {"Cat": 1, "cat": 1}, "val": {"cat": 1}})
+    assert folder(str(root)).classes == ("Cat", "cat")
+    assert f"{root / 'train'}: the classes Cat and cat differ in case only" in caplog.text
+
+
+# Sets without a validation split, or with another name for it
+
+
+@pytest.mark.parametrize("name", ["valid", "validation", "Val", "dev"])
+def test_a_split_goes_by_several_names(image_folder: MakeFolder, name: str) -> None:
+    root = image_folder({"Training": COUNTS["train"], name: COUNTS["val"]})
+    assert {s: len(i.names) for s, i in folder(str(root)).splits.items()} == {"train": 5, "val": 2}
+
+
+def test_two_folders_that_may_be_one_split_are_told(image_folder: MakeFolder) -> None:
+    root = image_folder(COUNTS | {"valid": COUNTS["val"]})
+    with pytest.raises(UsageError, match=r"val and valid may both be the val images; add data\."):
+        folder(str(root))
+    names = folder(str(root), val="valid").splits["val"].names
+    assert all(name.startswith("valid/") for name in names)
+
+
+@pytest.mark.parametrize("splits", [True, False])
+def test_validation_images_are_the_documented_draw(image_folder: MakeFolder, splits: bool) -> None:
+    classes = {"cat": 10, "dog": 20}
+    root = image_folder({"train" if splits else ".": classes})
+    source = folder(str(root), val_fraction=0.3, split_seed=7)
+    assert source.drawn == {"val_fraction": 0.3, "split_seed": 7}
+    above = "train/" if splits else ""
+    expected = [
+        f"{above}{name}/{i:03d}.png"
+        for name, count in classes.items()
+        for i in sorted(
+            np.random.default_rng([7, zlib.crc32(name.encode())]).permutation(count)[
+                : round(0.3 * count)
+            ]
+        )
+    ]
+    assert list(source.splits["val"].names) == expected
+    assert source.splits["val"].labels == [0] * 3 + [1] * 6
+    assert len({*source.splits["train"].names, *expected}) == 30
+    assert len(source.splits["train"].names) == 21
+
+
+def test_another_draw_is_another_set(image_folder: MakeFolder) -> None:
+    root = str(image_folder({"train": {"cat": 10, "dog": 20}}))
+    draws = [(0.1, 0), (0.2, 0), (0.1, 1)]
+    sets = [folder(root, val_fraction=share, split_seed=seed) for share, seed in draws]
+    assert len({one.fingerprint for one in sets}) == 3
+
+
+def test_nothing_is_drawn_where_there_are_validation_images(root: Path) -> None:
+    with pytest.raises(UsageError, match=r"val_fraction=0\.1: .* and holds train, val"):
+        folder(str(root), val_fraction=0.1)
+
+
+def test_classes_alone_are_test_images(image_folder: MakeFolder) -> None:
+    source = folder(str(image_folder({".": {"cat": 1, "dog": 2}})))
+    assert {name: list(split.labels) for name, split in source.splits.items()} == {
+        "test": [0, 1, 1]
+    }
+
+
+# What classes are
+
+
+@pytest.mark.parametrize("name", WORDS_FILES)
+def test_words_are_those_of_a_file_beside_the_splits(root: Path, name: str) -> None:
+    (root / name).write_text("\ufeffcat tabby, tabby cat\ndog\tgreat white dog\nother one\n")
+    assert folder(str(root)).words == ("tabby, tabby cat", "great white dog")
+
+
+def test_words_may_be_given_and_then_need_every_class(root: Path, tmp_path: Path) -> None:
+    given = tmp_path / "mine.txt"
+    given.write_text("cat tabby\n")
+    with pytest.raises(UsageError, match=r"data\.source\.words=.*: has no line for the class dog"):
+        folder(str(root), words=str(given))
+    given.write_text("cat tabby\ndog setter\n")
+    assert folder(str(root), words=str(given)).words == ("tabby", "setter")
+    (root / "words.txt").write_text("cat tabby\n")
+    assert folder(str(root)).words is None

@@ -35,7 +35,7 @@ def strong(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("strong")
     layers = alexnet(np.random.default_rng(0), pool_first=True, width=0.125, classes=3)
     (folder / "net.caffemodel").write_bytes(caffemodel(layers))
-    (folder / "classes.txt").write_text("apple a fruit\nbanana\ncherry\n")
+    (folder / "classes.txt").write_text("apple\ta fruit\nbanana\ncherry\n")
     names = [str(folder / name) for name in ("net.caffemodel", "net.ckpt", "classes.txt")]
     converting.commands(["caffe", *names[:2], "--classes", names[2]], standalone_mode=False)
     return folder / "net.ckpt"

@@ -25,7 +25,7 @@ def caffenet(tmp_path: Path) -> list[str]:
     """Arguments for a narrow CaffeNet of three classes."""
     layers = alexnet(np.random.default_rng(0), pool_first=True, width=0.125, classes=3)
     (tmp_path / "net.caffemodel").write_bytes(caffemodel(layers, v1=True, name="CaffeNet"))
-    (tmp_path / "classes.txt").write_text("apple a fruit, round\nbanana\ncherry a stone fruit\n")
+    (tmp_path / "classes.txt").write_text("apple\ta fruit, round\nbanana\ncherry\ta stone fruit\n")
     return ["caffe", "net.caffemodel", "made/net.ckpt", "--classes=classes.txt"]
 
 

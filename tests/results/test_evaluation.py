@@ -4,6 +4,7 @@ import copy
 import hashlib
 import json
 import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -241,7 +242,7 @@ def test_counts_are_those_of_torchmetrics_at_a_thousand_classes() -> None:
     [
         (
             lambda c: c["ImageDataModule"].update(classes=["apple", "cherry", "banana"]),
-            r"its class 1 is cherry, that of folder is banana",
+            "its classes are not those of .*member1",
         ),
         (lambda c: c["ImageDataModule"].update(image_size=64), "add data.image_size=64"),
     ],
@@ -264,8 +265,8 @@ def test_a_network_for_another_number_of_classes_is_refused(
         for name in ("network.fc8.weight", "network.fc8.bias"):
             checkpoint["state_dict"][name] = checkpoint["state_dict"][name][:2].clone()
 
-    with pytest.raises(UsageError, match="tells 2 classes apart, folder has 3"):
-        run([*members, saved("two", two_classes)])
+    with pytest.raises(UsageError, match="knows 2 of the 3 classes of folder, and not cherry"):
+        run([saved("two", two_classes)])
 
 
 def test_a_gpu_that_is_not_there_is_told(members: list[Path], run: Evaluate) -> None:
@@ -283,3 +284,67 @@ def test_progress_is_told_by_the_batch(
         run(members[:1], "crops=centre")
     assert "4 of 9 images" in caplog.text
     assert "9 of 9 images" in caplog.text
+
+
+# Other images of the same classes
+
+
+def with_words(checkpoint: dict[str, Any]) -> None:
+    words = ["apple", "yellow fruit, banana", "crane"]
+    redrawn(1)(checkpoint)
+    checkpoint["ImageDataModule"]["words"] = words
+
+
+@pytest.mark.parametrize(
+    ("folders", "way"),
+    [
+        ({"banana": "banana", "cherry": "cherry"}, "names"),
+        ({"banana": "Yellow_fruit", "cherry": "crane"}, "words"),
+        ({"banana": "1", "cherry": "02"}, "numbers"),
+    ],
+)
+def test_a_folder_of_some_of_the_classes_is_evaluated_by_itself(
+    saved: Any,
+    run: Evaluate,
+    tiny_images: Path,
+    tmp_path: Path,
+    caplog: Any,
+    folders: dict[str, str],
+    way: str,
+) -> None:
+    path = saved("network", with_words)
+    for name, called in folders.items():
+        shutil.copytree(tiny_images / "test" / name, tmp_path / "other" / called)
+    with caplog.at_level(logging.INFO):
+        record = run([path], f"data.source.root={tmp_path / 'other'}", "data.batch_size=128")
+    assert f"folder: 2 of the network's 3 classes, matched by {way}" in caplog.text
+    labels, centre, ten = by_hand(path, tiny_images / "test")
+    assert (record["split"], record["images"]) == ("test", 6)
+    assert_figures(record["errors"]["centre"], centre[labels > 0], labels[labels > 0])
+    assert_figures(record["errors"]["ten"], ten[labels > 0], labels[labels > 0])
+    rows = record["by_class"]["centre"]
+    assert [(row["class"], row["images"]) for row in rows] == [
+        ("apple", 0), ("banana", 3), ("cherry", 3),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("called", "told"),
+    [
+        (("banana", "plum"), "knows 1 of the 2 classes of folder, and not plum; they have to be"),
+        (("banana", "2"), "knows 1 of the 2 classes of folder, and not 2"),
+        (("0", "3"), "knows 0 of the 2 classes of folder, and not 0, 3"),
+        (("yellow fruit", "banana"), "yellow fruit of folder could be the same"),
+    ],
+)
+def test_classes_that_do_not_match_are_told_before_anything_is_prepared(
+    saved: Any, run: Evaluate, tiny_images: Path, tmp_path: Path, called: tuple[str, ...], told: str
+) -> None:
+    for name in called:
+        shutil.copytree(tiny_images / "test" / "banana", tmp_path / "other" / name)
+    cache = tmp_path / "cache"
+    root = f"data.source.root={tmp_path / 'other'}"
+    with pytest.raises(UsageError, match=told) as error:
+        run([saved("network", with_words)], root, f"data.cache_dir={cache}")
+    assert "\n" not in str(error.value)
+    assert not cache.exists()

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from alexnet_repro.base.console import counting
+from alexnet_repro.base.errors import UsageError
 from alexnet_repro.base.files import all_of, checksum
 from alexnet_repro.data.datamodule import ImageDataModule, stored_images
 from alexnet_repro.data.store import Store, StoredSplit
@@ -24,9 +25,14 @@ LAYERS = {"fc6": "fc6_dropout", "fc7": "fc7_dropout"}
 
 
 def prepared_images(data: Mapping[str, Any]) -> ImageDataModule:
-    """The prepared images of a node of ``data``."""
+    """The prepared images of a node of ``data``.
+
+    Raises:
+        UsageError: if there are none for training, which others are compared with.
+    """
     module = stored_images(data)
-    module.prepare_data()
+    if "train" not in module.store.splits:
+        raise UsageError(f"data: {module.dataset_name} has no training images to compare with")
     return module
 
 

@@ -4,7 +4,7 @@ import glob
 import io
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from alexnet_repro.base.errors import UsageError
+from alexnet_repro.data.listing import Notes, images
 from alexnet_repro.data.preprocess import Orientation, Pixels, shorter_side_and_centre
 
 UPLOAD_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
@@ -38,7 +39,7 @@ def end_with_damaged(damaged: Sequence[Damaged], images: int) -> None:
 def find_images(given: str) -> list[Path]:
     """The files that ``given`` means: itself, those in it and in its folders, or what it matches.
 
-    In folders and among matches, a file is an image by its extension.
+    In folders and among matches, a file is an image by its extension; what else was found is told.
 
     Args:
         given: a file, a folder or a pattern (``*``, ``?``, ``**``).
@@ -46,28 +47,21 @@ def find_images(given: str) -> list[Path]:
     Raises:
         UsageError: if there is none.
     """
-    path = Path(given).expanduser()
+    path, notes = Path(given).expanduser(), Notes()
     if path.is_file():
         return [path]
     if path.is_dir():
-        if not (found := list(_with_image_extensions(path.rglob("*")))):
-            raise UsageError(f"{given}: the folder holds no images")
-        return sorted(found)
-    matches = map(Path, glob.iglob(str(path), recursive=True))
-    if not (found := list(_with_image_extensions(matches))):
-        raise UsageError(
-            f"{given}: there is no such file or folder, and no image matches it as a pattern"
-        )
-    return sorted(found)
-
-
-def _with_image_extensions(paths: Iterable[Path]) -> Iterator[Path]:
-    extensions = set(Image.registered_extensions())
-    return (
-        path
-        for path in paths
-        if path.suffix.lower() in extensions and not path.name.startswith(".") and path.is_file()
-    )
+        found = [path / below for below, _ in images(path, notes)]
+        missing = "the folder holds no images"
+    else:
+        matches = map(Path, sorted(glob.glob(str(path), recursive=True)))
+        found = [match for match in matches if match.is_file() and notes.takes(match.name)]
+        missing = "there is no such file or folder, and no image matches it as a pattern"
+    if not found:
+        raise UsageError(f"{given}: {missing}{f'; {notes}' if notes.passed_over else ''}")
+    if notes.passed_over:
+        print(f"{given}: passed over {notes}", file=sys.stderr)
+    return found
 
 
 def read_image(path: Path, size: int, orientation: Orientation = "ignore") -> Pixels | Damaged:

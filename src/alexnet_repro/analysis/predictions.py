@@ -14,6 +14,7 @@ from alexnet_repro.analysis.images import Damaged, read_image
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.base.files import checksum
 from alexnet_repro.data.preprocess import Pixels
+from alexnet_repro.data.words import words_of
 from alexnet_repro.network.crops import log_mean, log_probabilities
 from alexnet_repro.training.checkpoint import NOTHING, Trained, load_trained
 from alexnet_repro.training.device import chosen_device
@@ -95,11 +96,7 @@ def with_words(trained: Trained, path: Path | None) -> Trained:
     """
     if path is None:
         return trained
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--words {path}: cannot be read as text ({error})") from error
-    said = dict(line.strip().split(maxsplit=1) for line in lines if len(line.split()) > 1)
+    said = words_of(trained.classes, path, f"--words {path}")
     if missing := [name for name in trained.classes if name not in said]:
         raise UsageError(f"--words {path}: has no line for the class {missing[0]}")
     words = tuple(said[name].split(",")[0] for name in trained.classes)

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from alexnet_repro.base.errors import UsageError
+
 
 def checksum(path: Path) -> str:
     """The SHA-256 of a file."""
@@ -55,3 +57,18 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def user_path(given: str) -> Path:
+    """A path as a user types it, in which ``~`` is the home folder.
+
+    Raises:
+        UsageError: if this user has none, as in a container.
+    """
+    try:
+        return Path(given).expanduser()
+    except RuntimeError as error:
+        raise UsageError(
+            f"{given}: this user has no home folder: set HOME, or give the whole path; "
+            "ALEXNET_REPRO_CACHE=FOLDER is where data are kept"
+        ) from error

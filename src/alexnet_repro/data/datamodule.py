@@ -2,8 +2,8 @@
 
 import signal
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from itertools import islice
-from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
@@ -13,13 +13,14 @@ from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler
 
 from alexnet_repro.base.build import TARGET, Count, Natural, Pixels, Seed, build, checks_arguments
 from alexnet_repro.base.errors import UsageError
+from alexnet_repro.base.files import user_path
 from alexnet_repro.base.system import usable_cores
 from alexnet_repro.data.augment import PAPER, Augmentation, AugmentOptions
 from alexnet_repro.data.prepare import cached
 from alexnet_repro.data.preprocess import Orientation
 from alexnet_repro.data.reader import EpochOrder, SharedBatches, TrainingCrops, WholeImages
 from alexnet_repro.data.remote import local_copy
-from alexnet_repro.data.sources import Source
+from alexnet_repro.data.sources import EXPECTED, Source
 from alexnet_repro.data.store import Store, StoredAs, open_store
 
 
@@ -110,41 +111,40 @@ class ImageDataModule(L.LightningDataModule):
         self.image_size, self.crop_size, self.input_size = image_size, crop_size, input_size
         self.batch_size, self.num_workers = batch_size, num_workers
         self.augment = augment
-        self._source, self.cache_dir = source, Path(cache_dir).expanduser()
+        self._source, self.cache_dir = source, user_path(cache_dir)
         self._directory = directory
         self._max_damaged, self._exif_orientation = max_damaged, exif_orientation
         self._store: Store | None = None
         self._augmentation: Augmentation | None = None
 
     def prepare_data(self) -> None:
-        """Make the store if it is not there yet.
+        """Make the store if it is not there yet, and check that it can be trained on.
 
         Raises:
-            UsageError: see :func:`prepare.prepare`; or if a batch holds more images than the
-                training set.
+            UsageError: see :func:`prepare.prepare`; or if there are no training or validation
+                images, or fewer for training than a batch holds.
         """
-        if self._store is None:
-            store = self._make_store() if self._directory is None else self._open_store()
-            images = len(store.splits["train"])
-            if images < self.batch_size:
-                raise UsageError(
-                    f"data.batch_size={self.batch_size}: the training set has only {images} images"
-                )
-            self._store = store
+        splits = self.store.splits
+        if not {"train", "val"} <= splits.keys():
+            raise UsageError(
+                f"data: {self.dataset_name} has only {' and '.join(splits)} images; training needs "
+                f"{EXPECTED}"
+            )
+        if (images := len(splits["train"])) < self.batch_size:
+            raise UsageError(
+                f"data.batch_size={self.batch_size}: the training set has only {images} images"
+            )
 
     def _make_store(self) -> Store:
-        assert self._source is not None
         stored_as = StoredAs(self.image_size, exif_orientation=self._exif_orientation)
-        return cached(
-            self._source(), stored_as, self.cache_dir, self.dataset_name, self._max_damaged
-        )
+        return cached(self._listed, stored_as, self.cache_dir, self.dataset_name, self._max_damaged)
 
     def _open_store(self) -> Store:
         assert self._directory is not None
         if "://" in self._directory:
             directory = local_copy(self._directory, self.cache_dir)
         else:
-            directory = Path(self._directory).expanduser()
+            directory = user_path(self._directory)
         if not directory.is_dir():
             raise UsageError(
                 f"data.directory={directory}: there is no such folder; "
@@ -160,10 +160,21 @@ class ImageDataModule(L.LightningDataModule):
 
     @property
     def store(self) -> Store:
+        """The prepared images, made if they are not there yet (see :func:`prepare.prepare`)."""
         if self._store is None:
-            self.prepare_data()
-        assert self._store is not None
+            self._store = self._make_store() if self._directory is None else self._open_store()
         return self._store
+
+    @cached_property
+    def _listed(self) -> Source:
+        assert self._source is not None
+        return self._source()
+
+    @property
+    def listed_classes(self) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
+        """The classes and their words, for which nothing is prepared."""
+        listed = self.store if self._directory is not None else self._listed
+        return listed.classes, listed.words
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -4,7 +4,6 @@ import hashlib
 import io
 import json
 import logging
-import re
 from collections import Counter
 from collections.abc import Callable
 from functools import lru_cache
@@ -19,92 +18,102 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from alexnet_repro.base.errors import UsageError
-from alexnet_repro.data.sources import Source, Split, class_folders
+from alexnet_repro.base.files import user_path
+from alexnet_repro.data.sources import SPLIT_NAMES, Source, Split, folder
+from alexnet_repro.data.webdataset import numbered, webdataset, wordnet_ids
 
 log = logging.getLogger(__name__)
 
-SPLIT_NAMES = {
-    "train": ("train", "training"),
-    "val": ("validation", "val", "valid", "dev"),
-    "test": ("test", "testing", "eval"),
-}
-"""What ``datasets`` calls the splits, in files and folders."""
 
+def huggingface(root: str, classes: str | None = None) -> Source:
+    """Parquet files (``data/train-00000-of-00294.parquet`` …), WebDataset shards, or image folders.
 
-def huggingface(root: str) -> Source:
-    """Parquet files (``data/train-00000-of-00294.parquet`` …), or image folders by split and class.
+    Parquet files hold columns ``image`` (``bytes`` and ``path``) and ``label``, a number or a name;
+    class names are read from their metadata. Where all training images are named after WordNet
+    ids, as those of imagenet-1k are, these are the classes, and the names are their words. A split
+    without labels (-1) is left out. For shards see :func:`webdataset.webdataset`, for image folders
+    :func:`sources.folder`.
 
-    Parquet files hold columns ``image`` (``bytes`` and ``path``) and ``label``; class names are
-    read from their metadata. Where all training images are named after WordNet ids, as those of
-    imagenet-1k are, these are the classes, and the names are their words. A split without labels
-    (-1) is left out.
+    Args:
+        classes: of shards, a file that names the classes in the order of their numbers.
 
     Raises:
         UsageError: naming what is missing or damaged.
     """
-    top = Path(root).expanduser()
-    files = {split: _parquet_files(top, names) for split, names in SPLIT_NAMES.items()}
-    if files["train"] and files["val"]:
-        return _parquet(top, {split: paths for split, paths in files.items() if paths})
-    folders = {
-        split: top / name
-        for split, names in SPLIT_NAMES.items()
-        for name in reversed(names)
-        if (top / name).is_dir()
-    }
-    if not {"train", "val"} <= folders.keys():
+    top = user_path(root)
+    if parquet := _files(top, "parquet"):
+        return _parquet(top, parquet)
+    if shards := _files(top, "tar"):
+        return webdataset(top, shards, classes)
+    known = {name for names in SPLIT_NAMES.values() for name in names}
+    if not top.is_dir() or not any(p.is_dir() and p.name.lower() in known for p in top.iterdir()):
         raise UsageError(
             f"data.source.root={root}: expected data/train-*.parquet and "
-            "data/validation-*.parquet, or train/CLASS/image and validation/CLASS/image"
+            "data/validation-*.parquet, *-train-*.tar and *-validation-*.tar, or "
+            "train/CLASS/image and validation/CLASS/image"
         )
-    return class_folders(top, folders)
+    return folder(root)
 
 
-def _parquet_files(top: Path, names: tuple[str, ...]) -> list[Path]:
-    patterns = (
-        f"{place}{name}{end}"
-        for place in ("data/", "", "*/")
-        for name in names
-        for end in ("-*.parquet", ".parquet", "/*.parquet")
-    )
-    found: list[Path] = next(filter(None, (sorted(top.glob(p)) for p in patterns)), [])
+def _files(top: Path, kind: str) -> dict[str, list[Path]]:
+    """The files of each split that are there; none, if training images come without others.
+
+    Raises:
+        UsageError: if there are training images, but none for validation.
+    """
+    found = {}
+    for split, names in SPLIT_NAMES.items():
+        patterns = (
+            f"{place}{begin}{name}{end}.{kind}"
+            for place in ("data/", "", "*/")
+            for begin in ("", "*-", "*_")
+            for name in names
+            for end in ("-*", "", "_*", "/*")
+        )
+        if files := next(filter(None, (sorted(top.glob(pattern)) for pattern in patterns)), None):
+            found[split] = files
+    if "train" in found and "val" not in found:
+        raise UsageError(f"{top}: there are training images, but no validation-*.{kind}")
     return found
 
 
 def _parquet(top: Path, files: dict[str, list[Path]]) -> Source:
     try:
         tables = {split: _Table(paths) for split, paths in files.items()}
-    except (OSError, KeyError, pa.ArrowInvalid) as error:
+    except (OSError, KeyError, pa.ArrowException) as error:
         raise UsageError(
             f"{top}: a Parquet file is damaged or has no image and label ({error})"
         ) from error
-    splits = {}
+    words = _class_names(next(iter(files.values()))[0], tables)
+    digest, splits = hashlib.sha256(), {}
     for split, table in tables.items():
-        if (table.labels < 0).any():
+        labels = table.numbers(words)
+        if (labels < 0).any():
             log.warning("%s: the images of %s have no labels: left out", top, split)
         else:
             names = [f"{split}/{i:08d} {path}".rstrip() for i, path in enumerate(table.paths)]
-            splits[split] = Split(names, table.labels.tolist(), table.open)
-    if not {"train", "val"} <= splits.keys():
-        raise UsageError(f"{top}: training and validation images need labels")
-    words = _class_names(files["train"][0], tables)
-    wnids = _wordnet_ids(tables["train"], len(words))
-    digest = hashlib.sha256()
-    for split, paths in files.items():
-        for path in paths:
+            splits[split] = Split(names, labels.tolist(), table.open)
+        for path in files[split]:
             digest.update(f"{split}\0{path.name}\0{path.stat().st_size}\n".encode())
-        digest.update(tables[split].labels.tobytes())
-    if wnids is None:
-        return Source(words, splits, digest.hexdigest())
-    return Source(wnids, splits, digest.hexdigest(), words)
+        digest.update(labels.tobytes())
+    if "train" in tables and not {"train", "val"} <= splits.keys():
+        raise UsageError(f"{top}: training and validation images need labels")
+    if "train" in splits:
+        wnids = wordnet_ids(tables["train"].paths, splits["train"].labels, len(words))
+        if wnids is not None:
+            return Source(wnids, splits, digest.hexdigest(), words)
+    return Source(words, splits, digest.hexdigest())
 
 
 class _Table:
     """The rows of some Parquet files; images are read a row group at a time.
 
     Attributes:
-        labels: of all rows; -1 for none.
+        labels: of all rows, numbers or names; -1 for none.
         paths: names that the images had, or empty.
+
+    Raises:
+        UsageError: if a label is neither a number nor a name.
     """
 
     def __init__(self, files: list[Path]) -> None:
@@ -115,14 +124,29 @@ class _Table:
             for group in range(file.num_row_groups):
                 self._places.append((path, group))
                 ends.append(ends[-1] + file.metadata.row_group(group).num_rows)
-            labels.append(file.read(["label"])["label"].to_numpy())
+            column = file.read(["label"])["label"]
+            if pa.types.is_integer(column.type):
+                labels.append(column.fill_null(-1).cast(pa.int64()).to_numpy())
+            elif pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+                labels.append(np.array(column.fill_null("").to_pylist(), dtype=object))
+            else:
+                raise UsageError(
+                    f"{path}: label is {column.type}; expected a number or a name for each image"
+                )
             paths = pc.struct_field(file.read(["image.path"])["image"], "path")
             self.paths += pc.fill_null(paths.cast(pa.string()), "").to_pylist()
         self._ends = np.array(ends)
-        self.labels = np.concatenate(labels).astype(np.int64)
+        self.labels = np.concatenate(labels)
         self._lock = Lock()
         # Several threads read neighbouring rows: the groups that they are in.
         self._group: Callable[[int], Any] = lru_cache(maxsize=4)(self._read)
+
+    def numbers(self, names: tuple[str, ...]) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """The labels as numbers; -1 for none."""
+        if self.labels.dtype != object:
+            return self.labels
+        number = {name: label for label, name in enumerate(names)}
+        return np.array([number.get(name, -1) for name in self.labels], dtype=np.int64)
 
     def open(self, index: int) -> Image.Image:
         group = int(np.searchsorted(self._ends, index, side="right")) - 1
@@ -141,6 +165,10 @@ class _Table:
 
 def _class_names(file: Path, tables: dict[str, _Table]) -> tuple[str, ...]:
     """The names of the labels; two classes of one name get their number behind it."""
+    if any(table.labels.dtype == object for table in tables.values()):
+        return tuple(
+            sorted({str(name) for table in tables.values() for name in table.labels} - {""})
+        )
     count = 1 + max(int(table.labels.max()) for table in tables.values())
     metadata = pq.read_schema(file).metadata or {}
     try:
@@ -148,20 +176,8 @@ def _class_names(file: Path, tables: dict[str, _Table]) -> tuple[str, ...]:
         names = [str(name) for name in features["label"]["names"]]
     except (KeyError, TypeError, ValueError):
         log.warning("%s names no classes: they are called by their number", file.name)
-        names = [f"{label:0{len(str(count - 1))}d}" for label in range(count)]
+        return numbered(count)
     if len(names) < count:
         raise UsageError(f"{file}: names {len(names)} classes, but there is a label {count - 1}")
     twice = {name for name, number in Counter(names).items() if number > 1}
     return tuple(f"{n} ({label})" if n in twice else n for label, n in enumerate(names))
-
-
-def _wordnet_ids(train: _Table, classes: int) -> tuple[str, ...] | None:
-    """The WordNet id of every label, if all names of training images begin with that of theirs."""
-    wnid_of: dict[int, str] = {}
-    for path, label in zip(train.paths, train.labels.tolist(), strict=True):
-        found = re.match(r"n\d{8}(?=_)", Path(path).name)
-        if found is None or wnid_of.setdefault(label, found[0]) != found[0]:
-            return None
-    if len(wnid_of) != classes or len(set(wnid_of.values())) != classes:
-        return None
-    return tuple(wnid_of[label] for label in range(classes))

@@ -74,6 +74,10 @@ def prepare(
                 log.info("preparing %d pixels a side into %s", stored_as.image_size, directory)
                 unfinished.mkdir(exist_ok=True)
                 _check_origin(unfinished, source, stored_as)
+                for split in ("val", "test"):
+                    if without := source.without(split):
+                        told = "%s: no images of %d classes (%s …)"
+                        log.info(told, split, len(without), without[0])
                 shards = list(_shards(source, unfinished))
                 # The manifest is written last: where it is, only the clearing up is left to do.
                 merged = (unfinished / "manifest.json").exists()
@@ -168,7 +172,7 @@ def _write_missing(
     source: Source, shards: Sequence[_Shard], stored_as: StoredAs, max_damaged: int
 ) -> None:
     """Write those shards that are not there yet, on all cores."""
-    damaged, missing = list(source.damaged), list[_Shard]()
+    damaged, plain, missing = list(source.damaged), list[str](), list[_Shard]()
     for shard in shards:
         if shard.facts_path.exists():
             damaged += shard.facts["damaged"].tolist()
@@ -198,8 +202,9 @@ def _write_missing(
             for written in loader:
                 if isinstance(written, OSError):
                     raise written
-                shard, unread = written
+                shard, unread, of_one_colour = written
                 damaged += unread
+                plain += of_one_colour
                 _check_damaged(damaged, max_damaged)
                 advance(len(shard.indices))
     except RuntimeError as error:
@@ -211,9 +216,11 @@ def _write_missing(
         ) from error
     finally:
         work.stopped.set()
+    if plain:
+        log.warning("%d images are of a single colour (%s …)", len(plain), min(plain))
 
 
-class _Work(Dataset[tuple[_Shard, list[str]] | OSError]):
+class _Work(Dataset[tuple[_Shard, list[str], list[str]] | OSError]):
     """The shards to write, each an item that a worker of a DataLoader takes.
 
     Attributes:
@@ -227,19 +234,20 @@ class _Work(Dataset[tuple[_Shard, list[str]] | OSError]):
     def __len__(self) -> int:
         return len(self.shards)
 
-    def __getitem__(self, index: int) -> tuple[_Shard, list[str]] | OSError:
-        """Write a shard; returns a line for each image that cannot be read, or what the disk says.
+    def __getitem__(self, index: int) -> tuple[_Shard, list[str], list[str]] | OSError:
+        """Write a shard, and return it with what it found; or what the disk says.
 
         An exception would lose its number on the way, and with it the message for it.
         """
         try:
-            return self.shards[index], self._write(self.shards[index])
+            return self.shards[index], *self._write(self.shards[index])
         except OSError as error:
             return error
 
-    def _write(self, shard: _Shard) -> list[str]:
+    def _write(self, shard: _Shard) -> tuple[list[str], list[str]]:
+        """A line for each image that cannot be read, and the names of those of a single colour."""
         size = self.stored_as.image_size
-        sums, damaged = Sums.zero(size, size), list[str]()
+        sums, damaged, plain = Sums.zero(size, size), list[str](), list[str]()
         labels = [np.zeros(0, dtype=np.int32)]
         split = self.source.splits[shard.split]
         with all_of(shard.path) as partial:
@@ -255,8 +263,10 @@ class _Work(Dataset[tuple[_Shard, list[str]] | OSError]):
                         rows = _rows(images, split, kept, self.stored_as)
                         writer.write_batch(rows)
                         labels.append(rows.column("label").to_numpy())
-                        if shard.split == "train":
+                        if shard.split == _measured(self.source):
                             sums.add(images)
+                        one_colour = (images == images[:, :1, :1]).all(axis=(1, 2, 3))
+                        plain += [split.names[kept[i]] for i in np.flatnonzero(one_colour)]
             facts = {
                 "images": sum(map(len, labels)),
                 "bytes": partial.stat().st_size,
@@ -267,7 +277,7 @@ class _Work(Dataset[tuple[_Shard, list[str]] | OSError]):
             }
         with all_of(shard.facts_path) as partial, partial.open("wb") as file:
             np.savez(file, **facts)
-        return damaged
+        return damaged, plain
 
 
 def _as_written(item: Any) -> Any:
@@ -339,7 +349,7 @@ def _bytes_per_image(source: Source, stored_as: StoredAs) -> float:
     raw = stored_as.image_size**2 * 3
     if stored_as.encoding == "raw":
         return raw
-    split = source.splits["train"]
+    split = source.splits[_measured(source)]
     sample = np.linspace(0, len(split.names) - 1, num=32, dtype=int).tolist()
     images, _, _ = _read(split, sample, stored_as)
     sizes = [len(_jpeg(pixels, stored_as.quality)) for pixels in images]
@@ -364,8 +374,13 @@ def _merge(
         if images == 0:
             asked = len(source.splits[name].names)
             raise UsageError(f"{name}: not one of its {asked} images can be read")
+        kept = np.concatenate([one["labels"] for one in facts.values()])
+        without = set(range(len(source.classes))) - set(kept.tolist())
+        if name == "train" and without:
+            lost = source.classes[min(without)]
+            raise UsageError(f"train: not one image of the class {lost!r} can be read")
         labels = f"{name}-labels.npy"
-        np.save(directory / labels, np.concatenate([one["labels"] for one in facts.values()]))
+        np.save(directory / labels, kept)
         splits[name] = {
             "images": images,
             "labels": {"file": labels, "xxh3_128": checksum(directory / labels)},
@@ -374,7 +389,7 @@ def _merge(
                 for file, one in facts.items()
             ],
         }
-        if name == "train":
+        if name == _measured(source):
             for one in facts.values():
                 sums.merge(Sums(int(one["count"]), one["pixels"], one["products"]))
     _check_damaged(damaged, max_damaged)
@@ -389,11 +404,17 @@ def _merge(
     manifest = {
         "format": FORMAT,
         **asdict(stored_as),
+        **({} if source.drawn is None else {"drawn": dict(source.drawn)}),
         "splits": splits,
         "statistics": statistics,
         "classes": classes,
     }
     write_json(directory / "manifest.json", manifest)
+
+
+def _measured(source: Source) -> str:
+    """The split whose statistics are those of the store: the training images, if there are any."""
+    return "train" if "train" in source.splits else next(iter(source.splits))
 
 
 def _clear(directory: Path) -> None:

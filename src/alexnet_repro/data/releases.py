@@ -1,16 +1,16 @@
 """Whole releases of ImageNet (Fall 2009, Fall 2011): a tar per synset, and no splits."""
 
 import logging
-from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 from pydantic import Field
 
 from alexnet_repro.base.build import Natural
 from alexnet_repro.base.errors import UsageError
-from alexnet_repro.data.archives import Labelled, Member, class_members, fingerprint, split_of
-from alexnet_repro.data.sources import Source
+from alexnet_repro.base.files import user_path
+from alexnet_repro.data.ilsvrc import class_tars
+from alexnet_repro.data.listing import Notes
+from alexnet_repro.data.sources import Labelled, Source, drawn
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -24,10 +24,8 @@ def release(
 
     A release has no splits of its own. Of every class, a share ``held_out`` is drawn for ``val``
     and the rest is ``train``; the paper trained on half of Fall 2009 and tested on the other half
-    (§6.1), without saying which. The draw depends on ``split_seed``, the class and its number of
-    images only: image i of a class of n, in the order of the names, is held out if i is among the
-    first ``round(held_out · n)`` of the permutation of n that
-    ``numpy.random.default_rng([split_seed, number of the WordNet id])`` draws.
+    (§6.1), without saying which. The draw (:func:`sources.drawn`) is seeded by ``split_seed`` and
+    the number of the WordNet id, over the images of the class in the order of their names.
 
     Args:
         root: folder of the tars.
@@ -39,10 +37,8 @@ def release(
     Raises:
         UsageError: naming what is missing or damaged, or if no class is left.
     """
-    of_class: dict[str, list[Member]] = {}
-    damaged: list[str] = []
-    for wnid, member in class_members(Path(root).expanduser(), whole, damaged):
-        of_class.setdefault(wnid, []).append(member)
+    notes = Notes()
+    of_class = class_tars(user_path(root), whole, notes)
     kept = {wnid: images for wnid, images in of_class.items() if len(images) >= min_images}
     if len(kept) < 2:
         raise UsageError(
@@ -53,14 +49,8 @@ def release(
     classes = tuple(sorted(kept))
     splits: dict[str, Labelled] = {"train": [], "val": []}
     for label, wnid in enumerate(classes):
-        images = sorted(kept[wnid], key=lambda member: member.name)
-        draw = np.random.default_rng([split_seed, int(wnid[1:])]).permutation(len(images))
-        held = set(draw[: round(held_out * len(images))].tolist())
-        for i, member in enumerate(images):
-            splits["val" if i in held else "train"].append((member, label))
-    return Source(
-        classes=classes,
-        splits={split: split_of(images) for split, images in splits.items()},
-        fingerprint=fingerprint(splits),
-        damaged=tuple(damaged),
-    )
+        images = sorted(kept[wnid], key=lambda file: file.name)
+        held = drawn(len(images), held_out, split_seed, int(wnid[1:]))
+        for i, file in enumerate(images):
+            splits["val" if i in held else "train"].append((file, label))
+    return Source.of(classes, splits, notes)

@@ -1,26 +1,44 @@
-"""Where labelled images come from: folders, and the small public sets that fit one machine."""
+"""Where labelled images come from: folders, and the small public sets that fit one machine.
+
+A source lists the files of a place (``data.listing``), takes those that are images, and gives each
+a label; :meth:`Source.of` makes the rest.
+"""
 
 import hashlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import unicodedata
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+import numpy as np
 from PIL import Image
+from pydantic import Field
 
 from alexnet_repro.base.build import Natural
 from alexnet_repro.base.errors import UsageError
+from alexnet_repro.base.files import user_path
 from alexnet_repro.data import miniature as miniature_ilsvrc
+from alexnet_repro.data.listing import File, Notes, images, is_hidden, printable
+from alexnet_repro.data.words import class_words
 
 log = logging.getLogger(__name__)
 
-SPLITS = ("train", "val", "test")
+SPLIT_NAMES = {
+    "train": ("train", "training"),
+    "val": ("val", "validation", "valid", "dev"),
+    "test": ("test", "testing", "eval"),
+}
+"""What the folders and files of the splits are called, in any case."""
+EXPECTED = (
+    "ROOT/train/CLASS/image and ROOT/val/CLASS/image, or ROOT/CLASS/image with "
+    "data.source.val_fraction=0.1"
+)
 
-
-def printable(name: str) -> str:
-    """A name that somebody else gave, without what would move a terminal or end a line."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
+Share = Annotated[float, Field(ge=0, lt=1)]
+Labelled = list[tuple[File, int]]
 
 
 @dataclass(frozen=True)
@@ -38,7 +56,11 @@ class Source:
 
     ``fingerprint`` changes when the images may have changed; it keys what is made from them.
     ``words`` say what a class is, where its name (a WordNet id) does not. ``damaged`` names what
-    was found damaged, or where no image should be, when the images were listed.
+    was found damaged, or where no image should be, when the images were listed. ``drawn`` says how
+    validation images were drawn, where the set did not come with them.
+
+    Raises:
+        UsageError: if there are training images, but none of some class.
     """
 
     classes: tuple[str, ...]
@@ -46,89 +68,229 @@ class Source:
     fingerprint: str
     words: tuple[str, ...] | None = None
     damaged: tuple[str, ...] = ()
+    drawn: Mapping[str, float] | None = None
+
+    def __post_init__(self) -> None:
+        if missing := self.without("train"):
+            reason = f"; {self.damaged[0]}" if self.damaged else ""
+            raise UsageError(
+                f"{len(missing)} classes have no training images, {missing[0]} the first{reason}"
+            )
+
+    def without(self, split: str) -> list[str]:
+        """The classes that have no images in a split, if there is such a split."""
+        there = set(map(int, self.splits[split].labels)) if split in self.splits else None
+        named = enumerate(self.classes)
+        return [] if there is None else [name for label, name in named if label not in there]
+
+    @classmethod
+    def of(
+        cls,
+        classes: tuple[str, ...],
+        splits: Mapping[str, Labelled],
+        notes: Notes,
+        words: tuple[str, ...] | None = None,
+        drawn: Mapping[str, float] | None = None,
+        keyed_by: Iterable[object] = (),
+    ) -> "Source":
+        """The source of files and their labels.
+
+        Args:
+            keyed_by: what the fingerprint depends on beside the files.
+        """
+        digest = hashlib.sha256()
+        for split, labelled in splits.items():
+            for file, label in labelled:
+                digest.update(file.stamp(split, label).encode())
+        for more in keyed_by:
+            digest.update(repr(more).encode())
+        made = {split: _split(labelled) for split, labelled in splits.items()}
+        return cls(classes, made, digest.hexdigest(), words, tuple(notes.damaged), drawn)
 
 
-def folder(root: str) -> Source:
-    """``root/{train,val}/CLASS/image`` and, if there, ``root/test/CLASS/image``.
+def _split(labelled: Labelled) -> Split:
+    return Split(
+        names=[file.name for file, _ in labelled],
+        labels=[label for _, label in labelled],
+        open=lambda i: labelled[i][0].open(),
+    )
 
-    Classes are the folders of ``train`` in sorted order. Any file with an extension that PIL knows
-    is an image; one that lies in no folder of a class counts as damaged.
+
+def folder(
+    root: str,
+    train: str | None = None,
+    val: str | None = None,
+    test: str | None = None,
+    val_fraction: Share = 0.0,
+    split_seed: Natural = 0,
+    words: str | None = None,
+) -> Source:
+    """``root/{train,val}/CLASS/image`` and, if there, ``root/test/CLASS/image``; or no splits.
+
+    Classes are the folders of ``train`` in the order of their names, in Unicode's composed form. An
+    image that lies in no folder of a class counts as damaged. What is hidden or no image is passed
+    over and told. Classes in ``root`` itself are test images, of which a network can be evaluated;
+    or training images, if validation images are to be drawn from them.
+
+    Args:
+        root: folder of the splits, or of the classes.
+        train, val, test: folders of ``root``, if they are called otherwise than ``SPLIT_NAMES``.
+        val_fraction: this share of the images of every class, drawn as :func:`drawn` says from
+            those of ``train`` in the order of their names, becomes ``val``. The draw is seeded by
+            ``split_seed`` and the CRC-32 of the name of the class.
+        split_seed: of the draw.
+        words: a file with a line ``CLASS words`` for each class. If not given, one of ``root`` is
+            taken that has a line for each (``WORDS_FILES``).
 
     Raises:
-        UsageError: if a split is missing or empty or has other classes than ``train``.
+        UsageError: if a split is missing or empty or has other classes than ``train``, or a class
+            has no training images.
     """
-    top = Path(root).expanduser()
-    for split in ("train", "val"):
-        if not (top / split).is_dir():
+    top = user_path(root)
+    if not top.is_dir():
+        raise UsageError(f"data.source.root={root}: there is no folder {top}; expected {EXPECTED}")
+    folders = {}
+    for split, given in (("train", train), ("val", val), ("test", test)):
+        if (place := _split_folder(top, split, given)) is not None:
+            folders[split] = place
+    if not folders:
+        folders = {"train" if val_fraction else "test": top}
+    if val_fraction and folders.keys() & {"train", "val"} != {"train"}:
+        raise UsageError(
+            f"data.source.val_fraction={val_fraction:g}: {root} has to hold training images and no "
+            f"validation images, and holds {', '.join(folders)}"
+        )
+    if "train" in folders and "val" not in folders and not val_fraction:
+        also = "; data.source.val=test takes the test images" if "test" in folders else ""
+        raise UsageError(
+            f"data.source.root={root}: there is no folder {top / 'val'} (or validation, valid, "
+            "dev): data.source.val_fraction=0.1 draws a tenth of the training images, "
+            f"data.source.val=NAME names a folder{also}"
+        )
+    return class_folders(top, folders, words, val_fraction, split_seed)
+
+
+def _split_folder(top: Path, split: str, given: str | None) -> Path | None:
+    """The folder of a split: the one that is given, or one that is called so."""
+    if given is not None:
+        if not (top / given).is_dir():
+            raise UsageError(f"data.source.{split}={given}: there is no folder {top / given}")
+        return top / given
+    names = SPLIT_NAMES[split]
+    found = sorted(p for p in top.iterdir() if p.name.lower() in names and p.is_dir())
+    if len(found) > 1:
+        raise UsageError(
+            f"{top}: {' and '.join(path.name for path in found)} may both be the {split} images; "
+            f"add data.source.{split}=NAME"
+        )
+    return found[0] if found else None
+
+
+def class_folders(
+    top: Path,
+    folders: Mapping[str, Path],
+    words: str | None = None,
+    val_fraction: float = 0.0,
+    split_seed: int = 0,
+) -> Source:
+    """The images ``CLASS/image`` of a folder for each split; classes are those of ``train``.
+
+    Where there are no training images, they are those of the first split. For the rest of the
+    arguments see :func:`folder`.
+    """
+    notes = Notes()
+    found = {split: _by_class(place, top, notes) for split, place in folders.items()}
+    reference = next(iter(folders))
+    _check_classes(folders, found, reference)
+    notes.tell(top)
+    draw = {"val_fraction": val_fraction, "split_seed": split_seed} if val_fraction else None
+    if draw is not None:
+        found["val"] = {}
+        for name, files in found["train"].items():
+            held = drawn(len(files), val_fraction, split_seed, zlib.crc32(name.encode()))
+            found["val"][name] = [file for i, file in enumerate(files) if i in held]
+            found["train"][name] = [file for i, file in enumerate(files) if i not in held]
+    classes = tuple(sorted(found[reference]))
+    splits = {
+        split: [(file, label) for label, name in enumerate(classes) for file in own.get(name, ())]
+        for split, own in found.items()
+    }
+    said = class_words(top, classes, words)
+    keyed_by = [one for one in (draw, said) if one is not None]
+    return Source.of(classes, splits, notes, said, draw, keyed_by)
+
+
+def _by_class(place: Path, top: Path, notes: Notes) -> dict[str, list[File]]:
+    """The images of each folder of a class; one that lies in none of them is damaged."""
+    found: dict[str, list[File]] = {}
+    spelled: dict[str, str] = {}
+    for path in sorted(place.iterdir()):
+        if not path.is_dir() or is_hidden(path.name):
+            continue
+        if (name := _composed(path.name)) in found:
             raise UsageError(
-                f"data.source.root={root}: there is no folder {top / split}; expected "
-                "train/CLASS/image, val/CLASS/image and optionally test/CLASS/image"
+                f"{path}: there is another folder of that name, in another form of Unicode; put "
+                "the images of both into one, or rename one"
             )
-    return class_folders(top, {split: top / split for split in SPLITS if (top / split).is_dir()})
+        found[name] = []
+        if (other := spelled.setdefault(name.casefold(), name)) != name:
+            log.warning("%s: the classes %s and %s differ in case only", place, other, name)
+    called = f"{place.relative_to(top).as_posix()}/" if top in place.parents else ""
+    for path_in_it, file in images(place, notes, called):
+        name, below, _ = path_in_it.partition("/")
+        if below:
+            found[_composed(name)].append(file)
+        else:
+            notes.damaged.append(f"{file.name} (lies in no folder of a class)")
+    if not any(found.values()):
+        raise UsageError(f"{place}: found no images in its class folders")
+    return found
 
 
-def class_folders(top: Path, folders: Mapping[str, Path]) -> Source:
-    """The images ``CLASS/image`` of a folder for each split; classes are those of ``train``."""
-    classes = _class_folders(folders["train"])
-    extensions = set(Image.registered_extensions())
-    digest = hashlib.sha256()
-    splits, damaged = {}, []
-    for split, directory in folders.items():
-        files = _labelled_files(directory, classes, extensions)
-        for path, _ in files:
-            stat = path.stat()
-            entry = f"{path.relative_to(top).as_posix()}\0{stat.st_size}\0{stat.st_mtime_ns}\n"
-            digest.update(entry.encode())
-        splits[split] = _files_split(top, files)
-        damaged += [
-            f"{path.relative_to(top).as_posix()} (lies in no folder of a class)"
-            for path in sorted(directory.iterdir())
-            if path.suffix.lower() in extensions and not path.name.startswith(".")
-            if path.is_file()
-        ]
-    return Source(classes, splits, digest.hexdigest(), damaged=tuple(damaged))
+def _composed(name: str) -> str:
+    """A name as most systems write it: macOS has its letters apart from their accents."""
+    return unicodedata.normalize("NFC", name)
 
 
-def _class_folders(train: Path) -> tuple[str, ...]:
-    names = [p.name for p in train.iterdir() if p.is_dir() and not p.name.startswith(".")]
-    if len(names) < 2:
-        raise UsageError(f"{train}: found {len(names)} class folders; at least two are needed")
-    return tuple(sorted(names))
+def _check_classes(
+    folders: Mapping[str, Path], found: Mapping[str, Mapping[str, list[File]]], reference: str
+) -> None:
+    """Raise a UsageError for classes without training images, or without a folder for them."""
+    for split, place in folders.items():
+        unknown = {name for name, files in found[split].items() if files} - found[reference].keys()
+        if unknown:
+            raise UsageError(
+                f"{place}: class folder {min(unknown)!r} does not exist under {reference}"
+            )
+    if "train" in found:
+        place, classes = folders["train"], found["train"]
+        if len(classes) < 2:
+            raise UsageError(
+                f"{place}: found {len(classes)} class folders; at least two are needed"
+            )
+        if empty := sorted(name for name, files in classes.items() if not files):
+            inside = next(path for path in place.iterdir() if _composed(path.name) == empty[0])
+            holds = sorted(path.name for path in inside.iterdir())
+            why = f"it holds {printable(holds[0])}, which is no image" if holds else "it is empty"
+            raise UsageError(
+                f"{inside}: the class has no training images ({why}); delete the folder, or put "
+                "images into it"
+            )
 
 
-def _labelled_files(
-    split: Path, classes: tuple[str, ...], extensions: set[str]
-) -> list[tuple[Path, int]]:
-    unknown = {p.name for p in split.iterdir() if p.is_dir()} - set(classes)
-    unknown = {name for name in unknown if not name.startswith(".")}
-    if unknown:
-        raise UsageError(f"{split}: class folder {min(unknown)!r} does not exist under train")
-    files = [
-        (path, label)
-        for label, name in enumerate(classes)
-        for path in sorted((split / name).glob("**/*"))
-        if path.suffix.lower() in extensions and not _hidden(path, split) and path.is_file()
-    ]
-    if not files:
-        raise UsageError(f"{split}: found no images in its class folders")
-    return files
+def drawn(count: int, share: float, *seed: int) -> set[int]:
+    """Which of ``count`` images are drawn, as a function of ``seed``.
 
-
-def _hidden(path: Path, top: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(top).parts)
-
-
-def _files_split(top: Path, files: list[tuple[Path, int]]) -> Split:
-    return Split(
-        names=[printable(path.relative_to(top).as_posix()) for path, _ in files],
-        labels=[label for _, label in files],
-        open=lambda i: Image.open(files[i][0]),
-    )
+    They are the first ``round(share · count)`` of the permutation that
+    ``numpy.random.default_rng(seed)`` draws.
+    """
+    draw = np.random.default_rng(seed).permutation(count)
+    return set(draw[: round(share * count)].tolist())
 
 
 def miniature(root: str, seed: Natural) -> Source:
     """The miniature ILSVRC, rendered into ``root`` the first time (see ``data.miniature``)."""
-    directory = Path(root).expanduser() / f"seed{seed}"
+    directory = user_path(root) / f"seed{seed}"
     if not directory.exists():
         log.info("rendering the miniature ILSVRC into %s", directory)
     return folder(str(miniature_ilsvrc.generate(directory, seed=seed)))
@@ -143,7 +305,7 @@ def imagenette(root: str, size: Literal["full", "320px", "160px"]) -> Source:
     """
     from torchvision.datasets import Imagenette
 
-    top = Path(root).expanduser()
+    top = user_path(root)
     folders = {"full": "imagenette2", "320px": "imagenette2-320", "160px": "imagenette2-160"}
     extracted = top / folders[size]
     if not extracted.is_dir():
@@ -159,7 +321,7 @@ def cifar10(root: str) -> Source:
     """
     from torchvision.datasets import CIFAR10
 
-    top = Path(root).expanduser()
+    top = user_path(root)
     try:
         # torchvision checks the archive's MD5 sums before it reads the batches.
         train, test = CIFAR10(top, train=True), CIFAR10(top, train=False)

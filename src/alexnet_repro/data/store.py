@@ -5,6 +5,7 @@ A store is a folder of shards (``train-00000.arrow`` …), labels, the mean imag
 before it is believed.
 """
 
+import errno
 import functools
 import json
 import logging
@@ -24,8 +25,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from alexnet_repro.base.console import counting
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.base.system import usable_cores
+from alexnet_repro.data.listing import printable
 from alexnet_repro.data.preprocess import Orientation, Pixels
-from alexnet_repro.data.sources import printable
 from alexnet_repro.data.statistics import MEAN_IMAGE, Statistics
 
 log = logging.getLogger(__name__)
@@ -111,6 +112,13 @@ class StatisticsValues(Described):
     xxh3_128: str
 
 
+class Drawn(Described):
+    """How validation images were drawn from those of every class (:func:`sources.drawn`)."""
+
+    val_fraction: Finite
+    split_seed: Amount
+
+
 class Manifest(Described):
     """Every key of ``manifest.json``; classes in the order of their labels."""
 
@@ -122,6 +130,7 @@ class Manifest(Described):
     splits: Annotated[dict[Literal["train", "val", "test"], SplitFiles], Field(min_length=1)]
     statistics: StatisticsValues
     classes: Annotated[list[Class], Field(min_length=1)]
+    drawn: Drawn | None = None
 
     @model_validator(mode="after")
     def all_classes_have_words_or_none(self) -> "Manifest":
@@ -238,7 +247,7 @@ class StoredSplit:
             if table.num_rows != shard.images:
                 raise ValueError(f"holds {table.num_rows} of {shard.images} images")
         except (OSError, ValueError, pa.ArrowException) as error:
-            raise damaged(self.directory, f"{shard.file}: {error}") from error
+            raise damaged(self.directory, error, shard.file) from error
         return table
 
     # A worker started by spawn maps the files anew instead of receiving the pixels.
@@ -283,7 +292,7 @@ def open_store(directory: Path) -> Store:
         if statistics.mean_image.shape[:2] != (stored_as.image_size,) * 2:
             raise ValueError("the mean image is not of the size of the images")
     except DAMAGE as error:
-        raise damaged(directory, str(error)) from error
+        raise damaged(directory, error) from error
     words = tuple(one.words for one in classes if one.words is not None)
     names = tuple(one.name for one in classes)
     return Store(directory, names, words or None, stored_as, splits, statistics)
@@ -318,8 +327,23 @@ def verify(directory: Path) -> None:
     log.info("%s: all %d files are as they were written", directory, len(expected))
 
 
-def damaged(directory: Path, reason: str) -> UsageError:
-    return UsageError(f"{directory}: damaged ({reason}); delete the folder and it is prepared anew")
+OF_THE_DISK = (
+    *(errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT),
+    *(errno.EMFILE, errno.ENFILE),
+)
+"""What the system says where a file may be whole, but cannot be read."""
+
+
+def damaged(directory: Path, error: Exception, file: str = "") -> UsageError:
+    """What to say of an error in reading a store, or a file of it."""
+    if isinstance(error, OSError) and error.errno in OF_THE_DISK:
+        place = error.filename or directory / file
+        return UsageError(
+            f"{place}: cannot be read ({error.strerror}); the store need not be damaged: make it "
+            "readable for this user, or wait for its disk"
+        )
+    told = f"{file}: {error}" if file else error
+    return UsageError(f"{directory}: damaged ({told}); delete the folder and it is prepared anew")
 
 
 def _beside(directory: Path, name: str) -> Path:

@@ -15,6 +15,7 @@ from alexnet_repro.base.files import all_of, checksum
 from alexnet_repro.base.record import provenance
 from alexnet_repro.data.augment import AugmentOptions
 from alexnet_repro.data.store import open_store
+from alexnet_repro.data.words import named_classes
 from alexnet_repro.interop.caffe import read_caffe
 from alexnet_repro.interop.caffe_files import read_mean
 from alexnet_repro.interop.torchvision_weights import imagenet_words, read_torchvision
@@ -111,29 +112,23 @@ def class_names(given: Path | None, count: int) -> tuple[tuple[str, ...], tuple[
     """Names of the classes in the order of their labels, and words for them.
 
     Args:
-        given: a file with a line ``NAME words`` for each, as Caffe's ``synset_words.txt``; or the
-            folder of a prepared store; None: numbers, and for 1000 classes ImageNet's words.
+        given: a file with a line for each (:func:`words.named_classes`), as Caffe's
+            ``synset_words.txt``; or the folder of a prepared store; None: numbers, and for 1000
+            classes ImageNet's words.
 
     Raises:
-        UsageError: if it cannot be read, or names another number of classes.
+        UsageError: if it cannot be read, or names a class twice or another number of classes.
     """
     if given is None:
         numbers = tuple(f"{label:04d}" for label in range(count))
         return numbers, imagenet_words() if count == IMAGENET_CLASSES else None
     path = given.expanduser()
-    names: tuple[str, ...]
-    words: tuple[str, ...] | None
     if path.is_dir():
         store = open_store(path)
         names, words = store.classes, store.words
     else:
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, ValueError) as error:
-            raise UsageError(f"--classes {given}: cannot be read as text ({error})") from error
-        parted = [line.strip().partition(" ") for line in lines if line.strip()]
-        names = tuple(name for name, _, _ in parted)
-        words = tuple(said.split(",")[0] or name for name, _, said in parted)
+        names, words = named_classes(path, f"--classes {given}")
+        words = words and tuple(said.split(",")[0] for said in words)
     if len(names) != count:
         raise UsageError(f"--classes {given}: names {len(names)} classes, the network has {count}")
     return names, words

@@ -24,7 +24,7 @@ from alexnet_repro.base.record import provenance
 from alexnet_repro.data.datamodule import stored_images
 from alexnet_repro.interop.card import model_card, published
 from alexnet_repro.interop.classifier import Classifier, settings
-from alexnet_repro.results.evaluation import Tally, check_fit
+from alexnet_repro.results.evaluation import Tally, fitting_labels
 from alexnet_repro.training.checkpoint import NETWORK, Trained
 
 log = logging.getLogger(__name__)
@@ -242,10 +242,10 @@ def _measure(
 ) -> dict[str, Any]:
     """The record of the errors on images of both files, centre crop."""
     data = stored_images(node)
-    check_fit(trained, data)
+    labels = fitting_labels([trained], data)
     split = split or data.test_split
     runners = {"32 bit": onnx_runner(whole), "8 bit": onnx_runner(quantized)}
-    tallies = {name: Tally(len(data.classes)) for name in runners}
+    tallies = {name: Tally(len(trained.classes)) for name in runners}
     crop = trained.views.crop_size
     edge = (trained.image_size - crop) // 2
     with counting(f"{split} images", len(data.store.splits[split]), "images") as done:
@@ -253,7 +253,7 @@ def _measure(
             pixels = batch["image"][:, edge : edge + crop, edge : edge + crop]
             image = pixels.permute(0, 3, 1, 2).float().contiguous()
             for name, run in runners.items():
-                tallies[name].count(run(image).log_softmax(1), batch["label"])
+                tallies[name].count(run(image).log_softmax(1), labels[batch["label"]])
             done(len(image))
     errors = {name: tally.figures() for name, tally in tallies.items()}
     sizes = {"32 bit": whole.stat().st_size, "8 bit": quantized.stat().st_size}

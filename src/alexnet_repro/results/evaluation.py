@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -22,9 +23,12 @@ from alexnet_repro.base.system import keep_freed_memory
 from alexnet_repro.data.datamodule import ImageDataModule, stored_images
 from alexnet_repro.network.crops import log_mean, log_probabilities
 from alexnet_repro.network.layers import compile_norms
+from alexnet_repro.results.matching import matched_labels
 from alexnet_repro.results.options import Evaluation
 from alexnet_repro.training.checkpoint import Trained, load_trained
 from alexnet_repro.training.device import chosen_device, set_fp32_precision
+
+log = logging.getLogger(__name__)
 
 FORMAT = 1
 AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
@@ -90,12 +94,13 @@ def evaluate(options: Evaluation, overrides: Sequence[str]) -> dict[str, Any]:
     given = options.checkpoint
     paths = [find_checkpoint(path) for path in ([given] if isinstance(given, str) else given)]
     members = [load_trained(path, device, options.model, options.trust) for path in paths]
-    for member in members:
-        check_fit(member, data)
+    labels = fitting_labels(members, data)
     split = options.split or data.test_split
     started = time.perf_counter()
-    own, together = tallies(members, data, split, options, device)
-    names, words = data.classes, data.store.words
+    own, together = tallies(members, data, split, labels, options, device)
+    names, words = members[0].classes, members[0].words
+    if data.classes == names:
+        words = data.store.words
     return {
         "format": FORMAT,
         "experiment": ensemble_name(members),
@@ -116,42 +121,49 @@ def evaluate(options: Evaluation, overrides: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def check_fit(member: Trained, data: ImageDataModule) -> None:
-    """Raise a UsageError unless the network tells apart the classes of the data, in their order."""
-    name, found, asked = data.dataset_name, member.classes, data.classes
-    if len(found) != len(asked):
-        raise UsageError(
-            f"{member.path}: its network tells {len(found)} classes apart, {name} has {len(asked)}"
-        )
-    for label, (one, other) in enumerate(zip(found, asked, strict=True)):
-        if one != other:
+def fitting_labels(members: Sequence[Trained], data: ImageDataModule) -> Tensor:
+    """The networks' label for every class of the data, before any image is prepared.
+
+    Raises:
+        UsageError: if they do not tell the classes of the data apart, or have other images.
+    """
+    first = members[0]
+    labels, way = matched_labels(first, data)
+    for member in members:
+        if member.classes != first.classes:
             raise UsageError(
-                f"{member.path}: its class {label} is {one}, that of {name} is {other}; networks "
-                "are measured on the classes that they were trained on, in the same order"
+                f"{member.path}: its classes are not those of {first.path}; an ensemble's networks "
+                "were trained on the same classes"
             )
-    if member.image_size != data.image_size:
-        raise UsageError(
-            f"{member.path}: it was trained on stored images of {member.image_size} pixels; "
-            f"add data.image_size={member.image_size}"
-        )
+        if member.image_size != data.image_size:
+            raise UsageError(
+                f"{member.path}: it was trained on stored images of {member.image_size} pixels; "
+                f"add data.image_size={member.image_size}"
+            )
+    if labels != list(range(len(first.classes))):
+        told = "%s: %d of the network's %d classes, matched by %s"
+        log.info(told, data.dataset_name, len(labels), len(first.classes), way)
+    return torch.tensor(labels)
 
 
 def tallies(
     members: Sequence[Trained],
     data: ImageDataModule,
     split: str,
+    labels: Tensor,
     options: Evaluation,
     device: torch.device,
 ) -> tuple[list[dict[str, Tally]], dict[str, Tally]]:
     """Count the errors of each member and of the ensemble, by ``centre`` and ``ten``.
 
     Every member sees the images through its own views: they have the mean image of its training
-    set. Only a batch is held at a time.
+    set. Only a batch is held at a time. ``labels`` are the networks' for the classes of the data.
     """
     crops = options.crops
     kinds = ("centre",) if crops == "centre" else ("centre", "ten")
-    own = [{kind: Tally(len(data.classes)) for kind in kinds} for _ in members]
-    together = {kind: Tally(len(data.classes)) for kind in kinds}
+    classes = len(members[0].classes)
+    own = [{kind: Tally(classes) for kind in kinds} for _ in members]
+    together = {kind: Tally(classes) for kind in kinds}
     loader = data.whole_images(split, on_cpu=device.type == "cpu")
     for member in members:
         compile_norms(member.network, len(loader) * (1 if crops == "centre" else 10))
@@ -163,7 +175,7 @@ def tallies(
     ):
         for batch in loader:
             images = batch["image"].to(device, non_blocking=True)
-            label = batch["label"].to(device, non_blocking=True)
+            label = labels[batch["label"]].to(device, non_blocking=True)
             said: dict[str, list[Tensor]] = {kind: [] for kind in kinds}
             for member, tally in zip(members, own, strict=True):
                 views = log_probabilities(member.network, member.views.test_views(images, crops))
