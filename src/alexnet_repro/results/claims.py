@@ -120,10 +120,14 @@ class Measured:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was found of a figure, and, unless it is confirmed, why it is no more."""
+    """What was found of a figure, and, unless it is confirmed, why it is no more.
+
+    Of an effect that was not resolved, ``least`` is the smallest that would have been.
+    """
 
     what: str
     why: str = ""
+    least: str = ""
 
 
 @dataclass(frozen=True)
@@ -290,9 +294,8 @@ def verdict_of(measured: Measured, where: str) -> Verdict:
     nothing = 1 if figure.over else 0
     low, high = (bound - nothing for bound in found.interval)
     if low <= 0 <= high:
-        found_from = found.detectable or 0
-        least = f"±{found_from:.2f}" if figure.over else f"{found_from:.{figure.digits}f} points"
-        return Verdict(UNRESOLVED, f"smallest visible effect {least} (80 % power)")
+        least = f"{found.detectable or 0:.{2 if figure.over else figure.digits}f}"
+        return Verdict(UNRESOLVED, least=f"±{least}" if figure.over else f"{least} points")
     return Verdict(CONFIRMED if (high < 0) == (figure.expected == "lower") else OPPOSITE)
 
 

@@ -19,6 +19,7 @@ from alexnet_repro.results.claims import (
     Finding,
     Group,
     Measured,
+    Verdict,
 )
 from alexnet_repro.results.conditions import BASELINE
 from alexnet_repro.results.intervals import Mean, difference
@@ -179,16 +180,27 @@ def _claim_text(finding: Finding) -> str:
 
 def _claim_row(finding: Finding, legend: Legend) -> tuple[str, ...]:
     assert finding.group is not None
-    verdicts = (f"{v.what}{f': {v.why}' if v.why else ''}" for v in finding.verdicts)
     return (
         _claim_text(finding),
         finding.claim.paper,
         "\n".join(map(measured_text, finding.measured)),
         "\n".join(difference_text(m, finding.where) for m in finding.measured),
-        "\n".join(dict.fromkeys(verdicts)),
+        verdict_text(finding.verdicts),
         f"{finding.where}: {legend.of(finding.group)}",
         "\n".join(record.name for record in finding.records),
     )
+
+
+def verdict_text(verdicts: Sequence[Verdict]) -> str:
+    """A line for each thing that was found, with the reasons of all figures."""
+    lines = []
+    for what in dict.fromkeys(verdict.what for verdict in verdicts):
+        own = [verdict for verdict in verdicts if verdict.what == what]
+        reasons = list(dict.fromkeys(verdict.why for verdict in own if verdict.why))
+        if least := " / ".join(verdict.least for verdict in own if verdict.least):
+            reasons.append(f"smallest visible effect {least} (80 % power)")
+        lines.append(f"{what}: {'; '.join(reasons)}" if reasons else what)
+    return "\n".join(lines)
 
 
 def measured_text(measured: Measured) -> str:
