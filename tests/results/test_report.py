@@ -260,17 +260,21 @@ def test_tables_and_figures_are_there_and_nothing_overflows(
     )
     page.goto((report / "index.html").as_uri())
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert page.locator("table").count() == 6
-    assert page.locator("figure svg").count() == 2
-    assert page.locator("figure svg path[style*='var(--c']").count() == 2 * 7
-    for locator in (page.locator("section"), page.locator("figure svg")):
+    assert page.locator(".group table").count() == 2
+    assert page.locator("figure svg:visible").count() == 3
+    assert page.locator(".group svg path[style*='var(--c']").count() == 2 * 7
+    assert page.locator("#forest svg:visible").count() == 1
+    assert not page.locator("#unmeasured table").is_visible()
+    page.locator("details").evaluate_all("all => all.forEach(one => one.open = true)")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    for locator in (page.locator("section"), page.locator("figure svg:visible")):
         for i in range(locator.count()):
             box = locator.nth(i).bounding_box()
             assert box["height"] > 30
             assert box["x"] >= 0
             assert box["x"] + box["width"] <= width
     outside = page.evaluate(
-        "[...document.querySelectorAll('td, th, p, li, code, span')]"
+        "[...document.querySelectorAll('.group > div, td, th, p, li, code, span')]"
         ".filter(e => getComputedStyle(e.closest('thead') ?? e).position != 'absolute')"
         ".filter(e => e.scrollWidth > e.clientWidth + 1 && e.clientWidth > 0)"
         ".map(e => e.textContent)"
