@@ -3,6 +3,7 @@
 They need not look whether a record has what they read: :func:`measured` does.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from statistics import fmean
 from typing import Annotated, Any
@@ -122,8 +123,9 @@ MEASURES: dict[str, Callable[[Values], float]] = {
 def measured(record: Record, measure: str) -> float | None:
     """A figure of a record; None where the record has none."""
     try:
-        return MEASURES[measure](record.values)
-    except (LookupError, TypeError, ValueError, ZeroDivisionError, StopIteration):
+        value = MEASURES[measure](record.values)
+        return value if math.isfinite(value) else None
+    except (LookupError, TypeError, ValueError, ArithmeticError, StopIteration):
         return None
 
 

@@ -21,8 +21,19 @@ Values = Mapping[str, Any]
 Node = dict[str, Any] | None
 
 
+def _typed(command: str) -> str:
+    shlex.split(command)
+    return command
+
+
+Command = Annotated[str, AfterValidator(_typed)]
+
+
 class Part(BaseModel):
-    """Of a record: the fields that are read, as they have to be; others are passed over."""
+    """Of a record: fields that are read, as they have to be.
+
+    What only measures read, they look after themselves.
+    """
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False, extra="allow")
 
@@ -60,22 +71,9 @@ class Config(Part):
     callbacks: Node = None
 
 
-class Way(Part):
-    """Of comparing images."""
-
-    name: str
-    bits: int
-    mean_average_precision: float
-
-
-def _typed(command: str) -> str:
-    shlex.split(command)
-    return command
-
-
 class Network(Part):
     experiment: str | None = None
-    command: Annotated[str, AfterValidator(_typed)] = ""
+    command: Command = ""
     seed: int | None = None
     config: Config | None = None
 
@@ -84,7 +82,7 @@ class Contents(Network):
     """Of a record as a whole; of a training run, that of a network too."""
 
     format: int
-    command: Annotated[str, AfterValidator(_typed)]
+    command: Command
     date: str
     commit: str | None = None
     machine: Machine = Machine()
@@ -92,13 +90,9 @@ class Contents(Network):
     split: str | None = None
     errors: dict[str, Errors] = {}
     chance: dict[str, float] | float = {}
-    epochs: float | None = None
-    train_seconds: float | None = None
     curve: list[Epoch] = []
-    arrangement: dict[str, int] = {}
     network: Network | None = None
     checkpoints: list[Network] = []
-    ways: list[Way] = []
 
 
 @dataclass(frozen=True)
