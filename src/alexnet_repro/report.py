@@ -11,31 +11,6 @@ from alexnet_repro import cli
 
 log = logging.getLogger(__name__)
 
-CLAIMS = (
-    "relu_speed",
-    "two_gpu",
-    "two_gpu_time",
-    "lrn",
-    "lrn_cifar",
-    "overlap_pool",
-    "colour_pca",
-    "crops",
-    "dropout",
-    "weight_decay",
-    "depth",
-    "ten_crop",
-    "table_1",
-    "table_2_one",
-    "table_2_five",
-    "table_2_pretrained",
-    "table_2_seven",
-    "fall_2009",
-    "kernels",
-    "retrieval",
-    "codes",
-)
-"""Of ``conf/claim``, in the order of the report."""
-
 commands = cli.app()
 
 
@@ -50,7 +25,7 @@ def report(
     claims: Annotated[
         list[str],
         typer.Option(
-            "--claim", metavar="NAME", help="One of conf/claim, may be repeated; else all."
+            "--claim", metavar="NAME", help="One of conf/claims.yaml, may be repeated; else all."
         ),
     ] = [],  # noqa: B006 - Typer copies it
     wandb: Annotated[
@@ -63,9 +38,9 @@ def report(
     from alexnet_repro.results.report import write_report
 
     output = output.expanduser()
-    findings, tables = write_report(runs.expanduser(), output, claims or CLAIMS)
-    counts = Counter(finding.verdict for finding in findings)
-    summary = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+    findings, tables = write_report(runs.expanduser(), output, claims)
+    counts = Counter(finding.what for finding in findings)
+    summary = ", ".join(f"{count} {what}" for what, count in counts.items())
     log.info("%d claims: %s", len(findings), summary)
     log.info("written to %s", output / "index.html")
     if wandb:

@@ -93,10 +93,11 @@ def test_figure_1_needs_both() -> None:
 def test_a_run_is_read_from_its_records(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"has no result\.json"):
         read_training_error(tmp_path)
-    (tmp_path / "result.json").write_text(json.dumps({"config": {"model": {"activation": "tanh"}}}))
-    (tmp_path / "curve.csv").write_text("epoch,train/top1_error\n1,80.5\n2,20\n")
+    record = {"format": 1, "command": "", "date": "", "config": {"model": {"activation": "tanh"}}}
+    rows = [{"epoch": 1, "train/top1_error": 80.5}, {"epoch": 2, "train/top1_error": 20}]
+    (tmp_path / "result.json").write_text(json.dumps(record | {"curve": rows}))
     assert read_training_error(tmp_path).errors == (80.5, 20.0)
-    (tmp_path / "result.json").write_text("{}")
+    (tmp_path / "result.json").write_text("{")
     with pytest.raises(UsageError, match="damaged"):
         read_training_error(tmp_path)
 

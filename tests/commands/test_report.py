@@ -16,14 +16,15 @@ def test_a_run_is_reported_and_the_wandb_report_is_a_file_offline(
     done = command("report", *asked, WANDB_MODE="offline")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    assert "21 claims: 18 not measured, 3 measured on another dataset" in done.stdout
+    assert "21 claims: 18 not measured, 3 no verdict" in done.stdout
     assert "written to here/report/index.html" in done.stdout
     assert "since WANDB_MODE=offline; its specification is in here/report" in done.stdout
     page = (tmp_path / "here" / "report" / "index.html").read_text()
     assert "result.json" in page
     assert "model.width=0.1" in page
     assert {path.name for path in (tmp_path / "here" / "report").iterdir()} == {
-        "index.html", "README.md", "report.tex", "short.md", "wandb_report.json",
+        "index.html", "README.md", "short.md", "wandb_report.json",
+        "unmeasured.csv", "left_out.csv",
         "claims.csv", "table1.csv", "table2.csv", "ablations.csv", "settings.csv", "records.csv",
     }  # fmt: skip
 
@@ -32,7 +33,7 @@ def test_a_run_is_reported_and_the_wandb_report_is_a_file_offline(
     ("arguments", "told"),
     [
         (["none"], "path 'none' does not exist"),
-        ([".", "--claim=lnr"], "claims: there is no claim lnr; there are codes"),
+        ([".", "--claim=lnr"], "claims: there is no claim lnr; did you mean lrn?"),
         ([".", "--wandb-projekt=a"], "No such option: --wandb-projekt"),
     ],
 )

@@ -55,12 +55,15 @@ def test_predictions_as_a_table_and_as_json(
 def test_an_image_may_have_any_name_and_a_run_is_named_by_its_folder(
     command: Command, tiny_run: Path, tmp_path: Path
 ) -> None:
-    names = ["a b.png", "checkpoint=1.png", "x=y,[ü]{$z}.png"]
+    names = ["a b.png", "checkpoint=1.png", "x=y,[ü]{$z}.png", "\x1b[31mX\x1b]0;pwn\x07.png"]
     for name in names:
         Image.new("RGB", (50, 40)).save(tmp_path / name)
     done = command("predict", *names, f"--checkpoint={tiny_run}", "--json")
     assert done.returncode == 0, done.stderr
     assert [image["image"] for image in json.loads(done.stdout)["images"]] == names
+    done = command("predict", *names, f"--checkpoint={tiny_run}")
+    assert r"\x1b[31mX\x1b]0;pwn\x07.png" in done.stdout
+    assert "\x1b" not in done.stdout
 
 
 def test_who_reads_only_the_beginning_is_told_nothing(tiny_run: Path, tmp_path: Path) -> None:

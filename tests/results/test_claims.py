@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from alexnet_repro import report
 from alexnet_repro.base.config import CONF
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.results import claims
 from alexnet_repro.results.claims import Archive, Finding, read_claims
 from alexnet_repro.results.conditions import Experiments, settings
+from alexnet_repro.results.intervals import mean
 from alexnet_repro.results.records import read_records
 from tests.typed import check_typed
 
@@ -26,7 +26,7 @@ Config = Callable[[str], dict[str, Any]]
 Find = Callable[..., Finding]
 
 A_GPU_EACH = {"columns_per_process": 1, "replicas": 1}
-CLAIMS = sorted(path.stem for path in (CONF / "claim").glob("*.yaml"))
+CLAIMS = read_claims()
 
 
 @pytest.fixture
@@ -34,8 +34,10 @@ def find(tmp_path: Path, experiments: Experiments) -> Find:
     """What records say of a claim."""
 
     def judge(claim: str, *records: dict[str, Any], kind: str = "result") -> Finding:
-        archive = Archive(read_records(written(tmp_path, *records, kind=kind)), experiments)
-        return archive.find(claim, read_claims([claim])[claim])
+        read, left_out = read_records(written(tmp_path, *records, kind=kind))
+        assert not left_out
+        archive = Archive(read, experiments)
+        return archive.find(claim, CLAIMS[claim])
 
     return judge
 
@@ -46,17 +48,13 @@ def test_every_claim_of_the_paper_is_in_the_report() -> None:
         "relu-speed two-gpu two-gpu-time lrn lrn-cifar overlap-pool colour-pca crops dropout "
         "weight-decay depth ten-crop table-1 table-2 fall-2009 kernels retrieval codes"
     )
-    shown = list(report.CLAIMS)
-    assert set(shown) == set(CLAIMS)
-    found = [re.sub("^table-2-.*", "table-2", name.replace("_", "-")) for name in shown]
+    found = [re.sub("^table-2-.*", "table-2", name.replace("_", "-")) for name in CLAIMS]
     assert list(dict.fromkeys(found)) == ids.split()
 
 
 @pytest.mark.parametrize("claim", CLAIMS)
 def test_the_command_that_would_measure_a_claim_is_one_that_exists(claim: str) -> None:
-    read = read_claims([claim])[claim]
-    assert bool(read.commands) == bool(read.figures)
-    for command in read.commands:
+    for command in CLAIMS[claim].commands:
         python, m, module, *arguments = shlex.split(command)
         assert (python, m) == ("python", "-m")
         one = [re.sub(r"^(experiment|seed)=([^,]*),.*", r"\1=\2", a) for a in arguments]
@@ -78,9 +76,9 @@ def test_a_difference_is_paired_by_seed_and_has_students_interval(
     assert top1.mean.value == pytest.approx(np.mean(differences))
     assert top1.mean.interval == pytest.approx((expected.low, expected.high))
     assert top1.others == (38.7, 39.0, 39.1), "what has no pair is not compared"
-    assert len(top1.records) == 6
+    assert len(top1.records) == len(top1.other_records) == 3
     assert top5.mean.value == pytest.approx(-1.2)
-    assert found.verdict == "agrees"
+    assert (found.what, found.where) == ("confirmed", "the paper’s data")
 
 
 def test_without_equal_seeds_the_interval_is_welchs(find: Find, config_of: Config) -> None:
@@ -99,15 +97,13 @@ def test_without_equal_seeds_the_interval_is_welchs(find: Find, config_of: Confi
 @pytest.mark.parametrize(
     ("differences", "verdict"),
     [
-        ([-1.4], "agrees"),
-        ([-1.3, -1.5, -1.4], "agrees"),
-        ([1.0], "disagrees"),
-        ([1.0, 1.1, 0.9], "disagrees"),
-        ([-4.0, 1.2, -1.4], "undecided"),
-        ([0.5, -3.0, 1.5], "undecided"),
+        ([-1.4], "not resolved: one seed"),
+        ([-1.3, -1.5, -1.4], "confirmed: "),
+        ([1.0, 1.1, 0.9], "opposite: "),
+        ([-4.0, 1.2, -1.4], "not resolved: 8.5 points"),
     ],
 )
-def test_the_verdict_is_that_of_range_and_interval(
+def test_the_verdict_is_the_direction_that_the_interval_leaves(
     find: Find, config_of: Config, differences: list[float], verdict: str
 ) -> None:
     records = []
@@ -117,7 +113,9 @@ def test_the_verdict_is_that_of_range_and_interval(
             trained(config_of("ablation_no_lrn"), 37.5 - difference, 18.2, seed=seed),
         ]
     found = find("lrn", *records)
-    assert found.verdict == verdict
+    top1 = found.verdicts[0]
+    assert f"{top1.what}: {top1.why}{top1.least}" == verdict
+    assert found.what == verdict.partition(":")[0]
     assert (found.measured[0].mean.interval is None) == (len(differences) == 1)
 
 
@@ -136,7 +134,7 @@ def test_runs_with_other_settings_are_not_compared(
 ) -> None:
     baseline = trained(config_of("alexnet"), 37.5)
     found = find("lrn", baseline, trained(config_of("ablation_no_lrn"), 39.0, **change))
-    assert found.verdict == "not measured"
+    assert found.what == "not measured"
 
 
 def test_runs_with_the_same_other_settings_are_and_it_is_said(
@@ -148,7 +146,7 @@ def test_runs_with_the_same_other_settings_are_and_it_is_said(
         trained(config_of("alexnet"), 37.5, **change),
         trained(config_of("ablation_no_lrn"), 39.0, **change),
     )
-    assert found.verdict == "measured with other settings"
+    assert found.where == "other settings"
 
 
 @pytest.mark.parametrize("place", [{"dataset": "imagenette"}, {"split": "val"}])
@@ -156,7 +154,7 @@ def test_other_images_are_another_dataset(
     find: Find, config_of: Config, place: dict[str, str]
 ) -> None:
     found = find("table_1", trained(config_of("alexnet"), 37.5, 17.0, **place))
-    assert found.verdict == "measured on another dataset"
+    assert (found.what, found.where) == ("no verdict", "other photographs")
 
 
 def test_the_papers_own_data_come_first(find: Find, config_of: Config) -> None:
@@ -166,7 +164,7 @@ def test_the_papers_own_data_come_first(find: Find, config_of: Config) -> None:
         trained(config_of("alexnet"), 37.9, 17.2),
         trained(config_of("alexnet"), 9.0, 1.0, dataset="imagenette", seed=2),
     )
-    assert found.verdict == "agrees"
+    assert found.what == "confirmed"
     assert found.measured[0].mean.value == 37.9
     assert [record.name for record in found.measured[0].records] == ["run1/result.json"]
 
@@ -236,7 +234,7 @@ def test_relus_are_as_many_times_as_fast_as_tanh_takes_epochs(
     epochs, seconds = found.measured
     assert epochs.mean.value == pytest.approx(6)
     assert seconds.mean.value == pytest.approx(6)
-    assert found.verdict == "agrees"
+    assert found.what == "confirmed"
 
 
 def test_seven_networks_are_five_and_two_pre_trained_ones(find: Find, config_of: Config) -> None:
@@ -255,9 +253,9 @@ def test_seven_networks_are_five_and_two_pre_trained_ones(find: Find, config_of:
         "checkpoints": [alexnet] * 5 + [finetune] * 2,
     }
     found = find("table_2_seven", record, kind="evaluation")
-    assert found.verdict == "agrees"
+    assert found.what == "confirmed"
     assert found.measured[0].mean.value == 36.5
-    assert find("table_2_five", record, kind="evaluation").verdict == "not measured"
+    assert find("table_2_five", record, kind="evaluation").what == "not measured"
 
 
 def test_one_network_with_other_settings_makes_it_another_ensemble(
@@ -276,7 +274,7 @@ def test_one_network_with_other_settings_makes_it_another_ensemble(
         "checkpoints": [alexnet] * 4 + [narrow],
     }
     found = find("table_2_five", record, kind="evaluation")
-    assert found.verdict == "measured with other settings"
+    assert found.where == "other settings"
 
 
 def test_an_older_record_without_new_keys_is_still_known(
@@ -294,7 +292,7 @@ def test_two_changes_at_once_are_neither_experiment(
 ) -> None:
     both = trained(config_of("ablation_no_lrn"), 39.0, model__activation="tanh")
     assert experiments.experiment(both) == "ablation_no_lrn+ablation_tanh"
-    assert find("lrn", trained(config_of("alexnet"), 37.5), both).verdict == "not measured"
+    assert find("lrn", trained(config_of("alexnet"), 37.5), both).what == "not measured"
 
 
 def test_a_ratio_is_of_runs_on_one_machine(find: Find, config_of: Config) -> None:
@@ -305,7 +303,7 @@ def test_a_ratio_is_of_runs_on_one_machine(find: Find, config_of: Config) -> Non
         record["machine"] = {"processor": "x", "gpu": "GTX 580"}
     found = find("two_gpu_time", two, one)
     assert found.measured[0].mean.value == pytest.approx(0.95)
-    assert found.verdict == "agrees"
+    assert found.verdicts[0].why == "one seed"
 
 
 def test_times_of_two_machines_are_not_compared(find: Find, config_of: Config) -> None:
@@ -318,29 +316,33 @@ def test_times_of_two_machines_are_not_compared(find: Find, config_of: Config) -
         "arrangement": A_GPU_EACH,
         "machine": {"processor": "x", "gpu": "H100"},
     }
-    assert find("two_gpu_time", two, one).verdict == "not measured"
+    assert find("two_gpu_time", two, one).what == "not measured"
 
 
 def test_a_claim_that_is_not_there_is_told() -> None:
-    with pytest.raises(UsageError, match="there is no claim lnr; there are codes, colour_pca"):
+    with pytest.raises(UsageError, match="there is no claim lnr; did you mean lrn"):
         read_claims(["lnr"])
+    with pytest.raises(UsageError, match="there is no claim x; there are codes, colour_pca"):
+        read_claims(["x"])
 
 
-def test_a_misspelt_key_and_an_unknown_measure_of_a_claim_are_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("right", "wrong", "message"),
+    [
+        ("within: 1", "witin: 1", "claims.table_1.witin: there is no such key"),
+        ("section: §7, Table 1", "sectoin: x", "claims.table_1.sectoin: there is no such key"),
+        ("ten_crop_top1", "ten_crop_top2", "claims.two_gpu.figures.0.measure=ten_crop_top2: not"),
+        ("  within: 1\n", "", "claims.table_1: top-1: one of expected, within, at_most"),
+    ],
+)
+def test_a_mistake_in_a_claim_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, right: str, wrong: str, message: str
 ) -> None:
-    (tmp_path / "claim").mkdir()
     monkeypatch.setattr(claims, "CONF", tmp_path)
-    text = (CONF / "claim" / "lrn.yaml").read_text()
-    for wrong, right, message in (
-        ("agress", "agrees", "claim.lrn.figures.0.agress: there is no such key; did you mean"),
-        ("sectoin", "section", "claim.lrn.sectoin: there is no such key; did you mean"),
-        ("ten_crop_top2", "ten_crop_top1", "claim.lrn.figures.0.measure=ten_crop_top2: nothing of"),
-    ):
-        (tmp_path / "claim" / "lrn.yaml").write_text(text.replace(right, wrong))
-        with pytest.raises(UsageError) as told:
-            read_claims(["lrn"])
-        assert message in str(told.value)
+    text = (CONF / "claims.yaml").read_text()
+    (tmp_path / "claims.yaml").write_text(text.replace(right, wrong))
+    with pytest.raises(UsageError, match=re.escape(message)):
+        read_claims()
 
 
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
@@ -362,7 +364,7 @@ def test_a_regime_and_an_experiment_that_set_one_key_are_compared_in_the_regime(
     )
     assert one["config"]["model"]["dropout"] == 0.2
     assert experiments.experiment(other) == "ablation_no_dropout"
-    assert find("dropout", one, other).verdict == "measured with other settings"
+    assert find("dropout", one, other).where == "other settings"
 
 
 def test_pairs_are_those_of_one_regime(find: Find, config_of: Config) -> None:
@@ -404,3 +406,82 @@ def test_a_typed_key_makes_another_experiment_of_one(
 ) -> None:
     run = trained(config_of("cifar_13_response_norm"), 18, model__response_norm__k=1.0)
     assert experiments.experiment(run) == "cifar_13_response_norm_k1"
+
+
+def ablated(
+    config_of: Config, claim_of: str, errors: dict[int, tuple[float, float]], **both: Any
+) -> list[dict[str, Any]]:
+    """Runs of the baseline and of an ablation, of equal seeds, with these top-1 errors."""
+    return [
+        trained(config_of(name), top1, seed=seed, **both)
+        for seed, pair in errors.items()
+        for name, top1 in zip(("alexnet", claim_of), pair, strict=True)
+    ]
+
+
+def test_what_is_found_and_where_do_not_hide_each_other(find: Find, config_of: Config) -> None:
+    errors = {1: (37.0, 39.0), 2: (37.5, 39.4), 3: (36.9, 39.0)}
+    found = find("lrn", *ablated(config_of, "ablation_no_lrn", errors, dataset="imagenette"))
+    assert (found.verdicts[0].what, found.where) == ("confirmed", "other photographs")
+
+
+def test_of_networks_that_never_left_chance_nothing_follows(find: Find, config_of: Config) -> None:
+    errors = {1: (43.0, 66.0), 2: (43.5, 89.5), 3: (42.9, 82.0)}
+    records = ablated(config_of, "ablation_no_lrn", errors)
+    for record in records:
+        top1 = record["errors"]["ten"]["top1"]
+        record["chance"] = {"top1": 90.0, "top5": 50.0}
+        record["errors"]["ten"]["top1_interval"] = [top1 - 1.5, top1 + 1.5]
+    found = find("lrn", *records)
+    assert found.what == "no verdict"
+    assert found.verdicts[0].why == "1 of 6 networks never left chance"
+    records[3]["errors"]["ten"]["top1_interval"] = [86.0, 89.9]
+    assert find("lrn", *records).verdicts[0].what == "confirmed"
+
+
+def test_of_networks_with_unequal_data_nothing_follows(find: Find, config_of: Config) -> None:
+    records = ablated(config_of, "ablation_no_lrn", {1: (37.0, 39.0), 2: (37.5, 39.6)})
+    for record, images in zip(records, (4000, 4000, 4000, 3900), strict=True):
+        record["dataset"] |= {"classes": 10, "images": {"train": images, "val": 1500}}
+    found = find("lrn", *records)
+    assert (found.what, found.verdicts[0].why) == ("no verdict", "the networks had unequal data")
+
+
+@pytest.mark.parametrize(
+    ("claim", "ablation"), [("dropout", "ablation_no_dropout"), ("crops", "ablation_no_crops")]
+)
+def test_training_errors_on_images_seen_differently_are_not_compared(
+    find: Find, config_of: Config, claim: str, ablation: str
+) -> None:
+    found = find(claim, *ablated(config_of, ablation, {1: (37.0, 39.0), 2: (37.5, 39.6)}))
+    assert found.verdicts[0].why == "training errors under unequal augmentation or dropout"
+    equal = ablated(config_of, "ablation_no_weight_decay", {1: (37.0, 39.0), 2: (37.5, 39.6)})
+    assert find("weight_decay", *equal).verdicts[0].what != "no verdict"
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 6])
+def test_an_effect_as_large_as_the_power_says_is_found_in_four_of_five_cases(seeds: int) -> None:
+    rng = np.random.default_rng(seeds)
+    effect = mean(list(rng.normal(size=seeds))).detectable
+    assert effect is not None
+    spread = stats.tstd(np.random.default_rng(seeds).normal(size=seeds))
+    draws = np.random.default_rng(0).normal(effect, spread, (40_000, seeds))
+    found = stats.ttest_1samp(draws, 0, axis=1).pvalue < 0.05
+    assert found.mean() == pytest.approx(0.8, abs=0.01)
+
+
+def test_every_run_has_to_specialize(find: Find, config_of: Config) -> None:
+    def kernels(seed: int, p_value: float) -> dict[str, Any]:
+        network = {"experiment": "alexnet", "data": "imagenet_2012", "seed": seed}
+        return {
+            "format": 1,
+            "command": "python -m alexnet_repro.figures 3",
+            "date": "2026-01-01",
+            "network": network | {"config": config_of("alexnet")},
+            "colour_saturation": {"p_value": p_value},
+        }
+
+    found = find("kernels", kernels(1, 0.001), kernels(2, 0.03), kind="kernels")
+    assert found.what == "confirmed"
+    found = find("kernels", kernels(1, 0.001), kernels(2, 0.3), kind="kernels")
+    assert [(v.what, v.why) for v in found.verdicts] == [("not resolved", "1 of 2 runs")]

@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-from alexnet_repro.base.config import CONF
 from alexnet_repro.results.claims import read_claims
 from alexnet_repro.results.measures import MEASURES, measured
 from alexnet_repro.results.records import Record
@@ -55,7 +54,7 @@ def of(values: dict[str, Any], measure: str) -> float | None:
 
 
 def test_every_measure_is_that_of_a_claim() -> None:
-    claims = read_claims([path.stem for path in (CONF / "claim").glob("*.yaml")])
+    claims = read_claims()
     used = {figure.measure for claim in claims.values() for figure in claim.figures}
     assert used == set(MEASURES) == set(EXPECTED)
 

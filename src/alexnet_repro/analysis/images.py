@@ -11,6 +11,7 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
+from alexnet_repro.base.console import printable
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.data.listing import Notes, images
 from alexnet_repro.data.preprocess import Orientation, Pixels, shorter_side_and_centre
@@ -30,7 +31,8 @@ class Damaged:
 def end_with_damaged(damaged: Sequence[Damaged], images: int) -> None:
     """Say which of so many images a command skipped; if it skipped any, its exit code is 1."""
     for one in damaged:
-        print(f"{one.path}: skipped, it cannot be read ({one.reason})", file=sys.stderr)
+        told = f"{one.path}: skipped, it cannot be read ({one.reason})"
+        print(printable(told), file=sys.stderr)
     if damaged:
         print(f"{len(damaged)} of {images} images skipped", file=sys.stderr)
         sys.exit(1)

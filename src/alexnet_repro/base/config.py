@@ -186,7 +186,10 @@ def fail(message: str) -> NoReturn:
         Path(path).write_text(json.dumps({"message": message, "timestamp": int(time.time())}))
     # Of several processes the first one speaks, or who launched them.
     if global_rank() == 0 and LAUNCHED not in os.environ:
-        print(f"error: {message}", file=sys.stderr)
+        # Which commands that print nothing need not import.
+        from alexnet_repro.base.console import printable
+
+        print("error:", printable(message, keep="\n"), file=sys.stderr)
     sys.exit(USAGE_EXIT_CODE)
 
 

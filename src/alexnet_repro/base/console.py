@@ -1,19 +1,41 @@
 """The one place that writes to the terminal, so that messages and progress bars do not mix."""
 
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 log = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LINES = 30.0
+UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, and those that turn the direction of text."""
 
-console = Console(highlight=False, soft_wrap=True, markup=False)
+
+def printable(text: str, keep: str = "") -> str:
+    """A name or message from outside, whose control characters a terminal shows and does not obey.
+
+    Args:
+        keep: those that stay, such as the newlines of a message.
+    """
+    return UNSAFE.sub(lambda c: c[0] if c[0] in keep else repr(c[0])[1:-1], text)
+
+
+class Terminal(Console):
+    """A console on which no text, be it in a table, controls the terminal."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(printable(text, keep="\n\t"), **options)
+
+
+console = Terminal(highlight=False, soft_wrap=True, markup=False)
 
 
 class ConsoleHandler(logging.Handler):

@@ -1,7 +1,5 @@
 """Fig. 1: training error against epochs, with ReLU and with tanh (§4.1)."""
 
-import csv
-import json
 import math
 import statistics
 from collections.abc import Sequence
@@ -13,6 +11,7 @@ from matplotlib.figure import Figure
 
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.figures.paper_style import GREY
+from alexnet_repro.results.records import read_record, reason
 
 ACTIVATIONS = {"relu": ("ReLU", "-"), "tanh": ("tanh", (0, (4, 3)))}
 """As in the paper: a solid line for ReLU, a dashed one for tanh."""
@@ -47,23 +46,24 @@ class TrainingError:
 
 
 def read_training_error(run: Path) -> TrainingError:
-    """The curve of a run from its ``result.json`` and ``curve.csv``.
+    """The curve of a run from its ``result.json``.
 
     Raises:
         UsageError: if the folder is not that of a run that has ended.
     """
-    record_path, curve_path = run / "result.json", run / "curve.csv"
+    path = run / "result.json"
     try:
-        record = json.loads(record_path.read_text())
-        activation = record["config"]["model"]["activation"]
-        with curve_path.open() as file:
-            errors = tuple(float(row["train/top1_error"]) for row in csv.DictReader(file))
+        record = read_record(path, path.name)
     except OSError as error:
         raise UsageError(
-            f"{run}: has no {Path(error.filename).name}; give folders of runs that have ended"
+            f"{run}: has no {path.name}; give folders of runs that have ended"
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{run}: its record is damaged ({error!r})") from error
+    except ValueError as error:
+        raise UsageError(f"{run}: its record is damaged ({reason(error)})") from error
+    values = record.values if record else {}
+    activation = ((values.get("config") or {}).get("model") or {}).get("activation")
+    rows = (row.get("train/top1_error") for row in values.get("curve", ()))
+    errors = tuple(error for error in rows if error is not None)
     if activation not in ACTIVATIONS or not errors:
         raise UsageError(f"{run}: its record has no curve of a ReLU or tanh network")
     return TrainingError(run, activation, errors)

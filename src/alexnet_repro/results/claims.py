@@ -2,61 +2,74 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from omegaconf import OmegaConf
 from pydantic import Field
 
-from alexnet_repro.base.build import Natural, checked
+from alexnet_repro.base.build import Natural, Positive, checked, did_you_mean
 from alexnet_repro.base.config import CONF
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.results.conditions import Experiments, Settings
 from alexnet_repro.results.intervals import Mean, difference, mean, ratio
-from alexnet_repro.results.measures import Measure, by_seed, measured
+from alexnet_repro.results.measures import (
+    IN_POINTS,
+    MEASURES,
+    ON_TRAINING_IMAGES,
+    Measure,
+    by_seed,
+    measured,
+)
 from alexnet_repro.results.records import Record, RecordsBySeed, newest_by_seed
 
-AGREES, DISAGREES, UNDECIDED = "agrees", "disagrees", "undecided"
-NOT_MEASURED = "not measured"
-OTHER_DATASET = "measured on another dataset"
-OTHER_SETTINGS = "measured with other settings"
+CONFIRMED, UNRESOLVED, OPPOSITE = "confirmed", "not resolved", "opposite"
+DIFFERS, NO_VERDICT, NOT_MEASURED = "differs", "no verdict", "not measured"
+"""What was found; an error, which has no direction, differs from the paper's."""
+PAPERS_DATA, OTHER_SETTINGS = "the paper’s data", "other settings"
+OTHER_PHOTOGRAPHS = "other photographs"
+"""Where it was found."""
 
 HARMLESS = {"trainer.precision", "fp32_precision"}
 """Settings that are told, but do not make a measurement another one than the paper's."""
+SHARED = ("measure", "of", "minus", "over", "expected", "within", "at_most")
+"""Keys of figures that may stand in their claim."""
 
 
 @dataclass(frozen=True)
 class Figure:
     """A figure of a claim: a measure of some experiment, or what it is more than in another.
 
-    ``measure`` is a function of ``results/measures.py``; ``of`` an experiment, an ensemble such as
-    ``5 alexnet + 2 finetune``, or null for any network. ``agrees`` are the lowest and the highest
-    value that agree with the paper, null for no bound. An ``effect`` has an interval that leaves 0
-    out before it agrees; comparisons always are one. With ``every`` each run has to agree, not
-    their mean.
+    The keys are explained in ``conf/claims.yaml``.
     """
 
     name: str
     measure: Measure
-    agrees: Annotated[list[float | None], Field(min_length=2, max_length=2)]
     of: str | None = None
     minus: str | None = None
     over: str | None = None
     paper: float | None = None
+    expected: Literal["lower", "higher"] | None = None
+    within: Positive | None = None
+    at_most: float | None = None
     digits: Natural = 1
-    effect: bool = False
-    every: bool = False
+
+    @property
+    def in_points(self) -> bool:
+        """Whether it is a difference of errors, or an error to be compared with the paper's."""
+        return MEASURES[self.measure] in IN_POINTS and self.over is None
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A file of ``conf/claim``, in which ``of``, ``minus`` and ``over`` may be for all figures.
+    """An entry of ``conf/claims.yaml``.
 
     With ``same_machine`` only runs on equal processors and GPUs are compared.
     """
 
     section: str
+    title: str
     text: str
     paper: str
     dataset: str
@@ -64,6 +77,7 @@ class Claim:
     commands: Annotated[list[str], Field(min_length=1)]
     split: str | None = None
     note: str | None = None
+    picture: str | None = None
     same_machine: bool = False
 
 
@@ -89,47 +103,90 @@ class Group:
 
 @dataclass(frozen=True)
 class Measured:
-    """One figure of a claim in one group of records; ``others`` is what it is compared with."""
+    """One figure of a claim in one group of records.
+
+    Attributes:
+        of, others: its values, and those of what it is compared with.
+        records, other_records: of these.
+    """
 
     figure: Figure
     mean: Mean
     of: tuple[float, ...]
     others: tuple[float, ...]
     records: tuple[Record, ...]
+    other_records: tuple[Record, ...]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was found of a figure, and, unless it is confirmed, why it is no more.
+
+    Of an effect that was not resolved, ``least`` is the smallest that would have been.
+    """
+
+    what: str
+    why: str = ""
+    least: str = ""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A claim, the group of records that speaks of it best, and what follows."""
+    """A claim, the group of records that speaks of it best, and what follows of each figure."""
 
     id: str
     claim: Claim
-    group: Group | None
-    measured: tuple[Measured, ...]
-    verdict: str
+    group: Group | None = None
+    where: str = ""
+    measured: tuple[Measured, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+
+    @property
+    def what(self) -> str:
+        """The verdicts on the figures together."""
+        found = {verdict.what for verdict in self.verdicts} - {NO_VERDICT}
+        if not found:
+            return NO_VERDICT if self.verdicts else NOT_MEASURED
+        for contrary in (OPPOSITE, DIFFERS):
+            if contrary in found:
+                return contrary
+        every = len(self.verdicts) == len(self.claim.figures)
+        return CONFIRMED if found == {CONFIRMED} and every else UNRESOLVED
+
+    @property
+    def records(self) -> list[Record]:
+        """All that were compared, each once."""
+        used = (one for m in self.measured for one in (*m.records, *m.other_records))
+        return list({record.name: record for record in used}.values())
 
 
-def read_claims(names: Sequence[str]) -> dict[str, Claim]:
-    """The claims of ``conf/claim`` by name.
+def read_claims(names: Sequence[str] = ()) -> dict[str, Claim]:
+    """The claims of ``conf/claims.yaml`` by name: these, or all.
 
     Raises:
         UsageError: if there is none of that name, or it is not valid.
     """
-    return {name: _read(name) for name in names}
+    entries: Any = OmegaConf.to_container(OmegaConf.load(CONF / "claims.yaml"))
+    for name in names:
+        if name not in entries:
+            similar = did_you_mean(name, entries) or f"; there are {', '.join(sorted(entries))}"
+            raise UsageError(f"claims: there is no claim {name}{similar}")
+    return {name: _claim(name, entries[name]) for name in names or entries}
 
 
-def _read(name: str) -> Claim:
-    path = CONF / "claim" / f"{name}.yaml"
-    if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
-        raise UsageError(f"claims: there is no claim {name}; there are {known}")
-    values: Any = OmegaConf.to_container(OmegaConf.load(path))
-    compared = {key: values.pop(key) for key in ("of", "minus", "over") if key in values}
+def _claim(name: str, entry: dict[str, Any]) -> Claim:
+    shared = {key: entry.pop(key) for key in SHARED if key in entry}
     figures = [
-        Figure(**checked(Figure, compared | figure, f"claim.{name}.figures.{number}"))
-        for number, figure in enumerate(values.get("figures", ()))
+        Figure(**checked(Figure, shared | figure, f"claims.{name}.figures.{number}"))
+        for number, figure in enumerate(entry.get("figures", ()))
     ]
-    return Claim(**checked(Claim, values | {"figures": figures}, f"claim.{name}"))
+    claim = Claim(**checked(Claim, entry | {"figures": figures}, f"claims.{name}"))
+    for figure in figures:
+        if [figure.expected, figure.within, figure.at_most].count(None) != 2:
+            raise UsageError(f"claims.{name}: {figure.name}: one of expected, within, at_most")
+    data = f"data=prepared data.directory=STORE data.name={claim.dataset}"
+    commands = [f"python -m alexnet_repro.{one.format(data=data)}" for one in claim.commands]
+    return replace(claim, commands=commands)
 
 
 @dataclass(frozen=True)
@@ -149,7 +206,7 @@ class Archive:
         self.runs = [self._run(record) for record in records]
 
     def _run(self, record: Record) -> Run:
-        known = [n for n in record.networks if "model" in (n.get("config") or {})]
+        known = [n for n in record.networks if (n.get("config") or {}).get("model")]
         if len(known) < len(record.networks):
             return Run(record, None, Group(record.dataset, record.split, ()))
         trained_as = [self.experiments.experiment(network) for network in known]
@@ -185,8 +242,9 @@ class Archive:
             a, b = by_seed(records, figure.measure), by_seed(others, figure.measure)
             compare = difference if figure.minus else ratio
             result = compare(a, b) if other else mean(list(a.values()))
-            used = (*records.values(), *others.values())
-            found[group] = Measured(figure, result, tuple(a.values()), tuple(b.values()), used)
+            values = tuple(a.values()), tuple(b.values())
+            used = tuple(records.values()), tuple(others.values())
+            found[group] = Measured(figure, result, *values, *used)
         return found
 
     def find(self, name: str, claim: Claim) -> Finding:
@@ -199,45 +257,77 @@ class Archive:
 
         def rank(group: Group) -> tuple[Any, ...]:
             own = [figure[group] for figure in by_figure if group in figure]
-            newest = max(record.date for m in own for record in m.records)
+            newest = max(record.date for m in own for record in (*m.records, *m.other_records))
             unlike, seeds = len(group.unlike_the_paper), min(len(m.mean.values) for m in own)
             return on_dataset(group), len(own), -unlike, seeds, newest, str(group)
 
         if not groups:
-            return Finding(name, claim, None, (), NOT_MEASURED)
+            return Finding(name, claim)
         best = max(groups, key=rank)
         found = tuple(figure[best] for figure in by_figure if best in figure)
-        if not on_dataset(best):
-            verdict = OTHER_DATASET
-        elif best.unlike_the_paper:
-            verdict = OTHER_SETTINGS
-        else:
-            verdict = _together([verdict_of(m) for m in found], len(claim.figures))
-        return Finding(name, claim, best, found, verdict)
+        where = OTHER_SETTINGS if best.unlike_the_paper else PAPERS_DATA
+        where = where if on_dataset(best) else OTHER_PHOTOGRAPHS
+        verdicts = tuple(verdict_of(one, where) for one in found)
+        return Finding(name, claim, best, where, found, verdicts)
 
 
-def verdict_of(measured: Measured) -> str:
-    """Whether a figure agrees with the paper.
+def verdict_of(measured: Measured, where: str) -> Verdict:
+    """What follows of a figure.
 
-    It agrees if it lies in the range that the claim names, and, where an effect is claimed, its
-    interval leaves 0 (of a ratio: 1) out. It disagrees if its interval, or with one seed the figure
-    itself, lies outside the range. Otherwise more seeds have to decide.
+    An effect is confirmed, or opposite, if its 95% interval leaves out 0 (of a ratio: 1). An error
+    agrees with the paper's if it is as close to it as the claim says, and differs if its interval,
+    or with one seed it itself, is not. Of networks that cannot be compared nothing follows.
     """
     figure, found = measured.figure, measured.mean
-    low = -math.inf if figure.agrees[0] is None else figure.agrees[0]
-    high = math.inf if figure.agrees[1] is None else figure.agrees[1]
-    if figure.every:
-        return AGREES if all(low <= value <= high for value in found.values) else DISAGREES
-    bottom, top = found.interval or (found.value, found.value)
-    if top < low or bottom > high:
-        return DISAGREES
-    is_effect = figure.effect or figure.minus or figure.over
+    if objection := next(_objections(measured), None):
+        return Verdict(NO_VERDICT, objection)
+    if figure.at_most is not None:
+        held = sum(value <= figure.at_most for value in found.values)
+        every = held == len(found.values)
+        return Verdict(CONFIRMED if every else UNRESOLVED, f"{held} of {len(found.values)} runs")
+    if figure.expected is None:
+        if where == OTHER_PHOTOGRAPHS:
+            return Verdict(NO_VERDICT, "an error on other photographs")
+        return _close(figure, found)
+    if found.interval is None:
+        return Verdict(UNRESOLVED, "one seed" if found.paired else "no seed in common")
     nothing = 1 if figure.over else 0
-    clear = found.interval is None or not is_effect or not bottom <= nothing <= top
-    return AGREES if low <= found.value <= high and clear else UNDECIDED
+    low, high = (bound - nothing for bound in found.interval)
+    if low <= 0 <= high:
+        least = f"{found.detectable or 0:.{2 if figure.over else figure.digits}f}"
+        return Verdict(UNRESOLVED, least=f"±{least}" if figure.over else f"{least} points")
+    return Verdict(CONFIRMED if (high < 0) == (figure.expected == "lower") else OPPOSITE)
 
 
-def _together(verdicts: Sequence[str], figures: int) -> str:
-    if DISAGREES in verdicts:
-        return DISAGREES
-    return AGREES if verdicts == [AGREES] * figures else UNDECIDED
+def _close(figure: Figure, found: Mean) -> Verdict:
+    distance = found - (figure.paper or 0)
+    low, high = distance.interval or (distance.value, distance.value)
+    within = figure.within or math.inf
+    if low > within or high < -within:
+        return Verdict(DIFFERS, f"more than {within:g} from the paper")
+    return Verdict(CONFIRMED if abs(distance.value) <= within else UNRESOLVED)
+
+
+def _objections(measured: Measured) -> Iterator[str]:
+    """Why nothing follows of a comparison."""
+    records, others = measured.records, measured.other_records
+    stuck = [record for record in (*records, *others) if record.at_chance]
+    if stuck:
+        yield f"{len(stuck)} of {len(records) + len(others)} networks never left chance"
+    if others and len({_images(record) for record in (*records, *others)}) > 1:
+        yield "the networks had unequal data"
+    if MEASURES[measured.figure.measure] in ON_TRAINING_IMAGES and others:
+        seen = [{_training(record) for record in side} for side in (records, others)]
+        if seen[0] != seen[1]:
+            yield "training errors under unequal augmentation or dropout"
+
+
+def _images(record: Record) -> str:
+    dataset = record.values.get("dataset") or {}
+    return str([dataset.get("classes"), dataset.get("images")])
+
+
+def _training(record: Record) -> str:
+    """How the training images were seen."""
+    config = record.values.get("config") or {}
+    return str([config.get("augment"), (config.get("model") or {}).get("dropout")])

@@ -1,4 +1,4 @@
-"""Means over seeds and their 95% intervals, by Student's t."""
+"""Means over seeds, their 95% intervals by Student's t, and what they could have shown."""
 
 import math
 import operator
@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev, variance
 
-from scipy import stats
+import numpy as np
+from scipy import optimize, stats
 
 BySeed = Mapping[int | None, float]
+POWER = 0.8
 
 
 @dataclass(frozen=True)
@@ -17,27 +19,58 @@ class Mean:
 
     Attributes:
         value: the mean.
-        interval: its 95% interval; None for one seed, which has none.
         values: that it is the mean of.
-        paired: for a comparison: whether run with run of equal seed was compared.
+        error: its standard error; None for one value, which has none.
+        freedom: degrees of freedom of the error.
+        paired: of a comparison: whether runs of equal seed were compared.
     """
 
     value: float
-    interval: tuple[float, float] | None
     values: tuple[float, ...]
+    error: float | None = None
+    freedom: float = math.inf
     paired: bool = True
 
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95% interval."""
+        if self.error is None:
+            return None
+        half = self._critical * self.error
+        return self.value - half, self.value + half
+
+    @property
+    def detectable(self) -> float | None:
+        """The smallest true effect that such data find at 95 % with a power of :data:`POWER`."""
+        if not self.error:
+            return self.error
+
+        # Spreads that may be estimated, in units of the true one; equally probable.
+        spreads = np.sqrt(
+            stats.chi2.ppf((np.arange(1000) + 0.5) / 1000, self.freedom) / self.freedom
+        )
+        bounds = self._critical * spreads
+
+        def lack(shift: float) -> float:
+            found = stats.norm.sf(bounds - shift) + stats.norm.cdf(-bounds - shift)
+            return float(found.mean()) - POWER
+
+        return self.error * float(optimize.brentq(lack, 0, 10 * self._critical))
+
+    @property
+    def _critical(self) -> float:
+        return float(stats.t.ppf(0.975, self.freedom))
+
     def __sub__(self, other: float) -> "Mean":
-        bounds = self.interval and (self.interval[0] - other, self.interval[1] - other)
-        return replace(self, value=self.value - other, interval=bounds)
+        return replace(self, value=self.value - other)
 
 
 def mean(values: Sequence[float]) -> Mean:
     """The mean of independent values."""
-    value, interval = fmean(values), None
-    if len(values) > 1:
-        interval = _interval(value, stdev(values) / math.sqrt(len(values)), len(values) - 1)
-    return Mean(value, interval, tuple(values))
+    if len(values) < 2:
+        return Mean(fmean(values), tuple(values))
+    error = stdev(values) / math.sqrt(len(values))
+    return Mean(fmean(values), tuple(values), error, len(values) - 1)
 
 
 def difference(of: BySeed, minus: BySeed) -> Mean:
@@ -52,7 +85,7 @@ def difference(of: BySeed, minus: BySeed) -> Mean:
     parts = [variance(group) / len(group) for group in groups]
     squares = sum(part**2 / (len(g) - 1) for part, g in zip(parts, groups, strict=True))
     freedom = sum(parts) ** 2 / squares if squares else math.inf
-    return replace(found, interval=_interval(found.value, math.sqrt(sum(parts)), freedom))
+    return replace(found, error=math.sqrt(sum(parts)), freedom=freedom)
 
 
 def ratio(of: BySeed, over: BySeed) -> Mean:
@@ -64,9 +97,4 @@ def _compared(operation: Callable[[float, float], float], of: BySeed, other: ByS
     if common := [seed for seed in of if seed in other]:
         return mean([operation(of[seed], other[seed]) for seed in common])
     value = operation(fmean(of.values()), fmean(other.values()))
-    return Mean(value, None, (value,), paired=False)
-
-
-def _interval(value: float, error: float, freedom: float) -> tuple[float, float]:
-    half = float(stats.t.ppf(0.975, freedom)) * error
-    return value - half, value + half
+    return Mean(value, (value,), paired=False)

@@ -3,6 +3,7 @@
 They need not look whether a record has what they read: :func:`measured` does.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from statistics import fmean
 from typing import Annotated, Any
@@ -98,6 +99,19 @@ def _precision(values: Values, name: str, **equal: Any) -> float:
     return fmean(float(way["mean_average_precision"]) for way in ways)
 
 
+ON_TRAINING_IMAGES = {training_top1, top1_gap, epochs_to_25_percent, seconds_to_25_percent}
+"""What these measure depends on how training images are augmented and on dropout."""
+
+IN_POINTS = {
+    ten_crop_top1,
+    ten_crop_top5,
+    ten_crops_minus_centre_top1,
+    ten_crops_minus_centre_top5,
+    training_top1,
+    top1_gap,
+}
+"""Errors in percent, and their differences."""
+
 MEASURES: dict[str, Callable[[Values], float]] = {
     name: function
     for name, function in list(globals().items())
@@ -109,8 +123,9 @@ MEASURES: dict[str, Callable[[Values], float]] = {
 def measured(record: Record, measure: str) -> float | None:
     """A figure of a record; None where the record has none."""
     try:
-        return MEASURES[measure](record.values)
-    except (LookupError, TypeError, ValueError, ZeroDivisionError, StopIteration):
+        value = MEASURES[measure](record.values)
+        return value if math.isfinite(value) else None
+    except (LookupError, TypeError, ValueError, ArithmeticError, StopIteration):
         return None
 
 

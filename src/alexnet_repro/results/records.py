@@ -1,19 +1,98 @@
 """The records under a folder: what commands measured of trained networks."""
 
-import json
 import logging
 import re
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic_core import from_json
 
 from alexnet_repro.base.errors import UsageError
+
+RESULT = "result.json"
 
 log = logging.getLogger(__name__)
 
 Values = Mapping[str, Any]
+Node = dict[str, Any] | None
+
+
+def _typed(command: str) -> str:
+    shlex.split(command)
+    return command
+
+
+Command = Annotated[str, AfterValidator(_typed)]
+
+
+class Part(BaseModel):
+    """Of a record: fields that are read, as they have to be.
+
+    What only measures read, they look after themselves.
+    """
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False, extra="allow")
+
+
+class Machine(Part):
+    processor: str | None = None
+    gpu: str | None = None
+
+
+class Dataset(Part):
+    name: str
+    split: str | None = None
+
+
+class Errors(Part):
+    top1: float
+    top5: float
+    top1_interval: list[float] = []
+
+
+class Epoch(Part):
+    """A row of a curve."""
+
+    __pydantic_extra__: dict[str, float | None]
+    epoch: float
+
+
+class Config(Part):
+    model: Node = None
+    data: Node = None
+    augment: Node = None
+    optimizer: Node = None
+    schedule: Node = None
+    trainer: Node = None
+    callbacks: Node = None
+
+
+class Network(Part):
+    experiment: str | None = None
+    command: Command = ""
+    seed: int | None = None
+    config: Config | None = None
+
+
+class Contents(Network):
+    """Of a record as a whole; of a training run, that of a network too."""
+
+    format: int
+    command: Command
+    date: str
+    commit: str | None = None
+    machine: Machine = Machine()
+    dataset: Dataset | None = None
+    split: str | None = None
+    errors: dict[str, Errors] = {}
+    chance: dict[str, float] | float = {}
+    curve: list[Epoch] = []
+    network: Network | None = None
+    checkpoints: list[Network] = []
 
 
 @dataclass(frozen=True)
@@ -64,6 +143,16 @@ class Record:
         return machine.get("processor"), machine.get("gpu")
 
     @property
+    def at_chance(self) -> bool:
+        """Whether the 95% interval of the top-1 error reaches that of guessing."""
+        errors = self.values.get("errors") or {}
+        crops = errors.get("ten") or errors.get("centre")
+        chance = self.values.get("chance")
+        if crops is None or not isinstance(chance, dict) or "top1" not in chance:
+            return False
+        return bool(max([crops["top1"], *crops.get("top1_interval", ())]) >= chance["top1"])
+
+    @property
     def _network(self) -> Values:
         """The one network that was measured; empty for an ensemble."""
         return self.networks[0] if len(self.networks) == 1 else {}
@@ -72,28 +161,80 @@ class Record:
 RecordsBySeed = dict[int | None, Record]
 
 
-def read_records(directory: Path) -> list[Record]:
+@dataclass(frozen=True)
+class LeftOut:
+    """A file or the folder of a run that a report cannot use, and why."""
+
+    name: str
+    reason: str
+
+
+def read_records(directory: Path) -> tuple[list[Record], list[LeftOut]]:
     """Every record of trained networks under ``directory``, in the order of their paths.
 
-    A file that holds something else is passed over; one that is damaged is named and left out.
+    A file that holds something else is passed over; records that are not as they should be, and
+    runs that have none, come second.
 
     Raises:
         UsageError: if there is no such folder.
     """
     if not directory.is_dir():
         raise UsageError(f"{directory}: there is no such folder; train and evaluate write one")
-    records = []
+    records, left_out = [], []
     for path in sorted(directory.rglob("*.json")):
+        name = path.relative_to(directory).as_posix()
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            log.warning("%s is left out: it cannot be read as JSON (%s)", path, error)
-            continue
-        if isinstance(values, dict) and {"format", "command", "date"} <= values.keys():
-            record = Record(path.relative_to(directory).as_posix(), path.stem, values)
-            if any(record.networks):
+            if (record := read_record(path, name)) is not None:
                 records.append(record)
-    return records
+            elif why := _unfinished(path):
+                left_out.append(LeftOut(path.parent.relative_to(directory).as_posix(), why))
+        except (OSError, ValueError) as error:
+            left_out.append(LeftOut(name, reason(error)))
+    for one in left_out:
+        log.warning("%s is left out: %s", one.name, one.reason)
+    return records, left_out
+
+
+def read_record(path: Path, name: str) -> Record | None:
+    """The record in a file; None if it holds something else.
+
+    Raises:
+        OSError, ValueError: if it cannot be read, or is not as it should be; see :func:`reason`.
+    """
+    values = from_json(path.read_bytes())
+    if path.name != RESULT and not _of_networks(values):
+        return None
+    Contents.model_validate(values)
+    return Record(name, path.stem, values)
+
+
+def _of_networks(values: Any) -> bool:
+    named = isinstance(values, dict) and {"format", "command", "date"} <= values.keys()
+    return named and bool(values.get("checkpoints") or values.get("network"))
+
+
+def _unfinished(path: Path) -> str | None:
+    """Why a run has no record: of a job of a sweep, its error."""
+    job = path.with_name("job.json")
+    if path.name not in ("run.json", job.name) or path.with_name(RESULT).exists():
+        return None
+    if path != job:
+        # The row of a sweep says more.
+        return None if job.exists() else "no result: it failed, was interrupted or is running"
+    row = from_json(job.read_bytes())
+    status = row.get("status") if isinstance(row, dict) else None
+    if status not in ("failed", "pruned"):
+        return None
+    return " ".join(str(row.get("error") or status).split())
+
+
+def reason(error: Exception) -> str:
+    """Why a record was not read, in one line."""
+    if not isinstance(error, ValidationError):
+        return f"it cannot be read as JSON ({' '.join(str(error).split())})"
+    first = error.errors()[0]
+    place = ".".join(map(str, first["loc"])) or "content"
+    return f"{place}: {first['msg'][0].lower()}{first['msg'][1:]}"
 
 
 def newest_by_seed(records: Iterable[Record]) -> RecordsBySeed:

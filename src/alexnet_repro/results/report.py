@@ -1,7 +1,10 @@
-"""The claims report: one page, and its tables in Markdown, CSV and LaTeX."""
+"""The claims report: one page, and its tables in Markdown and CSV."""
 
+import base64
+import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -9,31 +12,38 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from alexnet_repro.base.files import write_text
 from alexnet_repro.results.claims import Archive, Finding, read_claims
 from alexnet_repro.results.conditions import Experiments
-from alexnet_repro.results.curves import drawings
-from alexnet_repro.results.formats import comma_separated, latex, markdown
+from alexnet_repro.results.plots import Curves, forest_plot, forest_rows, learning_curves
 from alexnet_repro.results.records import read_records
 from alexnet_repro.results.tables import (
     Legend,
     Table,
+    Trained,
     ablation_table,
     claims_table,
+    left_out_table,
     papers_tables,
     records_table,
     short_table,
+    trained_groups,
+    unmeasured_table,
 )
 
 TITLE = "AlexNet: the paper’s claims and what was measured"
-HEAD = f"# {TITLE}\n\nThe page `index.html` beside this file shows the curves too.\n\n"
-LOADER = PackageLoader("alexnet_repro.results", "")
+HEAD = f"# {TITLE}\n\nThe page `index.html` beside this file shows plots and curves too.\n\n"
+LARGEST_PICTURE = 2**20
+"""Bytes of a picture that the page takes in."""
 
 
 def write_report(
-    runs: Path, output: Path, names: Sequence[str]
+    runs: Path, output: Path, names: Sequence[str] = ()
 ) -> tuple[list[Finding], dict[str, Table]]:
     """Read the records under ``runs`` and write the report into ``output``.
 
-    It is ``index.html``, ``README.md``, ``report.tex`` and a CSV file for each table; ``short.md``
-    holds of each measured claim one line. The same records give the same files.
+    It is ``index.html``, ``README.md`` and a CSV file for each table; ``short.md`` holds of each
+    measured claim one line. The same records give the same files.
+
+    Args:
+        names: of the claims; without any, all.
 
     Returns:
         What was found of each claim, and the tables by name.
@@ -42,43 +52,75 @@ def write_report(
         UsageError: if there is no folder ``runs``, or no claim of one of these names.
     """
     claims = read_claims(names)
-    archive = Archive(read_records(runs), Experiments())
+    records, left_out = read_records(runs)
+    archive = Archive(records, Experiments())
     findings = {name: archive.find(name, claim) for name, claim in claims.items()}
     found = list(findings.values())
-    legend = Legend(run.group for run in archive.runs)
-    tables = [
+    measured = [finding for finding in found if finding.group]
+    trained, legend = trained_groups(archive), Legend(run.group for run in archive.runs)
+    listed = [
         claims_table(found, legend),
+        ablation_table(trained, archive, legend),
         *papers_tables(findings),
-        ablation_table(archive, legend),
+        unmeasured_table(found),
+        left_out_table(left_out),
         legend.table(),
         records_table(archive),
     ]
+    tables = {table.name: table for table in listed}
     page = Environment(
-        loader=LOADER, autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
-    )
-    tex = Environment(
-        *("((*", "*))", "(((", ")))"),
-        loader=LOADER,
+        loader=PackageLoader("alexnet_repro.results", ""),
+        autoescape=True,
         undefined=StrictUndefined,
-        trim_blocks=True,
         keep_trailing_newline=True,
     )
-    tex.filters["latex"] = latex
+    rows = forest_rows(found)
     files = {
         "index.html": page.get_template("index.html.jinja").render(
             title=TITLE,
             tables=tables,
-            curves=drawings(archive, legend),
-            counts=Counter(finding.verdict for finding in found),
-            records=len(archive.runs),
-            newest=max((run.record.date[:10] for run in archive.runs), default=""),
+            forest=[forest_plot(rows, narrow) for narrow in (False, True)] if rows else [],
+            rows=rows,
+            groups=list(_groups(trained, tables["ablations"], legend)),
+            pictures={
+                row: (finding.claim.title, picture)
+                for row, finding in zip(tables["claims"].rows, measured, strict=True)
+                if (picture := _picture(runs, finding))
+            },
+            records_at=Path(os.path.relpath(runs, output)).as_posix(),
+            counts=Counter(finding.what for finding in found),
+            newest=max((record.date[:10] for record in records), default=""),
         ),
-        "README.md": HEAD + "\n".join(map(markdown, tables)),
-        "short.md": markdown(short_table(tables[0])),
-        "report.tex": tex.get_template("report.tex.jinja").render(tables=tables),
-        **{f"{table.name}.csv": comma_separated(table) for table in tables},
+        "README.md": HEAD + "\n".join(table.markdown() for table in listed if table.rows),
+        "short.md": short_table(tables["claims"]).markdown(),
+        **{f"{table.name}.csv": table.comma_separated() for table in listed},
     }
     output.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
         write_text(output / name, text)
-    return found, {table.name: table for table in tables}
+    return found, tables
+
+
+def _groups(
+    trained: Trained, table: Table, legend: Legend
+) -> Iterator[tuple[Table, Curves | None]]:
+    """Of each group its rows of the table of experiments, and its curves."""
+    rows = iter(table.rows)
+    for group, experiments in trained.items():
+        title = legend.of(group)
+        own = tuple(row[1:] for row in islice(rows, len(experiments)))
+        part = Table(table.name, title, table.columns[1:], own)
+        yield part, learning_curves(experiments, title)
+
+
+def _picture(runs: Path, finding: Finding) -> str | None:
+    """The picture of a claim, as an address that holds it, if one lies by the records behind it."""
+    for record in finding.records if finding.claim.picture else ():
+        own = runs / record.name
+        for folder in (own.parent, own.parent.parent):
+            path = folder / str(finding.claim.picture)
+            if not path.is_relative_to(runs) or not path.is_file():
+                continue
+            if path.stat().st_size <= LARGEST_PICTURE:
+                return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+    return None

@@ -1,27 +1,35 @@
 """The tables of the claims report, as text: every format shows the same cells."""
 
+import csv
+import io
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from statistics import fmean
 from string import ascii_uppercase
 
+from alexnet_repro.base.console import printable
 from alexnet_repro.results.claims import (
     NOT_MEASURED,
-    OTHER_DATASET,
+    OTHER_PHOTOGRAPHS,
     OTHER_SETTINGS,
     Archive,
     Finding,
     Group,
     Measured,
+    Verdict,
 )
 from alexnet_repro.results.conditions import BASELINE
 from alexnet_repro.results.intervals import Mean, difference
 from alexnet_repro.results.measures import by_seed
-from alexnet_repro.results.records import Record, RecordsBySeed, newest_by_seed
+from alexnet_repro.results.records import LeftOut, Record, RecordsBySeed, newest_by_seed
 
 NOTHING = "–"
+FORMULA = re.compile(r"[=+\-@]")
+OWN_NUMBER = re.compile(r"\+[\d.]+ \([−+\d. ,a-z]*\)[\w ]*$", re.MULTILINE)
+"""``+1.5 (+1.5 to +1.5)``, which is none."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,43 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        rows = tuple(tuple(printable(cell, keep="\n") for cell in row) for row in self.rows)
+        object.__setattr__(self, "rows", rows)
+
+    def markdown(self) -> str:
+        lines = [f"## {self.title}", ""]
+        lines.append("| " + " | ".join(map(_markdown, self.columns)) + " |")
+        lines.append("|" + "---|" * len(self.columns))
+        lines += ["| " + " | ".join(map(_markdown, row)) + " |" for row in self.rows]
+        for note in self.notes:
+            lines += ["", _markdown(note)]
+        return "\n".join(lines) + "\n"
+
+    def comma_separated(self) -> str:
+        """As CSV; a cell that a spreadsheet would run begins with an apostrophe."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(self.columns)
+        for row in self.rows:
+            runs = (FORMULA.match(cell) and not OWN_NUMBER.match(cell) for cell in row)
+            writer.writerow(
+                "'" + cell if run else cell for cell, run in zip(row, runs, strict=True)
+            )
+        return text.getvalue()
+
+
+def _markdown(cell: str) -> str:
+    return "<br>".join(map(_markdown_line, cell.splitlines())) or " "
+
+
+def _markdown_line(line: str) -> str:
+    if line.startswith("python -m "):
+        fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
+        space = " " if line.endswith("`") else ""
+        return f"{fence}{line}{space}{fence}".replace("|", "\\|")
+    return re.sub(r"([\\|*_`\[\]])", r"\\\1", line).replace("<", "&lt;")
 
 
 def number(value: float, digits: int = 1, sign: bool = False) -> str:
@@ -90,65 +135,92 @@ def _described(group: Group) -> str:
     return ", ".join(texts)
 
 
-CLAIM_COLUMNS = ("Claim", "Paper", "Measured", "Difference (95 % interval)", "Dataset")
+MEASURED_COLUMNS = ("Claim", "Paper", "Measured", "Difference (95 % interval)", "Verdict", "Where")
 
 
 def claims_table(findings: Sequence[Finding], legend: Legend) -> Table:
-    """A row for each claim: paper, measured, difference, dataset, runs behind it, verdict."""
+    """A row for each claim that was measured, with the runs behind it."""
+    found = [finding for finding in findings if finding.group]
+    missing = len(findings) - len(found)
+    notes = tuple(f"{f.claim.title}: {f.claim.note.strip()}" for f in found if f.claim.note)
+    if missing:
+        notes += (f"{missing} of the {len(findings)} claims are not measured yet.",)
     return Table(
         "claims",
         "The paper’s claims",
-        (*CLAIM_COLUMNS, "Runs behind it", "Verdict"),
-        tuple(_claim_row(finding, legend) for finding in findings),
-        tuple(f"{f.id}: {f.claim.note.strip()}" for f in findings if f.claim.note),
+        (*MEASURED_COLUMNS, "Runs behind it"),
+        tuple(_claim_row(finding, legend) for finding in found),
+        notes,
+    )
+
+
+def unmeasured_table(findings: Sequence[Finding]) -> Table:
+    """The other claims, with the commands that would measure them."""
+    return Table(
+        "unmeasured",
+        "Claims that no run speaks of",
+        ("Claim", "Paper", "Dataset", "Command"),
+        tuple(
+            (_claim_text(f), f.claim.paper, f.claim.dataset, "\n".join(f.claim.commands))
+            for f in findings
+            if not f.group
+        ),
     )
 
 
 def short_table(claims: Table) -> Table:
-    """A row for each claim that was measured, and how many were not."""
-    rows = [(*row[:5], row[6]) for row in claims.rows if row[6] != NOT_MEASURED]
-    missing, of = len(claims.rows) - len(rows), len(claims.rows)
-    return Table(
-        "short",
-        "What was measured",
-        (*CLAIM_COLUMNS, "Verdict"),
-        tuple(rows),
-        (f"{missing} of the {of} claims are not measured yet.",) if missing else (),
-    )
+    """The claims that were measured, without their runs."""
+    rows = tuple(row[:-1] for row in claims.rows)
+    return Table("short", "What was measured", MEASURED_COLUMNS, rows, claims.notes[-1:])
+
+
+def _claim_text(finding: Finding) -> str:
+    return f"{finding.claim.text} ({finding.claim.section})"
 
 
 def _claim_row(finding: Finding, legend: Legend) -> tuple[str, ...]:
-    claim = finding.claim
-    head = (f"{claim.text} ({claim.section})", claim.paper)
-    if finding.group is None:
-        commands = "\n".join(claim.commands)
-        return (*head, NOTHING, NOTHING, claim.dataset, commands, NOT_MEASURED)
-    runs = dict.fromkeys(record.name for m in finding.measured for record in m.records)
+    assert finding.group is not None
     return (
-        *head,
-        "\n".join(_measured_text(m) for m in finding.measured),
-        "\n".join(_difference_text(m, finding.verdict) for m in finding.measured),
-        legend.of(finding.group),
-        "\n".join(runs),
-        finding.verdict,
+        _claim_text(finding),
+        finding.claim.paper,
+        "\n".join(map(measured_text, finding.measured)),
+        "\n".join(difference_text(m, finding.where) for m in finding.measured),
+        verdict_text(finding.verdicts),
+        f"{finding.where}: {legend.of(finding.group)}",
+        "\n".join(record.name for record in finding.records),
     )
 
 
-def _measured_text(measured: Measured) -> str:
+def verdict_text(verdicts: Sequence[Verdict]) -> str:
+    """A line for each thing that was found, with the reasons of all figures."""
+    lines = []
+    for what in dict.fromkeys(verdict.what for verdict in verdicts):
+        own = [verdict for verdict in verdicts if verdict.what == what]
+        reasons = list(dict.fromkeys(verdict.why for verdict in own if verdict.why))
+        if least := " / ".join(verdict.least for verdict in own if verdict.least):
+            reasons.append(f"smallest visible effect {least} (80 % power)")
+        lines.append(f"{what}: {'; '.join(reasons)}" if reasons else what)
+    return "\n".join(lines)
+
+
+def measured_text(measured: Measured) -> str:
     figure = measured.figure
-    text = number(fmean(measured.of), figure.digits, sign=figure.effect)
+    if figure.at_most is not None:
+        return f"{figure.name}: {', '.join(number(x, figure.digits) for x in measured.of)}"
+    effect = figure.expected is not None and not measured.others
+    text = number(fmean(measured.of), figure.digits, sign=effect)
     against = f" against {number(fmean(measured.others), figure.digits)}" if measured.others else ""
     return f"{figure.name}: {text}{against}"
 
 
-def _difference_text(measured: Measured, verdict: str) -> str:
-    """Of a comparison, between the two; of a figure by itself, from the paper's for equal data."""
+def difference_text(measured: Measured, where: str) -> str:
+    """Of a comparison, between the two; of an error by itself, from the paper's for equal data."""
     figure, found = measured.figure, measured.mean
     if figure.over:
         return f"× {with_interval(found, 2, sign=False)}"
-    if figure.minus or figure.effect:
+    if figure.expected:
         return with_interval(found, figure.digits)
-    if figure.paper is None or verdict == OTHER_DATASET:
+    if figure.paper is None or where == OTHER_PHOTOGRAPHS:
         return NOTHING
     return f"{with_interval(found - figure.paper, figure.digits)} from the paper"
 
@@ -193,15 +265,18 @@ def _beside(findings: Mapping[str, Finding], claim: str | None) -> tuple[str, st
     if claim is None or claim not in findings:
         return NOTHING, NOTHING
     finding = findings[claim]
-    if finding.verdict in (NOT_MEASURED, OTHER_DATASET):
+    if finding.where in ("", OTHER_PHOTOGRAPHS):
         return NOT_MEASURED, NOT_MEASURED
-    mark = " (other settings)" if finding.verdict == OTHER_SETTINGS else ""
+    mark = " (other settings)" if finding.where == OTHER_SETTINGS else ""
     cells = {m.figure.name: number(m.mean.value) + mark for m in finding.measured}
     return cells.get("top-1", NOTHING), cells.get("top-5", NOTHING)
 
 
-def trained_groups(archive: Archive) -> dict[Group, dict[str, RecordsBySeed]]:
-    """The records of training runs by group, experiment and seed."""
+Trained = dict[Group, dict[str, RecordsBySeed]]
+"""The records of training runs by group, experiment and seed."""
+
+
+def trained_groups(archive: Archive) -> Trained:
     found: dict[Group, dict[str, list[Record]]] = {}
     for run in archive.runs:
         if run.record.kind == "result" and run.experiment is not None:
@@ -212,32 +287,37 @@ def trained_groups(archive: Archive) -> dict[Group, dict[str, RecordsBySeed]]:
         return group.dataset, group.split, str(sorted((paper | dict(group.settings)).items()))
 
     return {
-        group: {name: newest_by_seed(records) for name, records in found[group].items()}
+        group: {
+            name: newest_by_seed(found[group][name])
+            for name in sorted(found[group], key=lambda name: (name != BASELINE, name))
+        }
         for group in sorted(found, key=whole)
     }
 
 
-def ablation_table(archive: Archive, legend: Legend) -> Table:
+TOPS = ("Top-1", "Top-5")
+
+
+def ablation_table(trained: Trained, experiments: Archive, legend: Legend) -> Table:
     """Every experiment beside what it changes, under equal settings: errors and differences.
 
     That is the baseline, or the experiment that it is built on.
     """
-    rows, done = [], set()
-    for group, experiments in trained_groups(archive).items():
-        for name in sorted(experiments, key=lambda name: (name != BASELINE, name)):
-            cells = _ablation_cells(name, experiments, archive.experiments.parents)
-            rows.append((legend.of(group), name, *cells))
-            done.add(name)
-    missing = [name for name in archive.experiments.names if name not in done]
-    tops = ("Top-1", "Top-5")
+    parents = experiments.experiments.parents
+    done = {name for named in trained.values() for name in named}
+    missing = [name for name in experiments.experiments.names if name not in done]
     return Table(
         "ablations",
         "Experiments against the baseline: error (%), ten crops",
         (
-            *("Dataset", "Experiment", "Seeds", *tops),
-            *(f"{top}, difference (95 % interval)" for top in tops),
+            *("Dataset", "Experiment", "Seeds", *TOPS),
+            *(f"{top}, difference (95 % interval)" for top in TOPS),
         ),
-        tuple(rows),
+        tuple(
+            (legend.of(group), name, *_ablation_cells(name, named, parents))
+            for group, named in trained.items()
+            for name in named
+        ),
         (f"Without a run: {', '.join(missing)}.",) if missing else (),
     )
 
@@ -261,7 +341,15 @@ def _ablation_cells(
             differences.append("baseline")
         else:
             differences.append("no baseline with these settings")
-    return (", ".join(map(str, own)), *errors, *differences)
+    stuck = sum(record.at_chance for record in own.values())
+    seeds = ", ".join(map(str, own)) + (f" ({stuck} never left chance)" if stuck else "")
+    return (seeds, *errors, *differences)
+
+
+def left_out_table(left_out: Sequence[LeftOut]) -> Table:
+    """Runs that failed and records that cannot be used."""
+    rows = tuple((one.name, one.reason) for one in left_out)
+    return Table("left_out", "Runs and records left out", ("Run", "Reason"), rows)
 
 
 def records_table(archive: Archive) -> Table:

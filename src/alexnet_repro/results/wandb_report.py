@@ -8,7 +8,6 @@ from typing import Any
 
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.base.files import write_json
-from alexnet_repro.results.formats import markdown
 from alexnet_repro.results.tables import Table
 from alexnet_repro.training.loggers import why_offline
 
@@ -87,7 +86,7 @@ def compose_report(project: str, entity: str, tables: Sequence[Table]) -> Any:
                 "with equal settings; the tables below do."
             ),
             blocks.PanelGrid(runsets=[runs], panels=panels),
-            *(blocks.MarkdownBlock(markdown(table)) for table in tables),
+            *(blocks.MarkdownBlock(table.markdown()) for table in tables),
         ],
     )
 
