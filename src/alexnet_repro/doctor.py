@@ -16,7 +16,7 @@ from alexnet_repro.base.console import console
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.base.extras import EXTRAS, installed
 from alexnet_repro.base.record import version_of
-from alexnet_repro.base.system import usable_cores
+from alexnet_repro.base.system import usable_cores, usable_memory
 
 SHOWN = 4
 """Prepared stores that are named."""
@@ -73,6 +73,7 @@ def examine(cache: Path) -> dict[str, Any]:
         "compiler": next(filter(None, compilers), None)
         or "none: apt install g++ (for torch.compile on a CPU)",
         "cores": f"{usable_cores()}",
+        "memory": f"{usable_memory() / 2**30:.0f} GiB",
         "disk": [
             f"{_free(Path.cwd())} free here, {_free(cache)} for {cache}",
             "ILSVRC, raw needs 250 GB; ILSVRC, encoding=jpeg needs 37 GB",

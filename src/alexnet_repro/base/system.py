@@ -1,14 +1,44 @@
 """What this process may use of the machine: cores and memory."""
 
 import ctypes
+import math
 import os
 import platform
+from contextlib import suppress
+from pathlib import Path
+
+CGROUPS = Path("/sys/fs/cgroup")
+"""Where a container finds the limits that it was given."""
 
 
 def usable_cores() -> int:
-    """Cores that this process may run on: a job of SLURM has fewer of them than its machine."""
+    """Cores that this process may run on: a job of SLURM or a container has fewer than its machine.
+
+    A share of a core counts as one.
+    """
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return available or 1
+    quota, period = (
+        _numbers("cpu.max")
+        or _numbers("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")
+        or (math.inf, 1)
+    )
+    limited = math.ceil(quota / period) if 0 < quota < math.inf else available
+    return max(1, min(available or 1, limited or 1))
+
+
+def usable_memory() -> int:
+    """Bytes of memory that this process may use: of a container, its limit."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    (limit,) = _numbers("memory.max") or _numbers("memory/memory.limit_in_bytes") or (math.inf,)
+    return int(min(machine, limit))
+
+
+def _numbers(*names: str) -> tuple[float, ...] | None:
+    """Those in these files of the control group (v1 has folders); None where there are none."""
+    with suppress(OSError, ValueError):
+        words = " ".join((CGROUPS / name).read_text() for name in names).split()
+        return tuple(math.inf if word == "max" else float(word) for word in words)
+    return None
 
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
