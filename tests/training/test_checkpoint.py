@@ -102,10 +102,22 @@ def test_a_target_among_the_arguments_of_another_is_not_called(changed: Any) -> 
         (lambda c: c["config"]["model"].update(width=-1.0), r"width=-1\.0: .* greater than 0"),
         (lambda c: c["config"]["model"].update(width=0.2), "its weights are not those of its"),
         (lambda c: c["state_dict"].pop("network.fc8.bias"), r"Missing key.*fc8\.bias"),
-        (lambda c: c["ImageDataModule"].pop("mean_image"), "mean_image"),
+        (lambda c: c["ImageDataModule"].pop("mean_image"), "its mean_image cannot be right"),
+        (lambda c: c["ImageDataModule"]["classes"].append("date"), "are not of [0-9]+ classes"),
+        # What its sender may have written there.
+        (lambda c: c.update(config=None), "it has no config"),
+        (lambda c: c["config"]["model"].update(width=16.0), r"size mismatch for conv1\.weight"),
+        (lambda c: c["ImageDataModule"].update(crop_size=-5), "its crop_size cannot be right"),
+        (lambda c: c["ImageDataModule"].update(image_size=10**9), "its image_size cannot be right"),
+        (lambda c: c["ImageDataModule"].update(input_size=True), "its input_size cannot be right"),
         (
-            lambda c: c["ImageDataModule"]["classes"].append("date"),
-            r"size mismatch for fc8\.weight",
+            lambda c: c["ImageDataModule"].update(classes=[1, 2, 3]),
+            r"its classes\.0 cannot be right",
+        ),
+        (lambda c: c["ImageDataModule"].update(classes=["a"] * 10**6), "not of 1000000 classes"),
+        (
+            lambda c: c["ImageDataModule"].update(mean_image=torch.zeros(1, 1, 3)),
+            r"mean_image is \(1, 1, 3\)",
         ),
     ],
 )

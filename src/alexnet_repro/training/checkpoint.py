@@ -17,12 +17,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any, Self
 
 import lightning as L
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
@@ -198,11 +199,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except READING_ERRORS as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UsageError(f"{path}: not a checkpoint, or a damaged one ({reason})") from error
-    missing = {"state_dict", "config"} - set(checkpoint if isinstance(checkpoint, dict) else ())
-    if missing:
-        raise UsageError(
-            f"{path}: not a checkpoint of alexnet_repro.train (it has no {min(missing)})"
-        )
+    parts = checkpoint if isinstance(checkpoint, dict) else {}
+    for name in ("config", "state_dict"):
+        if not isinstance(parts.get(name), Mapping):
+            raise UsageError(f"{path}: not a checkpoint of alexnet_repro.train (it has no {name})")
     if (written_as := checkpoint.get("format", 1)) not in range(1, FORMAT + 1):
         raise UsageError(
             f"{path}: a checkpoint of format {written_as}; this version reads up to {FORMAT}, "
@@ -248,6 +248,38 @@ def network_weights(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
     }
 
 
+Side = Annotated[int, Field(ge=8, le=4096)]
+"""Pixels of an image."""
+
+
+class SavedImages(BaseModel):
+    """What an :class:`ImageDataModule` leaves in a checkpoint, which may come from anybody."""
+
+    model_config = ConfigDict(strict=True, arbitrary_types_allowed=True)
+
+    classes: Sequence[str]
+    words: Sequence[str] | None = None
+    image_size: Side
+    crop_size: Side
+    input_size: Side
+    mean_image: torch.Tensor
+    eigenvalues: torch.Tensor
+    eigenvectors: torch.Tensor
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        sides = self.image_size, self.image_size
+        shapes = {"mean_image": (*sides, 3), "eigenvalues": (3,), "eigenvectors": (3, 3)}
+        for name, shape in shapes.items():
+            if (found := tuple(getattr(self, name).shape)) != shape:
+                raise ValueError(f"{name} is {found}, not {shape}")
+        if self.crop_size > self.image_size:
+            raise ValueError(f"crop_size is {self.crop_size}, image_size {self.image_size}")
+        if self.words is not None and len(self.words) != len(self.classes):
+            raise ValueError(f"{len(self.words)} words for {len(self.classes)} classes")
+        return self
+
+
 def load_trained(
     path: Path,
     device: torch.device | str = "cpu",
@@ -273,24 +305,29 @@ def load_trained(
             f"{path}: it has neither classes nor mean image, since its data module is not an "
             "ImageDataModule; resume takes it, and ImageClassifier.load_from_checkpoint"
         )
-    config, data = checkpoint["config"], checkpoint[DATA]
+    config, data, weights = checkpoint["config"], checkpoint[DATA], network_weights(checkpoint)
     try:
-        classes = tuple(data["classes"])
-        network = _network(path, config["model"], len(classes), data["input_size"], model, trust)
-        network.load_state_dict(network_weights(checkpoint))
+        images = SavedImages.model_validate(data)
+        if not any(w.shape[:1] == (len(images.classes),) for w in weights.values()):
+            raise UsageError(f"{path}: its weights are not of {len(images.classes)} classes")
+        network = _network(path, config["model"], images, weights, model, trust)
+        network.load_state_dict(weights)
         compile_norms(network, batches=1)  # who shows it many says so
-        views = _views(path, config["augment"], data)
-        words = data.get("words")
+        views = _views(path, config["augment"], images)
         return Trained(
             path=path,
             network=network.to(device).to(memory_format=torch.channels_last).eval(),
             views=views.to(device).eval(),
-            image_size=data["image_size"],
-            classes=classes,
-            words=None if words is None else tuple(words),
+            image_size=images.image_size,
+            classes=tuple(images.classes),
+            words=None if images.words is None else tuple(images.words),
             epoch=checkpoint["epoch"] + 1,
             config=config,
         )
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "images"
+        raise UsageError(f"{path}: its {place} cannot be right ({first['msg']})") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{path}: its parts do not fit together ({error!r})") from error
     except RuntimeError as error:
@@ -301,14 +338,15 @@ def load_trained(
 def _network(
     path: Path,
     model: dict[str, Any],
-    classes: int,
-    input_size: int,
+    images: SavedImages,
+    weights: Mapping[str, torch.Tensor],
     named: Mapping[str, Any],
     trust: str | None,
 ) -> nn.Module:
+    classes = len(images.classes)
     if model.get("_target_") not in NETWORKS:
         try:
-            return foreign(model, classes, input_size, named, trust)
+            return foreign(model, classes, images.input_size, named, trust)
         except UsageError as error:
             raise UsageError(f"{path}: {error}") from error
     if named:
@@ -317,6 +355,15 @@ def _network(
             f"{model['_target_']}; leave it out"
         )
     try:
+        # Whether it is the network of these weights is known before it takes any memory.
+        with torch.device("meta"):
+            shapes = {name: w.shape for name, w in built(model, classes).state_dict().items()}
+        for name, shape in shapes.items():
+            if name in weights and weights[name].shape != shape:
+                raise UsageError(
+                    f"{path}: its weights are not those of its network (size mismatch for {name}: "
+                    f"{tuple(weights[name].shape)}, not {tuple(shape)})"
+                )
         return built(model, classes)
     except ValueError as error:
         raise UsageError(f"{path}: its configuration is not valid ({error})") from error
@@ -336,13 +383,14 @@ def paper_network(trained: Trained) -> AlexNet:
     )
 
 
-def _views(path: Path, augment: dict[str, Any], data: dict[str, Any]) -> Augmentation:
+def _views(path: Path, augment: dict[str, Any], images: SavedImages) -> Augmentation:
     try:
         options = AugmentOptions(**checked(AugmentOptions, augment, "augment"))
     except UsageError as error:
         raise UsageError(f"{path}: its configuration is not valid ({error})") from error
-    arrays = (data[name].double().numpy() for name in ("mean_image", "eigenvalues", "eigenvectors"))
-    return Augmentation(Statistics(*arrays), data["crop_size"], data["input_size"], options)
+    arrays = (images.mean_image, images.eigenvalues, images.eigenvectors)
+    statistics = Statistics(*(array.double().numpy() for array in arrays))
+    return Augmentation(statistics, images.crop_size, images.input_size, options)
 
 
 class RunFolder(Checkpoint):
