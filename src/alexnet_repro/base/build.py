@@ -30,6 +30,8 @@ Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Pixels = Annotated[int, Field(ge=8)]
+Side = Annotated[int, Field(ge=8, le=4096)]
+"""Pixels a side of an image, out of a file that may come from anybody."""
 Classes = Annotated[int, Field(ge=2)]
 
 TARGET, PARTIAL, CLASSES = "_target_", "_partial_", "_num_classes_"

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from alexnet_repro.base.build import Side, checks_arguments
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.data.preprocess import shorter_side_and_centre
 from alexnet_repro.training.checkpoint import Trained
@@ -32,22 +33,24 @@ class Classifier(nn.Module):
 
     Raises:
         UsageError: if the network is none of this package's and is not given.
+        ValueError: if an argument cannot be right.
     """
 
     mean: Tensor
 
+    @checks_arguments
     def __init__(
         self,
         model: Mapping[str, Any],
         classes: Sequence[str],
         words: Sequence[str] | None = None,
-        image_size: int = 256,
-        crop_size: int = 224,
-        input_size: int = 224,
+        image_size: Side = 256,
+        crop_size: Side = 224,
+        input_size: Side = 224,
         network: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        if network is None and (target := model["_target_"]) not in NETWORKS:
+        if network is None and (target := model.get("_target_")) not in NETWORKS:
             raise UsageError(
                 f"{target}: no network of this package ({', '.join(NETWORKS)}); give it as network="
             )

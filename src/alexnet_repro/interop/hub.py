@@ -1,5 +1,10 @@
 """The Hugging Face hub: a classifier that loads from, and saves to, a folder or a repository."""
 
+from typing import Any, Self
+
+from safetensors import SafetensorError
+
+from alexnet_repro.base.errors import UsageError
 from alexnet_repro.interop.classifier import Classifier
 
 try:
@@ -22,3 +27,26 @@ class HubClassifier(
     ``from_pretrained`` takes the folder that ``alexnet export safetensors`` wrote, or the
     name of a repository that holds one. Nothing is uploaded unless ``push_to_hub`` is called.
     """
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, **options: Any) -> Self:
+        """A classifier out of a folder, or of a repository.
+
+        Raises:
+            UsageError: if it is not what ``alexnet export safetensors`` wrote, or damaged.
+        """
+        try:
+            return super().from_pretrained(pretrained_model_name_or_path, **options)
+        except (
+            AttributeError,
+            LookupError,
+            RuntimeError,
+            SafetensorError,
+            TypeError,
+            ValueError,
+        ) as error:
+            reason = " ".join(str(error).split())
+            raise UsageError(
+                f"{pretrained_model_name_or_path}: not what alexnet export safetensors writes, or "
+                f"damaged ({reason})"
+            ) from error

@@ -17,18 +17,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
 import lightning as L
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from alexnet_repro.base.build import Count, checked
+from alexnet_repro.base.build import Count, Side, checked
 from alexnet_repro.base.errors import PrunedError, UsageError
 from alexnet_repro.data.augment import Augmentation, AugmentOptions
 from alexnet_repro.data.datamodule import ImageDataModule
@@ -246,10 +246,6 @@ def network_weights(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
         for name, tensor in checkpoint["state_dict"].items()
         if name.startswith(NETWORK)
     }
-
-
-Side = Annotated[int, Field(ge=8, le=4096)]
-"""Pixels of an image."""
 
 
 class SavedImages(BaseModel):
