@@ -178,6 +178,10 @@ TYPED = [
     ("train", ["-m", "seed=1", "data=cifra10"], "data=cifra10: there is no such choice; did you"),
     ("train", ["data=mnist"], "data=mnist: there is no such choice; there are cifar10, folder, "),
     ("train", ["paths.data_dir=a"], "paths: there is no such key; type data.cache_dir=FOLDER"),
+    ("train", ["seed=${nope}"], "seed=${nope}: there is no key nope"),
+    ("train", ["model.width=${data.nope}"], "model.width=${data.nope}: there is no key data.nope"),
+    ("train", ["data.num_workers=5000"], "data.num_workers=5000: at most "),
+    ("train", ["data.cache_dir=''"], "data.cache_dir=: string should have at least 1 character"),
     ("train", ["lr=0.1"], "lr: there is no such key; did you mean optimizer.lr?"),
     (
         "train",

@@ -56,6 +56,9 @@ def composing(error: Exception, conf: Path, name: str, arguments: Sequence[str])
     if ambiguous := re.match(r"Ambiguous value for argument '(.*)'", str(error)):
         key, _, value = ambiguous[1].partition("=")
         return f"{ambiguous[1]}: one value is needed; a list is {key}=[{value}], a sweep takes -m"
+    if missing := re.search(r"Interpolation key '(.*?)' not found", str(error)):
+        typed = next((one for one in arguments if f"${{{missing[1]}" in one), "the configuration")
+        return f"{typed.lstrip('+')}: there is no key {missing[1]}"
     # A group that is given a number or null is told of without its name.
     for argument in arguments if isinstance(error, ValueError) else ():
         key, _, value = argument.lstrip("+").partition("=")

@@ -4,10 +4,11 @@ import signal
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from itertools import islice
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import lightning as L
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler
 
@@ -45,6 +46,10 @@ def _heed_its_parent(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+
+
+WORKERS_PER_CORE = 8
+"""Workers are processes: many more take minutes to start, and wait for each other."""
 
 
 def workers_for(training_on_cpu: bool) -> int:
@@ -88,7 +93,7 @@ class ImageDataModule(L.LightningDataModule):
         name: str = "images",
         source: Callable[[], Source] | None = None,
         directory: str | None = None,
-        cache_dir: str = "~/.cache/alexnet_repro",
+        cache_dir: Annotated[str, Field(min_length=1)] = "~/.cache/alexnet_repro",
         max_damaged: Natural = 0,
         exif_orientation: Orientation = "ignore",
         image_size: Pixels = 256,
@@ -106,6 +111,12 @@ class ImageDataModule(L.LightningDataModule):
             raise UsageError(
                 f"data.crop_size={crop_size}: stored images have only "
                 f"data.image_size={image_size} pixels a side"
+            )
+        most = WORKERS_PER_CORE * usable_cores()
+        if num_workers is not None and num_workers > most:
+            raise UsageError(
+                f"data.num_workers={num_workers}: at most {most}, {WORKERS_PER_CORE} for each core "
+                "of this machine; null takes as many as fit"
             )
         self.dataset_name, self.seed = name, seed
         self.image_size, self.crop_size, self.input_size = image_size, crop_size, input_size
