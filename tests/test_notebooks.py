@@ -1,5 +1,6 @@
 """The notebooks run from top to bottom on a small run, and their committed outputs fit."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -7,7 +8,11 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 
+from alexnet_repro.training.record import result_line
+
+RESULTS = Path(__file__).parents[1] / "results"
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 LARGEST = 300_000
 """Bytes of a committed notebook."""
@@ -50,3 +55,21 @@ def test_a_notebook_says_what_one_learns_and_is_committed_without_errors_or_path
         if output.output_type == "error"
     )
     assert not re.search(r"/(home|root|tmp|work|Users)/", "".join(texts))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("path", NOTEBOOKS[1:], ids=lambda path: path.stem)
+def test_a_notebook_without_a_run_says_what_to_type(path: Path, tmp_path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    resources = {"metadata": {"path": str(tmp_path)}}
+    with pytest.raises(CellExecutionError) as told:
+        NotebookClient(notebook, timeout=300, kernel_name="python3", resources=resources).execute()
+    assert told.value.ename == "FileNotFoundError"
+    assert "type `make demo` in the repository" in told.value.evalue
+
+
+def test_the_notebook_about_the_demo_shows_the_committed_run() -> None:
+    """Otherwise: ``make demo``, then run the notebooks."""
+    record = json.loads((RESULTS / "demo" / "result.json").read_text())
+    shown = nbformat.read(NOTEBOOKS[3], as_version=4).cells[1].outputs[0].text
+    assert " ".join(shown.split()).startswith(result_line(record))

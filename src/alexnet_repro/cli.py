@@ -37,8 +37,8 @@ class Format(StrEnum):
 
 
 def _checkpoint(required: str) -> Any:
-    said = f"A .ckpt file, the folder of a run, last (the newest run) or imagenette{required}."
-    return typer.Option(parser=find_checkpoint, metavar="RUN", help=said)
+    said = "A .ckpt file, a run's folder, last (the newest run) or imagenette (in a checkout)"
+    return typer.Option(parser=find_checkpoint, metavar="RUN", help=f"{said}{required}.")
 
 
 Checkpoint = Annotated[Path, _checkpoint("")]

@@ -12,7 +12,7 @@ commands = cli.app()
 
 @commands.command(
     epilog=cli.example(
-        "alexnet predict photo.jpg 'holiday/*.png' --checkpoint runs/demo",
+        "alexnet predict photo.jpg 'holiday/*.png' --checkpoint imagenette",
         "alexnet predict photo.jpg --checkpoint net.ckpt --crops ten --json",
     )
 )

@@ -13,7 +13,7 @@ commands = cli.app()
 
 @commands.command(
     epilog=cli.example(
-        "alexnet serve --checkpoint runs/demo",
+        "alexnet serve --checkpoint imagenette",
         "alexnet serve --checkpoint runs/demo --index index data=miniature",
     )
 )

@@ -296,6 +296,12 @@ def test_the_readme_is_short_and_every_file_that_it_names_is_there() -> None:
             assert heading in anchors, target
 
 
+def test_the_readme_shows_the_error_of_the_network_that_comes_along_as_recorded() -> None:
+    record = committed("imagenette/evaluation.json")
+    error, images = record["errors"]["centre"]["top1"], record["images"]
+    assert f"wrong on {error:.1f} % of {images:,} held-out photographs" in README
+
+
 def test_the_readme_shows_the_speed_of_relu_as_recorded() -> None:
     reached: dict[str, dict[int, int]] = {"relu": {}, "tanh": {}}
     for path in RELU_SPEED.glob("*/result.json"):
