@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
@@ -158,6 +158,13 @@ class Finding:
         """All that were compared, each once."""
         used = (one for m in self.measured for one in (*m.records, *m.other_records))
         return list({record.name: record for record in used}.values())
+
+
+def counted(findings: Iterable[Finding]) -> list[tuple[str, int]]:
+    """How many claims have each verdict, in the order of the verdicts."""
+    counts = Counter(finding.what for finding in findings)
+    order = (CONFIRMED, OPPOSITE, DIFFERS, UNRESOLVED, NO_VERDICT, NOT_MEASURED)
+    return [(what, counts[what]) for what in order if counts[what]]
 
 
 def read_claims(names: Sequence[str] = ()) -> dict[str, Claim]:
