@@ -107,7 +107,7 @@ class Measured:
 
     Attributes:
         of, others: its values, and those of what it is compared with.
-        records, other_records: of these.
+        records: of these, in their order.
     """
 
     figure: Figure
@@ -115,7 +115,6 @@ class Measured:
     of: tuple[float, ...]
     others: tuple[float, ...]
     records: tuple[Record, ...]
-    other_records: tuple[Record, ...]
 
 
 @dataclass(frozen=True)
@@ -156,8 +155,8 @@ class Finding:
     @property
     def records(self) -> list[Record]:
         """All that were compared, each once."""
-        used = (one for m in self.measured for one in (*m.records, *m.other_records))
-        return list({record.name: record for record in used}.values())
+        used = {record.name: record for m in self.measured for record in m.records}
+        return list(used.values())
 
 
 def counted(findings: Iterable[Finding]) -> list[tuple[str, int]]:
@@ -249,9 +248,8 @@ class Archive:
             a, b = by_seed(records, figure.measure), by_seed(others, figure.measure)
             compare = difference if figure.minus else ratio
             result = compare(a, b) if other else mean(list(a.values()))
-            values = tuple(a.values()), tuple(b.values())
-            used = tuple(records.values()), tuple(others.values())
-            found[group] = Measured(figure, result, *values, *used)
+            used = (*records.values(), *others.values())
+            found[group] = Measured(figure, result, tuple(a.values()), tuple(b.values()), used)
         return found
 
     def find(self, name: str, claim: Claim) -> Finding:
@@ -264,7 +262,7 @@ class Archive:
 
         def rank(group: Group) -> tuple[Any, ...]:
             own = [figure[group] for figure in by_figure if group in figure]
-            newest = max(record.date for m in own for record in (*m.records, *m.other_records))
+            newest = max(record.date for m in own for record in m.records)
             unlike, seeds = len(group.unlike_the_paper), min(len(m.mean.values) for m in own)
             return on_dataset(group), len(own), -unlike, seeds, newest, str(group)
 
@@ -317,16 +315,16 @@ def _close(figure: Figure, found: Mean) -> Verdict:
 
 def _objections(measured: Measured) -> Iterator[str]:
     """Why nothing follows of a comparison."""
-    records, others = measured.records, measured.other_records
-    stuck = [record for record in (*records, *others) if record.at_chance]
-    if stuck:
-        yield f"{len(stuck)} of {len(records) + len(others)} networks never left chance"
-    if others and len({_images(record) for record in (*records, *others)}) > 1:
+    records, own = measured.records, len(measured.of)
+    if stuck := sum(record.at_chance for record in records):
+        yield f"{stuck} of {len(records)} networks never left chance"
+    if not measured.others:
+        return
+    if len(set(map(_images, records))) > 1:
         yield "the networks had unequal data"
-    if MEASURES[measured.figure.measure] in ON_TRAINING_IMAGES and others:
-        seen = [{_training(record) for record in side} for side in (records, others)]
-        if seen[0] != seen[1]:
-            yield "training errors under unequal augmentation or dropout"
+    seen = [set(map(_training, side)) for side in (records[:own], records[own:])]
+    if MEASURES[measured.figure.measure] in ON_TRAINING_IMAGES and seen[0] != seen[1]:
+        yield "training errors under unequal augmentation or dropout"
 
 
 def _images(record: Record) -> str:
