@@ -293,6 +293,9 @@ def test_it_prints_on_pages(browser: Any, report: Path) -> None:
     page.goto((report / "index.html").as_uri())
     page.emulate_media(media="print")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    page.set_viewport_size({"width": 930, "height": 700})  # A4
+    row = "getComputedStyle(document.querySelector('.group tr')).display"
+    assert page.evaluate(row) == "table-row", "on paper it is no phone"
     assert page.pdf(prefer_css_page_size=True).startswith(b"%PDF")
     page.close()
 
