@@ -152,7 +152,7 @@ def test_claims_say_what_was_measured_or_how_it_would_be(report: Path) -> None:
         "−1.4 / −1.2",
         "top-1: 37.5 against 39.0\ntop-5: 20.0 against 20.0",
         "−1.5 (−1.5 to −1.5)\n0.0 (0.0 to 0.0)",
-        "confirmed\nnot resolved: smallest visible effect 0.0 points (80 % power)",
+        "confirmed\nnot resolved: smallest detectable effect 0.0 points (80 % power)",
     ]
     assert lrn[5] == "the paper’s data: imagenet_2010 test"
     assert lrn[6].splitlines() == [f"run{n}/result.json" for n in (0, 3, 1, 4)]

@@ -133,7 +133,6 @@ class Verdict:
 class Finding:
     """A claim, the group of records that speaks of it best, and what follows of each figure."""
 
-    id: str
     claim: Claim
     group: Group | None = None
     where: str = ""
@@ -252,7 +251,7 @@ class Archive:
             found[group] = Measured(figure, result, tuple(a.values()), tuple(b.values()), used)
         return found
 
-    def find(self, name: str, claim: Claim) -> Finding:
+    def find(self, claim: Claim) -> Finding:
         """What the group of records that is most like the paper's measurement says of a claim."""
         by_figure = [self.measure(figure, claim.same_machine) for figure in claim.figures]
         groups = {group for figure in by_figure for group in figure}
@@ -267,13 +266,13 @@ class Archive:
             return on_dataset(group), len(own), -unlike, seeds, newest, str(group)
 
         if not groups:
-            return Finding(name, claim)
+            return Finding(claim)
         best = max(groups, key=rank)
         found = tuple(figure[best] for figure in by_figure if best in figure)
         where = OTHER_SETTINGS if best.unlike_the_paper else PAPERS_DATA
         where = where if on_dataset(best) else OTHER_PHOTOGRAPHS
         verdicts = tuple(verdict_of(one, where) for one in found)
-        return Finding(name, claim, best, where, found, verdicts)
+        return Finding(claim, best, where, found, verdicts)
 
 
 def verdict_of(measured: Measured, where: str) -> Verdict:
@@ -292,7 +291,7 @@ def verdict_of(measured: Measured, where: str) -> Verdict:
         return Verdict(CONFIRMED if every else UNRESOLVED, f"{held} of {len(found.values)} runs")
     if figure.expected is None:
         if where == OTHER_PHOTOGRAPHS:
-            return Verdict(NO_VERDICT, "an error on other photographs")
+            return Verdict(NO_VERDICT, "errors on other photographs are not comparable")
         return _close(figure, found)
     if found.interval is None:
         return Verdict(UNRESOLVED, "one seed" if found.paired else "no seed in common")
@@ -324,7 +323,7 @@ def _objections(measured: Measured) -> Iterator[str]:
         yield "the networks had unequal data"
     seen = [set(map(_training, side)) for side in (records[:own], records[own:])]
     if MEASURES[measured.figure.measure] in ON_TRAINING_IMAGES and seen[0] != seen[1]:
-        yield "training errors under unequal augmentation or dropout"
+        yield "training errors measured under different augmentation or dropout"
 
 
 def _images(record: Record) -> str:

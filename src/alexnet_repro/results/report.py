@@ -53,7 +53,7 @@ def write_report(
     claims = read_claims(names)
     records, left_out = read_records(runs)
     archive = Archive(records, Experiments())
-    findings = {name: archive.find(name, claim) for name, claim in claims.items()}
+    findings = {name: archive.find(claim) for name, claim in claims.items()}
     found = list(findings.values())
     measured = [finding for finding in found if finding.group]
     trained, legend = trained_groups(archive), Legend(run.group for run in archive.runs)
