@@ -1,7 +1,6 @@
 """Compare measurements with the paper: ``alexnet report RUNS``."""
 
 import logging
-from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -35,12 +34,12 @@ def report(
     wandb_entity: Annotated[str | None, typer.Option(help="Of the project; else yours.")] = None,
 ) -> None:
     """Set what was measured beside what the paper says."""
+    from alexnet_repro.results.claims import counted
     from alexnet_repro.results.report import write_report
 
     output = output.expanduser()
     findings, tables = write_report(runs.expanduser(), output, claims)
-    counts = Counter(finding.what for finding in findings)
-    summary = ", ".join(f"{count} {what}" for what, count in counts.items())
+    summary = ", ".join(f"{count} {what}" for what, count in counted(findings))
     log.info("%d claims: %s", len(findings), summary)
     log.info("written to %s", output / "index.html")
     if wandb:

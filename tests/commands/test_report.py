@@ -16,7 +16,7 @@ def test_a_run_is_reported_and_the_wandb_report_is_a_file_offline(
     done = command("report", *asked, WANDB_MODE="offline")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    assert "21 claims: 18 not measured, 3 no verdict" in done.stdout
+    assert "21 claims: 3 no verdict, 18 not measured" in done.stdout
     assert "written to here/report/index.html" in done.stdout
     assert "since WANDB_MODE=offline; its specification is in here/report" in done.stdout
     page = (tmp_path / "here" / "report" / "index.html").read_text()

@@ -275,6 +275,12 @@ def test_the_committed_report_is_what_the_command_makes_of_the_committed_records
     assert others == {path.name for path in tmp_path.iterdir()} | {"measurements.md"}
 
 
+def test_the_page_on_claims_shows_an_entry_as_it_is() -> None:
+    page = (ROOT / "docs" / "claims.md").read_text()
+    (entry,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    assert entry in (ROOT / "conf" / "claims.yaml").read_text()
+
+
 README = " ".join((ROOT / "README.md").read_text().split())
 
 

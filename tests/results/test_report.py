@@ -152,7 +152,7 @@ def test_claims_say_what_was_measured_or_how_it_would_be(report: Path) -> None:
         "−1.4 / −1.2",
         "top-1: 37.5 against 39.0\ntop-5: 20.0 against 20.0",
         "−1.5 (−1.5 to −1.5)\n0.0 (0.0 to 0.0)",
-        "confirmed\nnot resolved: smallest visible effect 0.0 points (80 % power)",
+        "confirmed\nnot resolved: smallest detectable effect 0.0 points (80 % power)",
     ]
     assert lrn[5] == "the paper’s data: imagenet_2010 test"
     assert lrn[6].splitlines() == [f"run{n}/result.json" for n in (0, 3, 1, 4)]
@@ -293,5 +293,36 @@ def test_it_prints_on_pages(browser: Any, report: Path) -> None:
     page.goto((report / "index.html").as_uri())
     page.emulate_media(media="print")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    page.set_viewport_size({"width": 930, "height": 700})  # A4
+    row = "getComputedStyle(document.querySelector('.group tr')).display"
+    assert page.evaluate(row) == "table-row", "on paper it is no phone"
     assert page.pdf(prefer_css_page_size=True).startswith(b"%PDF")
     page.close()
+
+
+def test_the_forest_plot_sets_each_difference_beside_the_papers(report: Path) -> None:
+    text = (report / "index.html").read_text()
+    wide, narrow = re.findall(
+        r'<div class="(?:wide|narrow)" role="img" aria-label="([^"]*)">', text
+    )
+    assert wide == narrow
+    rows = wide.split("; ")
+    assert rows[0] == (
+        "Response normalization, top-1: paper −1.4, here −1.5 (−1.5 to −1.5), confirmed"
+    )
+    assert "Table 1, CNN, top-1: paper 0.0, here 0.0 (−0.6 to +0.7), confirmed" in rows
+    assert not any("Table 2" in row for row in rows), "its photographs are others"
+    drawn = re.findall(r'<div class="wide".*?</svg>', text, re.DOTALL)[0]
+    assert all(row.partition(":")[0] in drawn for row in rows)
+
+
+def test_a_student_sees_the_runs_first_and_what_is_not_measured_is_folded(
+    config_of: Config, tmp_path: Path
+) -> None:
+    runs = written(tmp_path / "runs", trained(config_of("alexnet"), 5.0, dataset="miniature"))
+    write_report(runs, tmp_path / "report")
+    text = (tmp_path / "report" / "index.html").read_text()
+    sections = re.findall(r'<section id="(\w+)">\s*(<details>)?', text)
+    open_ones = [name for name, folded in sections if not folded]
+    assert open_ones == ["forest", "ablations", "claims", "reading"]
+    assert {"table1", "table2", "unmeasured", "records"} < {name for name, _ in sections}

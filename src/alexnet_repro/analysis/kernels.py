@@ -4,8 +4,7 @@
 color-specific. This kind of specialization occurs during every run."
 """
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +20,7 @@ GREY = np.full(3, 3**-0.5)
 MEASURES = ("colour_saturation", "orientation_energy")
 
 
-@dataclass(frozen=True)
-class Difference:
+class Difference(NamedTuple):
     """How far the means of the two columns are apart, and how often chance does as much.
 
     Attributes:
@@ -122,11 +120,9 @@ def specialization(trained: Trained, permutations: int, seed: int) -> dict[str, 
     measures = {}
     for name, measure in zip(MEASURES, (colour_saturation, orientation_energy), strict=True):
         values = measure(kernels)
-        tested = columns_differ(values, permutations, seed)
         measures[name] = {
             "column_1": values[:half].round(6).tolist(),
             "column_2": values[half:].round(6).tolist(),
-            "means": tested.means,
-            "p_value": tested.p_value,
+            **columns_differ(values, permutations, seed)._asdict(),
         }
     return {"kernels": len(kernels), "permutations": permutations, "seed": seed} | measures

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -24,6 +25,8 @@ ROW = 15.5
 WINDOWS = ((0.75, 0.2), (0.25, 0.75))
 """Where in a volume (0–1 up, 0–1 back) the first and the second column have their window."""
 DENSE_HEIGHT, DENSE_WIDTH = 17.0, 2.2
+OVER_LINES: Any = {"zorder": 5, "bbox": {"fc": "white", "ec": "none", "pad": 0.6}}
+"""Of text, which no line crosses."""
 
 
 def _side(pixels: int) -> float:
@@ -139,14 +142,15 @@ def _cuboid(axes: Axes, volume: Volume, colour: str, alpha: float = 1.0) -> None
 def _measure(axes: Axes, volume: Volume, places: int, maps: int) -> None:
     """The numbers at the edges of a volume, as in the paper."""
     bottom = volume.corner(False, False, False)
-    below = {"ha": "center", "va": "top", "fontsize": 8}
-    axes.text(bottom[0] + volume.width / 2, bottom[1] - 0.7, f"{maps}", **below)  # type: ignore[arg-type]
+    x, y = bottom[0] + volume.width / 2, bottom[1] - 0.7
+    axes.text(x, y, f"{maps}", ha="center", va="top", fontsize=8, **OVER_LINES)
     if places:
         x, y = volume.corner(True, False, False)
         back_x, back_y = volume.corner(True, False, True)
-        axes.text((x + back_x) / 2 + 0.4, (y + back_y) / 2 - 0.3, f"{places}", fontsize=7, va="top")
+        x, y = (x + back_x) / 2 + 0.4, (y + back_y) / 2 - 0.3
+        axes.text(x, y, f"{places}", fontsize=7, va="top", **OVER_LINES)
         height = volume.middle + SLANT[1] * volume.depth / 2 + 0.3 * volume.height
-        axes.text(back_x + 0.4, height, f"{places}", fontsize=7, va="center")
+        axes.text(back_x + 0.4, height, f"{places}", fontsize=7, va="center", **OVER_LINES)
 
 
 def _reading(
@@ -194,7 +198,9 @@ def _window(
             start = window.corner(True, top, back)
             axes.plot(*zip(start, end, strict=True), zorder=3, **style)  # type: ignore[arg-type]
     x, y = window.corner(False, False, False)
-    axes.text(x - 0.3, y, f"{kernel}", fontsize=6, ha="right", va="bottom", zorder=4)
+    inside = window.width > 2
+    x, ha = (x + 0.4, "left") if inside else (x - 0.3, "right")
+    axes.text(x, y + 0.3, f"{kernel}", fontsize=6, ha=ha, va="bottom", **OVER_LINES)
 
 
 def _lines(axes: Axes, volume: Volume, colour: str, width: float) -> None:
@@ -256,6 +262,5 @@ def _crossings(
             color=RED,
             ha="center",
             va="center",
-            zorder=5,
-            bbox={"fc": "white", "ec": "none", "pad": 1.0},
+            **OVER_LINES,
         )

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
@@ -107,7 +107,7 @@ class Measured:
 
     Attributes:
         of, others: its values, and those of what it is compared with.
-        records, other_records: of these.
+        records: of these, in their order.
     """
 
     figure: Figure
@@ -115,7 +115,6 @@ class Measured:
     of: tuple[float, ...]
     others: tuple[float, ...]
     records: tuple[Record, ...]
-    other_records: tuple[Record, ...]
 
 
 @dataclass(frozen=True)
@@ -134,7 +133,6 @@ class Verdict:
 class Finding:
     """A claim, the group of records that speaks of it best, and what follows of each figure."""
 
-    id: str
     claim: Claim
     group: Group | None = None
     where: str = ""
@@ -156,8 +154,15 @@ class Finding:
     @property
     def records(self) -> list[Record]:
         """All that were compared, each once."""
-        used = (one for m in self.measured for one in (*m.records, *m.other_records))
-        return list({record.name: record for record in used}.values())
+        used = {record.name: record for m in self.measured for record in m.records}
+        return list(used.values())
+
+
+def counted(findings: Iterable[Finding]) -> list[tuple[str, int]]:
+    """How many claims have each verdict, in the order of the verdicts."""
+    counts = Counter(finding.what for finding in findings)
+    order = (CONFIRMED, OPPOSITE, DIFFERS, UNRESOLVED, NO_VERDICT, NOT_MEASURED)
+    return [(what, counts[what]) for what in order if counts[what]]
 
 
 def read_claims(names: Sequence[str] = ()) -> dict[str, Claim]:
@@ -242,12 +247,11 @@ class Archive:
             a, b = by_seed(records, figure.measure), by_seed(others, figure.measure)
             compare = difference if figure.minus else ratio
             result = compare(a, b) if other else mean(list(a.values()))
-            values = tuple(a.values()), tuple(b.values())
-            used = tuple(records.values()), tuple(others.values())
-            found[group] = Measured(figure, result, *values, *used)
+            used = (*records.values(), *others.values())
+            found[group] = Measured(figure, result, tuple(a.values()), tuple(b.values()), used)
         return found
 
-    def find(self, name: str, claim: Claim) -> Finding:
+    def find(self, claim: Claim) -> Finding:
         """What the group of records that is most like the paper's measurement says of a claim."""
         by_figure = [self.measure(figure, claim.same_machine) for figure in claim.figures]
         groups = {group for figure in by_figure for group in figure}
@@ -257,18 +261,18 @@ class Archive:
 
         def rank(group: Group) -> tuple[Any, ...]:
             own = [figure[group] for figure in by_figure if group in figure]
-            newest = max(record.date for m in own for record in (*m.records, *m.other_records))
+            newest = max(record.date for m in own for record in m.records)
             unlike, seeds = len(group.unlike_the_paper), min(len(m.mean.values) for m in own)
             return on_dataset(group), len(own), -unlike, seeds, newest, str(group)
 
         if not groups:
-            return Finding(name, claim)
+            return Finding(claim)
         best = max(groups, key=rank)
         found = tuple(figure[best] for figure in by_figure if best in figure)
         where = OTHER_SETTINGS if best.unlike_the_paper else PAPERS_DATA
         where = where if on_dataset(best) else OTHER_PHOTOGRAPHS
         verdicts = tuple(verdict_of(one, where) for one in found)
-        return Finding(name, claim, best, where, found, verdicts)
+        return Finding(claim, best, where, found, verdicts)
 
 
 def verdict_of(measured: Measured, where: str) -> Verdict:
@@ -287,7 +291,7 @@ def verdict_of(measured: Measured, where: str) -> Verdict:
         return Verdict(CONFIRMED if every else UNRESOLVED, f"{held} of {len(found.values)} runs")
     if figure.expected is None:
         if where == OTHER_PHOTOGRAPHS:
-            return Verdict(NO_VERDICT, "an error on other photographs")
+            return Verdict(NO_VERDICT, "errors on other photographs are not comparable")
         return _close(figure, found)
     if found.interval is None:
         return Verdict(UNRESOLVED, "one seed" if found.paired else "no seed in common")
@@ -310,16 +314,16 @@ def _close(figure: Figure, found: Mean) -> Verdict:
 
 def _objections(measured: Measured) -> Iterator[str]:
     """Why nothing follows of a comparison."""
-    records, others = measured.records, measured.other_records
-    stuck = [record for record in (*records, *others) if record.at_chance]
-    if stuck:
-        yield f"{len(stuck)} of {len(records) + len(others)} networks never left chance"
-    if others and len({_images(record) for record in (*records, *others)}) > 1:
+    records, own = measured.records, len(measured.of)
+    if stuck := sum(record.at_chance for record in records):
+        yield f"{stuck} of {len(records)} networks never left chance"
+    if not measured.others:
+        return
+    if len(set(map(_images, records))) > 1:
         yield "the networks had unequal data"
-    if MEASURES[measured.figure.measure] in ON_TRAINING_IMAGES and others:
-        seen = [{_training(record) for record in side} for side in (records, others)]
-        if seen[0] != seen[1]:
-            yield "training errors under unequal augmentation or dropout"
+    seen = [set(map(_training, side)) for side in (records[:own], records[own:])]
+    if MEASURES[measured.figure.measure] in ON_TRAINING_IMAGES and seen[0] != seen[1]:
+        yield "training errors measured under different augmentation or dropout"
 
 
 def _images(record: Record) -> str:

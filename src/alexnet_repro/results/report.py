@@ -2,7 +2,6 @@
 
 import base64
 import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from alexnet_repro.base.files import write_text
-from alexnet_repro.results.claims import Archive, Finding, read_claims
+from alexnet_repro.results.claims import Archive, Finding, counted, read_claims
 from alexnet_repro.results.conditions import Experiments
 from alexnet_repro.results.plots import Curves, forest_plot, forest_rows, learning_curves
 from alexnet_repro.results.records import read_records
@@ -54,7 +53,7 @@ def write_report(
     claims = read_claims(names)
     records, left_out = read_records(runs)
     archive = Archive(records, Experiments())
-    findings = {name: archive.find(name, claim) for name, claim in claims.items()}
+    findings = {name: archive.find(claim) for name, claim in claims.items()}
     found = list(findings.values())
     measured = [finding for finding in found if finding.group]
     trained, legend = trained_groups(archive), Legend(run.group for run in archive.runs)
@@ -88,7 +87,7 @@ def write_report(
                 if (picture := _picture(runs, finding))
             },
             records_at=Path(os.path.relpath(runs, output)).as_posix(),
-            counts=Counter(finding.what for finding in found),
+            counts=counted(found),
             newest=max((record.date[:10] for record in records), default=""),
         ),
         "README.md": HEAD + "\n".join(table.markdown() for table in listed if table.rows),

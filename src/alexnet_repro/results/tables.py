@@ -122,7 +122,7 @@ class Legend:
         return Table(
             "settings",
             "Settings other than the paper’s",
-            ("Settings", "What differs, beside what the experiment changes"),
+            ("Settings", "Differences from the paper, besides the experiment’s own"),
             tuple((letter, text) for text, letter in self._letters.items()),
         )
 
@@ -158,7 +158,7 @@ def unmeasured_table(findings: Sequence[Finding]) -> Table:
     """The other claims, with the commands that would measure them."""
     return Table(
         "unmeasured",
-        "Claims that no run speaks of",
+        "Claims without a run",
         ("Claim", "Paper", "Dataset", "Command"),
         tuple(
             (_claim_text(f), f.claim.paper, f.claim.dataset, "\n".join(f.claim.commands))
@@ -198,7 +198,7 @@ def verdict_text(verdicts: Sequence[Verdict]) -> str:
         own = [verdict for verdict in verdicts if verdict.what == what]
         reasons = list(dict.fromkeys(verdict.why for verdict in own if verdict.why))
         if least := " / ".join(verdict.least for verdict in own if verdict.least):
-            reasons.append(f"smallest visible effect {least} (80 % power)")
+            reasons.append(f"smallest detectable effect {least} (80 % power)")
         lines.append(f"{what}: {'; '.join(reasons)}" if reasons else what)
     return "\n".join(lines)
 
