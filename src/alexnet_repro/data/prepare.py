@@ -96,15 +96,20 @@ def prepare(
 def cached(
     source: Source, stored_as: StoredAs, cache_dir: Path, name: str, max_damaged: int = 0
 ) -> Store:
-    """The store of ``source`` under ``cache_dir``, made if it is not there yet.
+    """The store of ``source`` under ``cache_dir``, made if it is not there yet."""
+    directory = place_in_cache(source, stored_as, cache_dir, name)
+    return open_store(prepare(source, stored_as, directory, max_damaged))
+
+
+def place_in_cache(source: Source, stored_as: StoredAs, cache_dir: Path, name: str) -> Path:
+    """Where :func:`cached` has the store.
 
     It is named after the set, its size and the source's fingerprint, so that changed images make
     another store.
     """
     described = json.dumps([FORMAT, source.fingerprint, asdict(stored_as)])
     key = hashlib.sha256(described.encode()).hexdigest()[:12]
-    directory = cache_dir / f"{name}-{stored_as.image_size}-{key}"
-    return open_store(prepare(source, stored_as, directory, max_damaged))
+    return cache_dir / f"{name}-{stored_as.image_size}-{key}"
 
 
 @contextmanager
