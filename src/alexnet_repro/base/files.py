@@ -1,6 +1,7 @@
 """Files that are written whole or not at all, and what tells whether they changed."""
 
 import errno
+import fcntl
 import hashlib
 import json
 import logging
@@ -60,6 +61,29 @@ def all_of(path: Path) -> Iterator[Path]:
         except BaseException:
             unfinished.unlink(missing_ok=True)
             raise
+
+
+@contextmanager
+def locked(directory: Path, shared: bool = False) -> Iterator[None]:
+    """Make ``directory`` alone, or beside others that make parts of it.
+
+    The lock is the system's: it ends with the process that holds it, however that ends, on another
+    node too.
+    """
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    with directory.with_name(f".{directory.name}.lock").open("a+") as file:
+        try:
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.info("%s: waiting for another process that makes it", directory)
+            fcntl.flock(file, kind)
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP):
+                raise
+            told = "%s: its file system has no locks (%s): have no other process make it now"
+            log.warning(told, directory, error.strerror)
+        yield
 
 
 def sync_folder(directory: Path) -> None:
