@@ -202,6 +202,15 @@ TYPED = [
     ),
     ("evaluate", ["chekpoint=a"], "chekpoint: there is no such key; did you mean checkpoint?"),
     ("evaluate", ["checkpoint=a", "crops=five"], "crops=five: input should be 'centre' or 'ten'"),
+    ("train", ["-cn", "nothere"], "-cn nothere: there is no such configuration; train is that of"),
+    (
+        "train",
+        ["--experiment", "demo"],
+        "--experiment: keys are typed without dashes: experiment=d",
+    ),
+    ("train", ["--seed=1"], "--seed=1: keys are typed without dashes: seed=1"),
+    ("evaluate", ["--summary"], "--summary: keys are typed without dashes: summary=VALUE"),
+    ("train", ["data.batch_size=a b("], "data.batch_size=a b(: not of the form KEY=VALUE ("),
     ("prepare", ["souce=a"], "souce: there is no such key; did you mean source?"),
     (
         "prepare",

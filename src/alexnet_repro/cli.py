@@ -23,7 +23,7 @@ from typer.exceptions import TyperException
 from alexnet_repro.base.build import check
 from alexnet_repro.base.checkpoints import find_checkpoint
 from alexnet_repro.base.config import CONF, composed, fail, resolved
-from alexnet_repro.base.console import show_on_terminal
+from alexnet_repro.base.console import show_on_terminal, take_any_character
 from alexnet_repro.base.errors import UsageError, out_of_memory
 from alexnet_repro.base.mistakes import composing, writing
 
@@ -132,6 +132,7 @@ def told(message: str) -> str:
 
 def run(commands: typer.Typer) -> None:
     """Run what was typed; a mistake is one line and exit code 2."""
+    take_any_character()
     show_on_terminal()
     try:
         try:

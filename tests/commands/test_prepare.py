@@ -52,11 +52,35 @@ def test_a_second_preparation_finds_the_first_and_other_images_are_refused(
     assert "photos: the folder holds something else" in done.stderr
 
 
+@pytest.mark.parametrize("spelling", ["source", "data.source.root"])
+def test_without_output_the_store_is_where_training_looks_for_it(
+    prepare: Command, tiny_images: Path, tmp_path: Path, spelling: str
+) -> None:
+    from alexnet_repro.data.datamodule import ImageDataModule
+    from alexnet_repro.data.sources import folder
+
+    done = prepare(f"{spelling}={tiny_images}", "data.image_size=16", "data.cache_dir=kept")
+    assert done.returncode == 0, done.stderr
+    assert "train finds it there with the same data=… data.KEY=…" in done.stdout
+    (store,) = (path for path in (tmp_path / "kept").iterdir() if path.is_dir())
+    assert f"{store.relative_to(tmp_path)}: 24 train, 9 val, 9 test images" in done.stdout
+    data = ImageDataModule(
+        "folder", lambda: folder(str(tiny_images)), cache_dir=str(tmp_path / "kept"),
+        image_size=16, crop_size=14,
+    )  # fmt: skip
+    assert data.store.directory == store
+    done = prepare(f"{spelling}={tiny_images}", "encoding=jpeg")
+    assert done.stderr.startswith("error: encoding=jpeg: add output=FOLDER")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["data=folder", "output=store"], "source has no default: add source="),
-        (["data=folder", "source=nowhere", "output=store"], "no folder nowhere/train"),
+        (["data=folder", "output=store"], "data.source.root has no default: add data.source.root="),
+        (
+            ["data=folder", "source=nowhere", "output=store"],
+            "there is no folder nowhere; expected ROOT/train",
+        ),
         (["data=prepared", "source=.", "output=store"], "data=prepared is prepared already"),
         (["data=huggingface", "source=.", "output=store"], "expected data/train-*.parquet and"),
         (["source=.", "output=store", "part=3/2"], "part=3/2: expected a node and the number"),
@@ -64,7 +88,10 @@ def test_a_second_preparation_finds_the_first_and_other_images_are_refused(
         (["source=.", "output=store", "quality=0"], "quality=0: input should be greater than"),
         (["source=.", "output=store", "encoding=png"], "encoding=png: input should be 'raw' or"),
         (["output=store", "prepare.verify=true"], "output=store: there is no such store"),
-        (["data=imagenet_2012", "source=.", "output=store"], "no ILSVRC2012_devkit_t12.tar.gz"),
+        (
+            ["data=imagenet_2012", "source=.", "output=store"],
+            "there is no ILSVRC2012_devkit_t12.tar.gz",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_nothing(

@@ -20,6 +20,7 @@ import pytest
 import torch
 from PIL import Image
 
+from alexnet_repro.base import files
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.data import prepare as preparation
 from alexnet_repro.data.prepare import cached, prepare
@@ -275,7 +276,7 @@ def test_a_finished_store_needs_no_lock(
     def read_only(*arguments: Any) -> None:
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(preparation.fcntl, "flock", read_only)
+    monkeypatch.setattr(files.fcntl, "flock", read_only)
     assert len(cached(folder(str(root)), StoredAs(SIZE), cache, "pets").splits["val"]) == 5
 
 
@@ -344,6 +345,52 @@ def test_of_two_simultaneous_preparations_one_waits_for_the_other(root: Path, ca
     assert len(opened) == 80
 
 
+HOLDING = """
+import sys, time
+from pathlib import Path
+from alexnet_repro.base.files import locked
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_the_lock_of_a_process_that_is_killed_ends_with_it(
+    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source, place = folder(str(root)), tmp_path / "store"
+    command = [sys.executable, "-c", HOLDING, str(place)]
+    with (
+        caplog.at_level("INFO"),
+        subprocess.Popen(command, stdout=subprocess.PIPE) as holder,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        made = pool.submit(prepare, source, StoredAs(SIZE), place)
+        while "waiting for another process" not in caplog.text and not made.done():
+            time.sleep(0.01)
+        assert not made.done()
+        holder.kill()
+        assert made.result() == place
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS])
+def test_a_file_system_without_locks_is_named_and_prepared_on(
+    root: Path,
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    code: int,
+) -> None:
+    def refuse(*arguments: Any) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(files.fcntl, "flock", refuse)
+    store = cached(folder(str(root)), StoredAs(SIZE), cache, "pets")
+    assert f"{store.directory}: its file system has no locks" in caplog.text
+
+
 def test_too_little_disk_is_told_before_anything_is_read(
     root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -408,7 +455,7 @@ def test_who_merges_waits_for_a_node_that_still_works(
 ) -> None:
     source, stored_as = folder(str(root)), StoredAs(SIZE)
     with ThreadPoolExecutor(1) as pool:
-        with preparation._lock(tmp_path / "store", shared=True):
+        with files.locked(tmp_path / "store", shared=True):
             # A node works beside another one; who prepares the whole is alone.
             prepare(source, stored_as, tmp_path / "store", 0, (1, 2))
             whole = pool.submit(prepare, source, stored_as, tmp_path / "store")

@@ -1,6 +1,8 @@
 """A store holds what preprocessing makes of every image, is made once, and never half."""
 
+import errno
 import json
+import os
 import pickle
 import shutil
 from collections.abc import Callable
@@ -8,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
@@ -197,3 +200,26 @@ def test_a_deleted_store_is_prepared_anew(root: Path, cache: Path) -> None:
     anew = cached(folder(str(root)), StoredAs(SIZE), cache, "pets")
     assert anew.directory == store.directory
     assert len(anew.splits["train"]) == 75
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.ESTALE, errno.EMFILE])
+@pytest.mark.parametrize("file", ["manifest.json", "train-labels.npy", "val-00000.arrow"])
+def test_a_store_that_may_not_be_read_is_not_called_damaged(
+    store: Store, monkeypatch: pytest.MonkeyPatch, code: int, file: str
+) -> None:
+    def refuse(path: Any, *arguments: Any, **named: Any) -> Any:
+        if Path(path).name == file:
+            raise OSError(code, os.strerror(code), str(path))
+        return real(path, *arguments, **named)
+
+    owner, name = {
+        "manifest.json": (Path, "read_text"),
+        "train-labels.npy": (np, "load"),
+        "val-00000.arrow": (pa, "memory_map"),
+    }[file]
+    real = getattr(owner, name)
+    monkeypatch.setattr(owner, name, refuse)
+    with pytest.raises(UsageError) as told:
+        open_store(store.directory).splits["val"].image(0)
+    assert str(told.value).startswith(f"{store.directory / file}: cannot be read (")
+    assert "delete" not in str(told.value)

@@ -110,3 +110,38 @@ def test_the_one_before_is_used_and_named_in_place_of_a_damaged_one(
     os.truncate(tmp_path / BEFORE, 1000)
     with pytest.raises(UsageError, match="there is none before it"):
         whole(tmp_path / LAST)
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOTSUP])
+def test_a_file_system_that_does_not_sync_folders_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, code: int
+) -> None:
+    fsync = os.fsync
+
+    def refuse(descriptor: int) -> None:
+        if os.path.isdir(f"/proc/self/fd/{descriptor}"):
+            raise OSError(code, os.strerror(code))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    for n in range(3):
+        save(tmp_path, n)
+    assert number(tmp_path / LAST) == 2
+    assert [line for line in caplog.messages if "does not sync folders" in line] == [
+        f"{tmp_path}: this file system does not sync folders ({os.strerror(code)}): a power "
+        "failure may undo a checkpoint"
+    ]
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EIO, errno.EMFILE])
+def test_a_checkpoint_that_may_not_be_read_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    path = save(tmp_path, 0)
+
+    def refuse(*arguments: Any) -> None:
+        raise OSError(code, os.strerror(code), str(path))
+
+    monkeypatch.setattr(zipfile, "ZipFile", refuse)
+    with pytest.raises(UsageError, match=r"last\.ckpt: cannot be read \(.*it need not be damaged"):
+        whole(path)

@@ -25,10 +25,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from alexnet_repro.base.build import checked
+from alexnet_repro.base.console import take_any_character
 from alexnet_repro.base.errors import UsageError, out_of_memory
 from alexnet_repro.base.extras import check_plugins
 from alexnet_repro.base.hydra_version import COMPOSING, MAIN, register_resolver
-from alexnet_repro.base.mistakes import composing, writing
+from alexnet_repro.base.mistakes import check_flags, composing, writing
 from alexnet_repro.base.record import version_of
 
 _PACKAGE = Path(__file__).parents[1]
@@ -39,12 +40,30 @@ CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parents[1
 Options = TypeVar("Options")
 
 
-def opened(argument: str) -> str:
+def opened(argument: str, sweep: bool = False) -> str:
     """``model.dropout=0.3`` as Hydra's ``++model.dropout=0.3``: the files need not list every key.
 
-    Which keys there are, the signature of what is built says.
+    Which keys there are, the signature of what is built says. ``source=`` is short for
+    ``data.source.root=``. A key that takes a path or a name takes any text.
+
+    Args:
+        sweep: commas separate values.
     """
+    argument = re.sub(r"^source=", "data.source.root=", argument)
+    key, equals, value = argument.partition("=")
+    if equals and re.fullmatch(TEXTS, key) and not (sweep and re.match(SWEPT, value)):
+        parts = value.split(",") if sweep else [value]
+        argument = f"{key}={','.join(map(quoted, parts))}"
     return f"++{argument}" if re.match(OPEN, argument) else argument
+
+
+def quoted(text: str) -> str:
+    """Text as a value of Hydra's grammar, unless it is quoted, refers to other keys or is null."""
+    if text in ("", "null") or "${" in text or re.fullmatch(r"(['\"]).*\1", text):
+        return text
+    # Backslashes count only before a quote.
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", text)
+    return "'" + escaped + "\\" * (len(escaped) - len(escaped.rstrip("\\"))) + "'"
 
 
 def composed(name: str, *overrides: str, **options: Any) -> DictConfig:
@@ -146,6 +165,13 @@ def sweep_name(mode: RunMode | None, directory: str) -> str | None:
 
 OPEN = r"(model|data|augment|optimizer|schedule|trainer|strategy|callbacks|logger)\.[\w.]+="
 """Arguments that set a key of something that is built."""
+TEXTS = (
+    r"\+{0,2}(output|resume|init_from|run_name|data\.(name|directory|cache_dir)|"
+    r"data\.source\.(root|train|val|test|words|classes|whole)|hydra\.(run|sweep)\.(sub)?dir)"
+)
+"""Keys that take a path or a name."""
+SWEPT = r"(choice|glob|range|interval|shuffle|sort|tag)\("
+"""How values begin that are several."""
 UNCHOSEN = ("logger=null", "debug=null", "launcher=null", "sweep=null")
 """Choices of nothing, which is what these groups have if none is made."""
 FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -165,10 +191,10 @@ def global_rank() -> int:
 def with_list(argument: str, keys: Sequence[str]) -> str:
     """``checkpoint=a,b`` as Hydra's ``checkpoint=['a','b']``, for these keys."""
     key, equals, value = argument.partition("=")
-    if key not in keys or not equals or value[:1] in ("", "[", "'", '"'):
+    if key not in keys or not equals or re.fullmatch(r"|\[.*\]|(['\"]).*\1", value):
         return argument
-    quoted = ("'" + part.strip().replace("'", "\\'") + "'" for part in value.split(","))
-    return f"{key}=[{','.join(quoted)}]"
+    parts = [value] if Path(value).exists() else [part.strip() for part in value.split(",")]
+    return f"{key}=[{','.join(map(quoted, parts))}]"
 
 
 register_resolver("experiment_name", experiment_name, replace=True)
@@ -273,6 +299,7 @@ def command(
         def main() -> None:
             # What cannot be logged, since the disk is full, is no reason to say so twice a line.
             logging.raiseExceptions = False
+            take_any_character()
             if "--version" in sys.argv[1:]:  # Hydra would print its own
                 print_version()
                 return
@@ -281,11 +308,13 @@ def command(
                 sys.argv += SILENT
             # Hydra takes null for a choice only where it is written in a file, and no flag between
             # two overrides.
-            given = [opened(a) for a in sys.argv[1:] if a not in UNCHOSEN]
+            sweep = not {"-m", "--multirun"}.isdisjoint(sys.argv)
+            given = [opened(a, sweep) for a in sys.argv[1:] if a not in UNCHOSEN]
             sys.argv[1:] = sorted(given, key=_is_override)
-            if not {"-m", "--multirun"}.intersection(sys.argv):
+            if not sweep:
                 sys.argv = [with_list(argument, lists) for argument in sys.argv]
             try:
+                check_flags(sys.argv[1:])
                 check_plugins(sys.argv[1:])
                 hydra_main()
             except KeyboardInterrupt:

@@ -1,7 +1,9 @@
 """The one place that writes to the terminal, so that messages and progress bars do not mix."""
 
+import io
 import logging
 import re
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,6 +38,13 @@ class Terminal(Console):
 
 
 console = Terminal(highlight=False, soft_wrap=True, markup=False)
+
+
+def take_any_character() -> None:
+    """Have terminals and files without Unicode show what they lack otherwise, not end a command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 class ConsoleHandler(logging.Handler):

@@ -1,16 +1,28 @@
 """Files that are written whole or not at all, and what tells whether they changed."""
 
+import errno
+import fcntl
 import hashlib
 import json
+import logging
 import math
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from alexnet_repro.base.errors import UsageError
+
+log = logging.getLogger(__name__)
+
+UNREADABLE = (
+    *(errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT),
+    *(errno.EMFILE, errno.ENFILE),
+)
+"""What the system says of files that may be whole."""
 
 
 def checksum(path: Path) -> str:
@@ -49,6 +61,61 @@ def all_of(path: Path) -> Iterator[Path]:
         except BaseException:
             unfinished.unlink(missing_ok=True)
             raise
+
+
+@contextmanager
+def locked(directory: Path, shared: bool = False) -> Iterator[None]:
+    """Make ``directory`` alone, or beside others that make parts of it.
+
+    The lock is the system's: it ends with the process that holds it, however that ends, on another
+    node too.
+    """
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    with directory.with_name(f".{directory.name}.lock").open("a+") as file:
+        try:
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.info("%s: waiting for another process that makes it", directory)
+            fcntl.flock(file, kind)
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP):
+                raise
+            told = "%s: its file system has no locks (%s): have no other process make it now"
+            log.warning(told, directory, error.strerror)
+        yield
+
+
+def sync_folder(directory: Path) -> None:
+    """Force renames to the disk, so that a power failure does not undo them.
+
+    Some file systems, such as CIFS, do not know that of folders, which is told once.
+    """
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.ENOSYS):
+            raise
+        _tell_unsynced(directory, error.strerror)
+    finally:
+        os.close(descriptor)
+
+
+@cache
+def _tell_unsynced(directory: Path, reason: str) -> None:
+    told = "%s: this file system does not sync folders (%s): a power failure may undo a checkpoint"
+    log.warning(told, directory, reason)
+
+
+def unreadable(error: BaseException, path: Path) -> UsageError | None:
+    """What to say where a file may be whole but the system does not let it be read; else None."""
+    if not isinstance(error, OSError) or error.errno not in UNREADABLE:
+        return None
+    return UsageError(
+        f"{error.filename or path}: cannot be read ({error.strerror}): it need not be damaged; "
+        "make it readable for this user, or wait for its disk"
+    )
 
 
 def _finite(value: Any) -> Any:

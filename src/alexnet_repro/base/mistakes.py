@@ -12,9 +12,16 @@ from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
 from alexnet_repro.base.build import did_you_mean
+from alexnet_repro.base.errors import UsageError
 
 LISTED = 12
 """Choices that a message names; more are counted."""
+
+FLAGS = {
+    *("help", "hydra-help", "version", "cfg", "resolve", "package", "run", "multirun", "info"),
+    *("shell-completion", "config-path", "config-name", "config-dir", "experimental-rerun"),
+}
+"""What Hydra takes with two dashes."""
 
 MEANT = {
     "ckpt_path": "resume=PATH to train on; alexnet_repro.evaluate checkpoint=PATH tests",
@@ -46,9 +53,14 @@ def composing(error: Exception, conf: Path, name: str, arguments: Sequence[str])
         # The last line points at Hydra's documentation.
         said = [line for line in error.message.splitlines() if not line.startswith("See http")]
         detail = " ".join(said).removeprefix(f"Error parsing override '{error.override}'").strip()
-        return f"{error.override}: not of the form KEY=VALUE ({detail})"
+        typed = str(error.override).removeprefix("++")  # of Hydra, put there by us
+        key, equals, _ = typed.partition("=")
+        told = f"; a value with such characters is typed \"{key}='VALUE'\"" if equals else ""
+        return f"{typed}: not of the form KEY=VALUE ({detail}){told}"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file is not None:
         group, _, choice = error.missing_cfg_file.rpartition("/")
+        if not group:
+            return f"-cn {choice}: there is no such configuration; {name} is that of this command"
         return f"{group}={choice}: there is no such choice{_offered(choice, error.options or ())}"
     if isinstance(error.__cause__, ConfigKeyError | ConfigAttributeError):
         key = str(error.__cause__.full_key)
@@ -66,6 +78,16 @@ def composing(error: Exception, conf: Path, name: str, arguments: Sequence[str])
             choices = [path.stem for path in (conf / key).glob("*.yaml")]
             return f"{argument}: there is no such choice{_offered(value, choices)}"
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def check_flags(arguments: Sequence[str]) -> None:
+    """Raise a UsageError for a key with dashes, as other programs take them."""
+    for argument, after in zip(arguments, [*arguments[1:], ""], strict=True):
+        flag = re.match(r"--([\w.-]+)(?:=(.*))?", argument)
+        if flag is not None and flag[1] not in FLAGS:
+            other = "" if after.startswith("-") or "=" in after else after
+            value = flag[2] or other or "VALUE"
+            raise UsageError(f"{argument}: keys are typed without dashes: {flag[1]}={value}")
 
 
 def writing(error: OSError) -> str:
@@ -96,7 +118,8 @@ def meant(key: str, conf: Path, name: str) -> str:
     for one in inside:
         if one.rpartition(".")[2] == key:
             return f"; did you mean {one}?"
-    return did_you_mean(key, [*groups, *own, *(one for one in inside if "." not in one)])
+    short = ["source"] if "data" in groups else []
+    return did_you_mean(key, [*groups, *own, *short, *(one for one in inside if "." not in one)])
 
 
 def no_match(arguments: Sequence[str], conf: Path) -> str:

@@ -1,6 +1,5 @@
 """From labelled images to a store: preprocessing of §3, once, on all cores, to be gone on with."""
 
-import fcntl
 import hashlib
 import json
 import logging
@@ -10,7 +9,6 @@ import signal
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from alexnet_repro.base.console import counting
 from alexnet_repro.base.errors import UsageError
-from alexnet_repro.base.files import all_of, write_json
+from alexnet_repro.base.files import all_of, locked, write_json
 from alexnet_repro.base.system import keep_freed_memory, usable_cores
 from alexnet_repro.data.preprocess import Pixels, shorter_side_and_centre
 from alexnet_repro.data.sources import Source, Split
@@ -69,7 +67,7 @@ def prepare(
     unfinished = directory.with_name(f"{directory.name}.unfinished")
     # A finished store is only read: it may lie where nothing can be written.
     if not directory.exists():
-        with _lock(directory, shared=of > 1):
+        with locked(directory, shared=of > 1):
             if not directory.exists():
                 log.info("preparing %d pixels a side into %s", stored_as.image_size, directory)
                 unfinished.mkdir(exist_ok=True)
@@ -96,29 +94,20 @@ def prepare(
 def cached(
     source: Source, stored_as: StoredAs, cache_dir: Path, name: str, max_damaged: int = 0
 ) -> Store:
-    """The store of ``source`` under ``cache_dir``, made if it is not there yet.
+    """The store of ``source`` under ``cache_dir``, made if it is not there yet."""
+    directory = place_in_cache(source, stored_as, cache_dir, name)
+    return open_store(prepare(source, stored_as, directory, max_damaged))
+
+
+def place_in_cache(source: Source, stored_as: StoredAs, cache_dir: Path, name: str) -> Path:
+    """Where :func:`cached` has the store.
 
     It is named after the set, its size and the source's fingerprint, so that changed images make
     another store.
     """
     described = json.dumps([FORMAT, source.fingerprint, asdict(stored_as)])
     key = hashlib.sha256(described.encode()).hexdigest()[:12]
-    directory = cache_dir / f"{name}-{stored_as.image_size}-{key}"
-    return open_store(prepare(source, stored_as, directory, max_damaged))
-
-
-@contextmanager
-def _lock(directory: Path, shared: bool) -> Iterator[None]:
-    """Parts are prepared side by side; who prepares the whole is alone, after them."""
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-    with directory.with_name(f".{directory.name}.lock").open("a+") as file:
-        try:
-            fcntl.flock(file, kind | fcntl.LOCK_NB)
-        except BlockingIOError:
-            log.info("%s: waiting for another process that prepares it", directory)
-            fcntl.flock(file, kind)
-        yield
+    return cache_dir / f"{name}-{stored_as.image_size}-{key}"
 
 
 def _check_origin(directory: Path, source: Source, stored_as: StoredAs) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pyarrow as pa
-from filelock import FileLock
 from pyarrow import fs
 
 from alexnet_repro.base.errors import UsageError
+from alexnet_repro.base.files import locked
 from alexnet_repro.data.store import verify
 
 log = logging.getLogger(__name__)
@@ -31,8 +31,7 @@ def local_copy(uri: str, cache_dir: Path) -> Path:
     directory = cache_dir / name
     if directory.exists():
         return directory
-    cache_dir.mkdir(parents=True, exist_ok=True)
-    with FileLock(cache_dir / f".{name}.lock"):
+    with locked(directory):
         if not directory.exists():
             partial = cache_dir / f"{name}.copying"
             shutil.rmtree(partial, ignore_errors=True)

@@ -4,6 +4,7 @@ A source lists the files of a place (``data.listing``), takes those that are ima
 a label; :meth:`Source.of` makes the rest.
 """
 
+import functools
 import hashlib
 import logging
 import unicodedata
@@ -19,7 +20,7 @@ from pydantic import Field
 
 from alexnet_repro.base.build import Natural
 from alexnet_repro.base.errors import UsageError
-from alexnet_repro.base.files import user_path
+from alexnet_repro.base.files import locked, user_path
 from alexnet_repro.data import miniature as miniature_ilsvrc
 from alexnet_repro.data.listing import File, Notes, images, is_hidden, printable
 from alexnet_repro.data.words import class_words
@@ -309,8 +310,10 @@ def imagenette(root: str, size: Literal["full", "320px", "160px"]) -> Source:
     folders = {"full": "imagenette2", "320px": "imagenette2-320", "160px": "imagenette2-160"}
     extracted = top / folders[size]
     if not extracted.is_dir():
-        top.mkdir(parents=True, exist_ok=True)
-        _download("imagenette", top, lambda: Imagenette(top, "train", size, download=True))
+        with locked(extracted):
+            if not extracted.is_dir():
+                get = functools.partial(Imagenette, top, "train", size, download=True)
+                _download("imagenette", top, get)
     return folder(str(extracted))
 
 
@@ -326,8 +329,8 @@ def cifar10(root: str) -> Source:
         # torchvision checks the archive's MD5 sums before it reads the batches.
         train, test = CIFAR10(top, train=True), CIFAR10(top, train=False)
     except RuntimeError:
-        top.mkdir(parents=True, exist_ok=True)
-        _download("cifar10", top, lambda: CIFAR10(top, download=True))
+        with locked(top / "cifar10"):  # torchvision leaves alone what is there
+            _download("cifar10", top, lambda: CIFAR10(top, download=True))
         train, test = CIFAR10(top, train=True), CIFAR10(top, train=False)
     splits = {"train": _array_split("train", train), "val": _array_split("test", test)}
     digest = hashlib.sha256()

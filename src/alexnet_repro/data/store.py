@@ -5,7 +5,6 @@ A store is a folder of shards (``train-00000.arrow`` …), labels, the mean imag
 before it is believed.
 """
 
-import errno
 import functools
 import json
 import logging
@@ -24,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from alexnet_repro.base.console import counting
 from alexnet_repro.base.errors import UsageError
+from alexnet_repro.base.files import unreadable
 from alexnet_repro.base.system import usable_cores
 from alexnet_repro.data.listing import printable
 from alexnet_repro.data.preprocess import Orientation, Pixels
@@ -327,23 +327,12 @@ def verify(directory: Path) -> None:
     log.info("%s: all %d files are as they were written", directory, len(expected))
 
 
-OF_THE_DISK = (
-    *(errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT),
-    *(errno.EMFILE, errno.ENFILE),
-)
-"""What the system says where a file may be whole, but cannot be read."""
-
-
 def damaged(directory: Path, error: Exception, file: str = "") -> UsageError:
     """What to say of an error in reading a store, or a file of it."""
-    if isinstance(error, OSError) and error.errno in OF_THE_DISK:
-        place = error.filename or directory / file
-        return UsageError(
-            f"{place}: cannot be read ({error.strerror}); the store need not be damaged: make it "
-            "readable for this user, or wait for its disk"
-        )
-    told = f"{file}: {error}" if file else error
-    return UsageError(f"{directory}: damaged ({told}); delete the folder and it is prepared anew")
+    if told := unreadable(error, directory / file):
+        return told
+    reason = f"{file}: {error}" if file else error
+    return UsageError(f"{directory}: damaged ({reason}); delete the folder and it is prepared anew")
 
 
 def _beside(directory: Path, name: str) -> Path:

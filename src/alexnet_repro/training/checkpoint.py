@@ -30,6 +30,7 @@ from torch import nn
 
 from alexnet_repro.base.build import Count, Side, checked
 from alexnet_repro.base.errors import PrunedError, UsageError
+from alexnet_repro.base.files import sync_folder, unreadable
 from alexnet_repro.data.augment import Augmentation, AugmentOptions
 from alexnet_repro.data.datamodule import ImageDataModule
 from alexnet_repro.data.statistics import Statistics
@@ -76,7 +77,7 @@ class CheckpointFile(TorchCheckpointIO):
             if place.name == LAST and place.exists():
                 _keep(place, place.with_name(BEFORE))
             os.replace(partial, place)
-            _sync_folder(place.parent)
+            sync_folder(place.parent)
         except (OSError, RuntimeError) as error:
             partial.unlink(missing_ok=True)
             # torch tells of a failed write in words of its own, on top of what the system said.
@@ -102,15 +103,6 @@ def _keep(place: Path, before: Path) -> None:
         os.replace(place, before)
 
 
-def _sync_folder(directory: Path) -> None:
-    """Force renames to the disk, so that a power failure does not undo them."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _system_error(error: BaseException | None) -> OSError | None:
     while error is not None and not isinstance(error, OSError):
         error = error.__cause__ or error.__context__
@@ -118,7 +110,11 @@ def _system_error(error: BaseException | None) -> OSError | None:
 
 
 def damage(path: Path) -> str | None:
-    """What is wrong with a checkpoint file, or None if every part is as its checksum says."""
+    """What is wrong with a checkpoint file, or None if every part is as its checksum says.
+
+    Raises:
+        UsageError: if the system does not let it be read.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             # torch compresses nothing; what is compressed may grow without end.
@@ -126,6 +122,8 @@ def damage(path: Path) -> str | None:
                 return "it holds compressed parts, which torch does not write"
             changed = archive.testzip()
     except (OSError, zipfile.BadZipFile, zlib.error, ValueError, NotImplementedError) as error:
+        if told := unreadable(error, path):
+            raise told from error
         return str(error) or type(error).__name__
     except (EOFError, RuntimeError, OverflowError) as error:
         return f"it breaks off: {error!r}"
