@@ -152,7 +152,8 @@ FULL_ERROR = "HYDRA_FULL_ERROR"
 """The environment variable that Hydra reads: 1 for a traceback of every mistake."""
 USAGE_EXIT_CODE = 2
 LAUNCHED = "ALEXNET_REPRO_LAUNCHED"
-"""The environment variable of processes whose errors are told by the command that started them."""
+"""The environment variable of processes that a command started: what it has decided for them. It
+tells their errors."""
 SILENT = ("hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=disabled")
 """Overrides for all processes of a run but the first: they write no files and no messages."""
 
@@ -208,11 +209,8 @@ def _forget(settings: HydraConf) -> None:
     """Remove the folder of a run that a mistake ended before anything was written or logged."""
     directory, here = Path(settings.runtime.output_dir), Path.cwd()
     own = settings.output_subdir
-    if own is None or not (directory / own).is_dir() or here.is_relative_to(directory):
+    if here.is_relative_to(directory) or any(path.name != own for path in directory.iterdir()):
         return
-    for path in directory.iterdir():
-        if path.name != own and (path.suffix != ".log" or path.stat().st_size):
-            return
     shutil.rmtree(directory, ignore_errors=True)
     with contextlib.suppress(OSError):
         for parent in directory.parents:
