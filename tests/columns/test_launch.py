@@ -10,6 +10,7 @@ SRUN = {
     "SLURM_NTASKS": "2",
     "SLURM_NTASKS_PER_NODE": "2",
     "SLURM_NNODES": "1",
+    "SLURM_STEP_ID": "0",
     "SLURM_JOB_NAME": "alexnet",
 }
 
@@ -29,6 +30,7 @@ def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
         (SRUN, 2, False),
         # In a shell of SLURM nobody has started the tasks.
         (SRUN | {"SLURM_JOB_NAME": "bash"}, 2, True),
+        ({name: value for name, value in SRUN.items() if name != "SLURM_STEP_ID"}, 2, True),
         ({"SLURM_NTASKS": "1"}, 2, True),
     ],
 )

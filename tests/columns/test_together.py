@@ -23,7 +23,12 @@ def started(forks: Forks, tmp_path: Path) -> Started:
         with socket.create_server(("127.0.0.1", 0)) as free:
             job = {"MASTER_PORT": str(free.getsockname()[1])}
         job |= {"SLURM_NTASKS": str(len(arguments)), "SLURM_NTASKS_PER_NODE": str(len(arguments))}
-        job |= {"SLURM_NNODES": "1", "SLURM_JOB_NAME": "alexnet", "SLURM_NODELIST": "127.0.0.1"}
+        job |= {
+            "SLURM_NNODES": "1",
+            "SLURM_STEP_ID": "0",
+            "SLURM_JOB_NAME": "alexnet",
+            "SLURM_NODELIST": "127.0.0.1",
+        }
         tasks = [
             forks.start(PROGRAM, rank, *own, cwd=tmp_path, env=job | {"SLURM_PROCID": str(rank)})
             for rank, own in enumerate(arguments)

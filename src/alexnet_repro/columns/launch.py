@@ -73,7 +73,9 @@ def started_by_others() -> tuple[str, int] | None:
         return "torchrun", int(os.environ["WORLD_SIZE"])
     tasks = int(os.environ.get("SLURM_NTASKS", 1))
     interactive = os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")
-    return ("srun", tasks) if tasks > 1 and not interactive else None
+    # The script of a job is not a step of it: srun starts those.
+    step = "SLURM_STEP_ID" in os.environ and not interactive
+    return ("srun", tasks) if tasks > 1 and step else None
 
 
 def launch(
