@@ -18,6 +18,7 @@ from .forks import Forks
 from .soak.images import noise_images
 
 SKIPPED_IN_CI = {
+    "started as root": "the CI of GitHub runs as another user",
     "CUDA device": "there is no GPU",
     "ALEXNET_REPRO_TEST_DATA": "the photographs are not part of the repository",
     "timm is not installed": "no part of the package needs it",

@@ -84,6 +84,8 @@ LATER = {
     "model.norm_after_pool": False,
     "trainer.enable_model_summary": False,
     "trainer.num_sanity_val_steps": 0,
+    "overwrite": False,
+    "resume_with": None,
 }
 """Keys that records did not name then, with what they were all the same."""
 PLACES = ("logger", "callbacks.", "strategy.")

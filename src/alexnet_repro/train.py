@@ -6,7 +6,7 @@ from alexnet_repro.base.build import TARGET, check
 from alexnet_repro.base.config import command, resolved
 
 
-@command("train")
+@command("train", lists=("init_layers", "resume_with"))
 def main(config: DictConfig) -> float | None:
     # Lightning takes seconds to import: what can be told without it is told before.
     for key, given in (("model", ("num_classes", "input_size")), ("optimizer", ("network",))):

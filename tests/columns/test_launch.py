@@ -6,7 +6,13 @@ from alexnet_repro.base.errors import UsageError
 from alexnet_repro.columns.launch import must_launch
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "17", "WORLD_SIZE": "2"}
-SRUN = {"SLURM_NTASKS": "2", "SLURM_JOB_NAME": "alexnet"}
+SRUN = {
+    "SLURM_NTASKS": "2",
+    "SLURM_NTASKS_PER_NODE": "2",
+    "SLURM_NNODES": "1",
+    "SLURM_STEP_ID": "0",
+    "SLURM_JOB_NAME": "alexnet",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +30,7 @@ def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
         (SRUN, 2, False),
         # In a shell of SLURM nobody has started the tasks.
         (SRUN | {"SLURM_JOB_NAME": "bash"}, 2, True),
+        ({name: value for name, value in SRUN.items() if name != "SLURM_STEP_ID"}, 2, True),
         ({"SLURM_NTASKS": "1"}, 2, True),
     ],
 )
@@ -40,6 +47,16 @@ def test_the_command_starts_what_nobody_has_started(
     [
         (TORCHRUN, {"devices": 4, "num_nodes": 1}, "are 4 processes, but torchrun started 2"),
         (SRUN, {"devices": 8, "num_nodes": 2}, "are 16 processes, but srun started 2"),
+        (
+            SRUN | {"SLURM_NTASKS_PER_NODE": ""},
+            {"devices": 2, "num_nodes": 1},
+            "start it with srun --ntasks-per-node=2 (it is not given)",
+        ),
+        (
+            SRUN | {"SLURM_NNODES": "2"},
+            {"devices": 2, "num_nodes": 1},
+            "trainer.num_nodes=1: start it with srun --nodes=1 (it is 2)",
+        ),
         ({}, {"devices": 8, "num_nodes": 2}, "start the command on every node, with torchrun or"),
     ],
 )

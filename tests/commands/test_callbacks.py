@@ -15,8 +15,8 @@ from omegaconf import OmegaConf
 from alexnet_repro.base.config import composed, resolved
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.results.conditions import settings
-from alexnet_repro.training.checkpoint import same_configuration
 from alexnet_repro.training.configuration import Configuration
+from alexnet_repro.training.resuming import same_configuration
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -84,7 +84,8 @@ def test_a_lost_process_ends_the_command_and_its_run_goes_on(
     last = last_checkpoint(tmp_path)
     assert [path.name for path in last.parent.iterdir() if path.suffix != ".ckpt"] == []
     epochs = torch.load(last, weights_only=True)["epoch"] + 2
-    done = train_tiny(*then, f"schedule.epochs={epochs}", "run_name=lost", "resume=last")
+    resume = ("run_name=lost", "resume=last", "resume_with=schedule.epochs")
+    done = train_tiny(*then, f"schedule.epochs={epochs}", *resume)
     assert done.returncode == 0, done.stderr
     result = json.loads((last.parents[1] / "result.json").read_text())
     assert result["epochs"] == epochs

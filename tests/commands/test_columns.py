@@ -160,6 +160,20 @@ def test_another_arrangement_goes_on_within_an_epoch(
     assert_alike(the_run(directory, name), one)
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("then", [(*torchrun(2), *TRAIN), SRUN_TWO], ids=["torchrun", "srun"])
+def test_the_same_command_of_two_processes_goes_on(
+    python: Callable[..., None], directory: Path, one: Path, then: tuple[str, ...]
+) -> None:
+    # Beside a finished run of the same configuration it would be skipped.
+    run = directory / f"started_by_{len(then)}" / "run"
+    goes_on = (*TWO, "skip_finished=true", f"hydra.run.dir={run}")
+    python((*torchrun(2), *INTERRUPTED), *goes_on, BREAK_AFTER="4")
+    python(then, *goes_on)
+    assert_alike(run, one)
+    assert len(record(run)["resumed_from"]) == 1
+
+
 @pytest.mark.cuda
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
 @pytest.mark.parametrize("performance", ["exact", "fast"])

@@ -1,6 +1,7 @@
 """Batches hold the right crops of the right images, whoever reads them."""
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.data.augment import AugmentOptions, draw
-from alexnet_repro.data.datamodule import ImageDataModule, workers_for
+from alexnet_repro.data.datamodule import ImageDataModule, readers_with_room, workers_for
 from alexnet_repro.data.reader import EpochOrder, SharedBatches
 from alexnet_repro.data.sources import folder
 
@@ -261,3 +262,33 @@ def test_a_checkpoint_gets_what_classifies_new_images(
     np.testing.assert_allclose(state["mean_image"].numpy(), pixels.mean(axis=0), rtol=1e-5)
     assert state["eigenvalues"].shape == (3,)
     assert state["eigenvectors"].shape == (3, 3)
+
+
+@pytest.mark.parametrize(("before", "done", "size"), [(4, 6, 9), (4, 3, 8), (8, 1, 3), (6, 3, 7)])
+def test_batches_of_another_size_go_on_with_the_image_after_the_last(
+    before: int, done: int, size: int
+) -> None:
+    keys, seen = range(40), before * done
+    shared = SharedBatches(keys, size, drop_last=True)  # type: ignore[arg-type]
+    shared.begin_at(0, seen)
+    rest = [key for batch in shared for key in batch]
+    assert rest == list(range(seen, seen + (40 - seen) // size * size))
+
+
+def test_a_rest_that_is_less_than_a_batch_is_one() -> None:
+    shared = SharedBatches(range(40), 9, drop_last=True)  # type: ignore[arg-type]
+    shared.begin_at(0, 36)
+    assert list(shared) == [[36, 37, 38, 39]]
+
+
+def test_there_are_as_many_readers_as_shared_memory_has_room_for(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    docker, batch = 64 * 2**20, 128 * 3 * 256**2
+    usage = shutil.disk_usage("/")._replace(free=docker)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    readers_with_room.cache_clear()
+    assert readers_with_room(2, batch) == 0
+    assert "has room for the batches of 0 processes that read images, not of 2" in caplog.text
+    assert readers_with_room(2, batch // 16) == 2
+    readers_with_room.cache_clear()

@@ -73,8 +73,12 @@ def another_class(checkpoint: dict[str, Any], place: Path) -> None:
         (a_layer_more, [], "its fc9.weight is 2×2, that of this network missing"),
         (of_the_future, [], "a checkpoint of format 99; this version reads up to 2"),
         (another_class, [], "it tells 3 other classes apart than the 3 of the data"),
-        (None, ["model.width=0.04"], "the keys of model must be those of the run"),
-        (None, ["model.columns=1"], "the keys of model must be those of the run"),
+        (None, ["model.width=0.04"], "another one: model.width 0.02 → 0.04; leave"),
+        (
+            None,
+            ["model.columns=1", "resume_with=[model.columns]"],
+            "the keys of model must be those of the run",
+        ),
     ],
 )
 def test_what_does_not_fit_is_told_in_one_line_and_nothing_is_run(

@@ -44,7 +44,8 @@ def test_sigterm_saves_within_the_epoch_and_the_run_ends_like_an_undisturbed_one
     assert "Traceback" not in output
     epochs = output.count("\nepoch ") + 2
     arguments = [*tiny, *STEPS, f"schedule.epochs={epochs}"]
-    code, output = trained(forks, tmp_path / "cut", *arguments, f"resume={last}")
+    resume = [f"resume={last}", "resume_with=schedule.epochs"]
+    code, output = trained(forks, tmp_path / "cut", *arguments, *resume)
     assert code == 0, output
     whole = whole_run(forks, tmp_path / "whole", arguments)
     # The epochs that were asked for in the beginning are all that is not the same.

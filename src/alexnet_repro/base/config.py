@@ -178,7 +178,8 @@ FULL_ERROR = "HYDRA_FULL_ERROR"
 """The environment variable that Hydra reads: 1 for a traceback of every mistake."""
 USAGE_EXIT_CODE = 2
 LAUNCHED = "ALEXNET_REPRO_LAUNCHED"
-"""The environment variable of processes whose errors are told by the command that started them."""
+"""The environment variable of processes that a command started: what it has decided for them. It
+tells their errors."""
 SILENT = ("hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=disabled")
 """Overrides for all processes of a run but the first: they write no files and no messages."""
 
@@ -226,13 +227,12 @@ def _forget(settings: HydraConf) -> None:
 
 
 def remove_unused(directory: Path, own: str) -> None:
-    """Remove a folder in which is nothing but ``own``, which Hydra put there, and empty logs."""
+    """Remove a folder in which is nothing but ``own``, which Hydra put there."""
     directory, here = directory.resolve(), Path.cwd()
     if not (directory / own).exists() or here.is_relative_to(directory):
         return
-    for path in directory.iterdir():
-        if path.name != own and (path.suffix != ".log" or path.stat().st_size):
-            return
+    if any(path.name != own for path in directory.iterdir()):
+        return
     shutil.rmtree(directory, ignore_errors=True)
     with contextlib.suppress(OSError):
         for parent in directory.parents:

@@ -34,7 +34,7 @@ def must_launch(trainer: dict[str, Any]) -> bool:
             are several nodes and nobody did.
     """
     wanted = trainer["devices"] * trainer["num_nodes"]
-    started = _started_by_others()
+    started = started_by_others()
     if started is not None:
         command, count = started
         if count != wanted:
@@ -42,6 +42,8 @@ def must_launch(trainer: dict[str, Any]) -> bool:
                 f"trainer.devices={trainer['devices']} × trainer.num_nodes={trainer['num_nodes']} "
                 f"are {wanted} processes, but {command} started {count}"
             )
+        if command == "srun":
+            _check_srun(trainer)
         return False
     if trainer["num_nodes"] > 1:
         raise UsageError(
@@ -51,15 +53,34 @@ def must_launch(trainer: dict[str, Any]) -> bool:
     return bool(wanted > 1)
 
 
-def _started_by_others() -> tuple[str, int] | None:
+def _check_srun(trainer: dict[str, Any]) -> None:
+    """What Lightning would refuse in several lines, or wait for in vain."""
+    for key, option, variable in (
+        ("devices", "ntasks-per-node", "SLURM_NTASKS_PER_NODE"),
+        ("num_nodes", "nodes", "SLURM_NNODES"),
+    ):
+        asked, given = str(trainer[key]), os.environ.get(variable)
+        if given != asked:
+            raise UsageError(
+                f"trainer.{key}={asked}: start it with srun --{option}={asked} "
+                f"(it is {given or 'not given'})"
+            )
+
+
+def started_by_others() -> tuple[str, int] | None:
+    """The command that started the processes of this run, and how many; None for this one."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
         return "torchrun", int(os.environ["WORLD_SIZE"])
     tasks = int(os.environ.get("SLURM_NTASKS", 1))
     interactive = os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")
-    return ("srun", tasks) if tasks > 1 and not interactive else None
+    # The script of a job is not a step of it: srun starts those.
+    step = "SLURM_STEP_ID" in os.environ and not interactive
+    return ("srun", tasks) if tasks > 1 and step else None
 
 
-def launch(processes: int, columns: int, overrides: Sequence[str], directory: Path) -> None:
+def launch(
+    processes: int, columns: int, overrides: Sequence[str], directory: Path, decision: str
+) -> None:
     """Train in ``processes`` processes of this machine and wait for them.
 
     This process takes no part: it watches. If one of the others fails, the rest are ended too.
@@ -71,13 +92,14 @@ def launch(processes: int, columns: int, overrides: Sequence[str], directory: Pa
         columns: processes that hold one replica of the network together.
         overrides: of this run's configuration; of this job's in a sweep.
         directory: of the run.
+        decision: see :meth:`Together.decided`.
 
     Raises:
         UsageError: naming the process that failed, and how.
         SystemExit: if a signal, such as that of Ctrl-C, ended the run.
     """
     arguments = ["-m", "alexnet_repro.train", *overrides, f"hydra.run.dir='{directory}'"]
-    in_processes(processes, sys.executable, *arguments, columns=columns)
+    in_processes(processes, sys.executable, *arguments, columns=columns, decision=decision)
 
 
 def end_with_launcher() -> None:
@@ -87,7 +109,11 @@ def end_with_launcher() -> None:
 
 
 def in_processes(
-    processes: int, program: str | Callable[..., Any], *arguments: Any, columns: int = 1
+    processes: int,
+    program: str | Callable[..., Any],
+    *arguments: Any,
+    columns: int = 1,
+    decision: str = "null",
 ) -> dict[int, Any]:
     """Run ``program``, a file or a function that a new process can import, in every process.
 
@@ -100,7 +126,11 @@ def in_processes(
     # What happened is told here, in one line. The agent's messages have a level of their own.
     for name in ("torch.distributed.elastic", "torch.distributed.elastic.agent.server.api"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    with tempfile.TemporaryDirectory() as reports, _environment(processes), _signals_restored():
+    with (
+        tempfile.TemporaryDirectory() as reports,
+        _environment(processes, decision),
+        _signals_restored(),
+    ):
         config = LaunchConfig(
             min_nodes=1,
             max_nodes=1,
@@ -143,10 +173,10 @@ def _what_failed(error: ChildFailedError, columns: int) -> str:
 
 
 @contextmanager
-def _environment(processes: int) -> Iterator[None]:
+def _environment(processes: int, decision: str) -> Iterator[None]:
     """Variables for the processes, which share the cores, and for their agent."""
     added = {
-        LAUNCHED: "1",
+        LAUNCHED: decision,
         "OMP_NUM_THREADS": str(max(1, usable_cores() // processes)),
         "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "10",
         # All of them are passed on to the processes.

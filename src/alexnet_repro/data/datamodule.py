@@ -1,9 +1,14 @@
 """The Lightning data module: prepared images in, normalized batches on the device out."""
 
+import functools
+import logging
+import math
+import shutil
 import signal
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from itertools import islice
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import lightning as L
@@ -24,6 +29,8 @@ from alexnet_repro.data.remote import local_copy
 from alexnet_repro.data.sources import EXPECTED, Source
 from alexnet_repro.data.store import Store, StoredAs, open_store
 
+log = logging.getLogger(__name__)
+
 
 def batches_done(trainer: L.Trainer) -> int:
     """Batches of the epoch within which a run resumes that were trained on before; else 0."""
@@ -31,6 +38,30 @@ def batches_done(trainer: L.Trainer) -> int:
     within_an_epoch = progress.started > progress.processed
     done: int = trainer.fit_loop.epoch_loop.batch_progress.current.ready
     return done if within_an_epoch else 0
+
+
+SHARED = Path("/dev/shm")
+"""Where readers leave what they have read: each holds two batches."""
+HANGS = 600.0
+"""Seconds for a batch after which a reader hangs."""
+
+
+@functools.cache
+def readers_with_room(readers: int, batch: int) -> int:
+    """As many of ``readers`` as have room for their batches, of so many bytes, in shared memory."""
+    if not SHARED.is_dir():
+        return readers
+    # Half of it is for those that read validation images, and two batches are in use.
+    room = max(0, (shutil.disk_usage(SHARED).free // 2 // batch - 2) // 2)
+    if room < readers:
+        log.warning(
+            "%s has room for the batches of %d processes that read images, not of %d "
+            "(docker run --shm-size gives more)",
+            SHARED,
+            room,
+            readers,
+        )
+    return min(room, readers)
 
 
 def _as_read(batch: Any) -> Any:
@@ -127,6 +158,8 @@ class ImageDataModule(L.LightningDataModule):
         self._max_damaged, self._exif_orientation = max_damaged, exif_orientation
         self._store: Store | None = None
         self._augmentation: Augmentation | None = None
+        self._position = 0
+        self._ahead = (-1, 0)
 
     def prepare_data(self) -> None:
         """Make the store if it is not there yet, and check that it can be trained on.
@@ -228,7 +261,10 @@ class ImageDataModule(L.LightningDataModule):
             # Workers begin to read before it sets the epoch.
             progress: Any = self.trainer.fit_loop.epoch_progress.current
             order.set_epoch(progress.processed)
-            loader.batch_sampler.begin_at(order.epoch, batches_done(self.trainer))  # type: ignore[union-attr]
+            done = batches_done(self.trainer)
+            images = self._position if done else 0
+            self._ahead = (order.epoch, images - done * self.batch_size)
+            loader.batch_sampler.begin_at(order.epoch, images)  # type: ignore[union-attr]
         return loader
 
     def training_names(self, epoch: int, batch: int) -> list[str]:
@@ -236,8 +272,21 @@ class ImageDataModule(L.LightningDataModule):
         split = self.store.splits["train"]
         order = EpochOrder(len(split), self.seed)
         order.set_epoch(epoch)
-        first = batch * self.batch_size
+        first = self._images_before(epoch, batch)
         return [split.name(index) for _, _, index in islice(order, first, first + self.batch_size)]
+
+    def _images_before(self, epoch: int, batch: int) -> int:
+        resumed, ahead = self._ahead
+        return batch * self.batch_size + (ahead if epoch == resumed else 0)
+
+    def go_on_after(self, images: int) -> int:
+        """Begin an epoch after so many of its images, whatever size their batches had.
+
+        Returns:
+            The batches that are taken for done: those of a whole epoch less those that are left.
+        """
+        self._position, total = images, len(self.store.splits["train"])
+        return total // self.batch_size - max(1, (total - images) // self.batch_size)
 
     def val_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         return self.whole_images("val", self._trains_on_cpu)
@@ -283,6 +332,8 @@ class ImageDataModule(L.LightningDataModule):
         drop_last: bool = False,
     ) -> DataLoader[dict[str, Tensor]]:
         workers = workers_for(on_cpu) if self.num_workers is None else self.num_workers
+        share = math.ceil(self.batch_size / self.share[1])
+        workers = readers_with_room(workers, share * 3 * self.image_size**2)
         return DataLoader(
             dataset,
             batch_sampler=SharedBatches(sampler, self.batch_size, drop_last, *self.share),
@@ -290,6 +341,7 @@ class ImageDataModule(L.LightningDataModule):
             collate_fn=_as_read,
             pin_memory=not on_cpu,
             persistent_workers=workers > 0,
+            timeout=HANGS if workers else 0,
             worker_init_fn=_heed_its_parent,
         )
 
@@ -311,9 +363,14 @@ class ImageDataModule(L.LightningDataModule):
         return converted
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint needs to classify new images: plain values and tensors only."""
-        statistics, words = self.store.statistics, self.store.words
+        """What a checkpoint needs to classify new images, and to go on within an epoch: plain
+        values and tensors only.
+        """
+        statistics, words, position = self.store.statistics, self.store.words, 0
+        if self.trainer is not None and (done := batches_done(self.trainer)):
+            position = self._images_before(self.trainer.current_epoch, done)
         return {
+            "position": position,
             "classes": list(self.classes),
             "words": None if words is None else list(words),
             "image_size": self.image_size,

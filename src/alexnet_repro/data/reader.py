@@ -57,22 +57,25 @@ class SharedBatches(Sampler[list[Any]]):
         replicas: int = 1,
     ) -> None:
         self.sampler, self.replica, self.replicas = sampler, replica, replicas
-        self.batches = BatchSampler(sampler, batch_size, drop_last)
+        self.batch_size, self.drop_last = batch_size, drop_last
         self.first = (-1, 0)
 
-    def begin_at(self, epoch: int, batch: int) -> None:
-        """Leave out the batches before ``batch`` in that epoch, which were trained on before."""
-        self.first = (epoch, batch)
+    def begin_at(self, epoch: int, keys: int) -> None:
+        """Leave out the first keys of that epoch, which were trained on before."""
+        self.first = (epoch, keys)
 
     def __len__(self) -> int:
         keys = len(self.sampler)  # type: ignore[arg-type]
-        last = 0 if self.batches.drop_last else keys % self.batches.batch_size
-        return keys // self.batches.batch_size + (self.replica < last)
+        last = 0 if self.drop_last else keys % self.batch_size
+        return keys // self.batch_size + (self.replica < last)
 
     def __iter__(self) -> Iterator[list[Any]]:
-        epoch, batch = self.first
-        begin = batch if epoch == getattr(self.sampler, "epoch", 0) else 0
-        for keys in islice(self.batches, begin, None):
+        epoch, done = self.first
+        begin = done if epoch == getattr(self.sampler, "epoch", 0) else 0
+        rest = islice(iter(self.sampler), begin, None)
+        # Where batches have grown within an epoch, the rest may be less than one.
+        whole = len(self.sampler) - begin >= self.batch_size  # type: ignore[arg-type]
+        for keys in BatchSampler(rest, self.batch_size, self.drop_last and whole):
             if share := np.array_split(np.arange(len(keys)), self.replicas)[self.replica].tolist():
                 yield [keys[i] for i in share]
 

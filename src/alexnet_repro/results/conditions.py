@@ -14,8 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 from alexnet_repro.base.build import PACKAGE, PARTIAL, TARGET
 from alexnet_repro.base.config import CONF, composed
 from alexnet_repro.results.records import Values, arguments, names
-from alexnet_repro.training.checkpoint import changing
 from alexnet_repro.training.configuration import with_defaults
+from alexnet_repro.training.resuming import changing
 
 BASELINE = "alexnet"
 REGIMES = ("demo", "small", "evidence")

@@ -22,7 +22,12 @@ from typing import Any, Self
 import lightning as L
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
-from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from lightning.pytorch.callbacks import (
+    Checkpoint,
+    ModelCheckpoint,
+    StochasticWeightAveraging,
+)
+from lightning.pytorch.loggers import WandbLogger
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -40,8 +45,8 @@ from alexnet_repro.training.networks import NETWORKS, built, foreign
 
 log = logging.getLogger(__name__)
 
-LAST, BEFORE = "last.ckpt", "before_last.ckpt"
-"""The newest checkpoint of a run, and the one that it replaced."""
+LAST, BEFORE, AVERAGED = "last.ckpt", "before_last.ckpt", "averaged.ckpt"
+"""The newest checkpoint of a run, the one that it replaced, and an average that was tested."""
 
 
 def last_checkpoint(directory: Path) -> Path:
@@ -421,6 +426,11 @@ class RunFolder(Checkpoint):
             self._saved = step
             trainer.save_checkpoint(self.last)
 
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        # It averages when the last epoch is saved: otherwise no file would hold what is tested.
+        if any(isinstance(c, StochasticWeightAveraging) for c in trainer.callbacks):  # type: ignore[attr-defined]
+            trainer.save_checkpoint(self.last.with_name(AVERAGED))
+
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
@@ -432,6 +442,29 @@ class RunFolder(Checkpoint):
         if isinstance(data, ImageDataModule):
             # Lightning calls it by its class, which may be one that inherits from ours.
             checkpoint[DATA] = checkpoint.pop(type(data).__qualname__)
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                checkpoint["wandb"] = logger.version
+
+    def on_load_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """What was trained on of an epoch is a number of images, in batches of whichever size."""
+        data, loop = trainer.datamodule, checkpoint["loops"]["fit_loop"]  # type: ignore[attr-defined]
+        epoch, batch = (
+            loop[f"{name}_progress"]["current"] for name in ("epoch", "epoch_loop.batch")
+        )
+        if not isinstance(data, ImageDataModule) or not batch["ready"]:
+            return
+        size: int = checkpoint["config"]["data"]["batch_size"]
+        if epoch["started"] > epoch["processed"]:
+            done = data.go_on_after(checkpoint[DATA].get("position", batch["ready"] * size))
+        elif size != data.batch_size:
+            done = len(data.store.splits["train"]) // data.batch_size
+        else:
+            return
+        later = done - batch["ready"]
+        batch |= {stage: batches + later for stage, batches in batch.items()}
 
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
@@ -523,111 +556,16 @@ def start_from(
     log.info("from %s: %s; drawn anew: %s", path, ", ".join(taken), ", ".join(drawn) or "none")
 
 
-def check_resume(path: Path, network: nn.Module, classes: Sequence[str]) -> None:
-    """Raises UsageError unless the training of ``network`` can go on from this checkpoint.
-
-    Args:
-        classes: of the data that the network is trained on.
-    """
-    checkpoint = read_checkpoint(path)
-    if missing := {"loops", "callbacks", "optimizer_states"} - checkpoint.keys():
-        raise UsageError(
-            f"resume={path}: it holds weights without the state of a training (no {min(missing)}); "
-            "start from them with init_from="
-        )
-    # A data module of somebody else's may leave nothing of its own in a checkpoint.
-    there = list(checkpoint.get(DATA, {}).get("classes", ()))
-    if there != list(classes) and there and classes:
-        raise UsageError(
-            f"resume={path}: it tells {len(there)} other classes apart than the {len(classes)} of "
-            "the data; resume on the same data, or start from its weights with init_from="
-        )
-    found, own = network_weights(checkpoint), dict(network.state_dict())
-    for name in sorted(found.keys() | own.keys()):
-        one, other = (_size(w[name]) if name in w else "missing" for w in (found, own))
-        if one != other:
-            raise UsageError(
-                f"resume={path}: its {name} is {one}, that of this network {other}; the keys of "
-                "model must be those of the run"
-            )
-
-
 def _fitting(path: Path, name: str, parameter: nn.Parameter, found: dict[str, Any]) -> torch.Tensor:
     tensor: torch.Tensor | None = found.get(name)
     if tensor is None or tensor.shape != parameter.shape:
-        there = "missing" if tensor is None else _size(tensor)
+        there = "missing" if tensor is None else size_of(tensor)
         raise UsageError(
-            f"init_from={path}: its {name} is {there}, that of this network {_size(parameter)}; "
+            f"init_from={path}: its {name} is {there}, that of this network {size_of(parameter)}; "
             "model.width, model.columns and the layers must be those of the checkpoint"
         )
     return tensor
 
 
-def _size(tensor: torch.Tensor) -> str:
+def size_of(tensor: torch.Tensor) -> str:
     return "×".join(map(str, tensor.shape))
-
-
-WATCHING = (
-    *("record", "curve", "progress", "nonfinite", "run_folder", "interruption"),
-    *("best", "last", "logged", "lr_monitor", "throughput", "device_stats"),
-)
-"""Callbacks of ours, and of Lightning's, that change nothing of what a run measures."""
-
-UNMEASURED = (
-    "logger",
-    "resume",
-    "skip_finished",
-    "checkpoint_every_n_steps",
-    "on_nonfinite",
-    "summary",
-)
-"""Keys that do not change what a run measures, if it ends."""
-
-
-def changing(callbacks: Mapping[str, Any]) -> dict[str, Any]:
-    """Those callbacks that may change a run's result: all but the ones known to watch only."""
-    return {name: node for name, node in callbacks.items() if name not in WATCHING}
-
-
-def same_configuration(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two configurations train the same network on the same data."""
-
-    def measured(config: Mapping[str, Any]) -> str:
-        values = {key: value for key, value in config.items() if key not in UNMEASURED}
-        values["callbacks"] = changing(config.get("callbacks") or {})
-        return json.dumps(values, sort_keys=True)
-
-    return measured(one) == measured(other)
-
-
-def finished_run(directory: Path, values: Mapping[str, Any]) -> Path | None:
-    """The record of a run with this configuration in ``directory`` or in a folder beside it.
-
-    The jobs of a sweep lie beside each other, under other numbers where the sweep has been changed.
-    """
-    for path in sorted(directory.parent.glob("*/result.json")):
-        if same_configuration(json.loads(path.read_text())["config"], values):
-            return path
-    return None
-
-
-def interrupted_run(directory: Path, values: Mapping[str, Any]) -> Path | None:
-    """The last checkpoint in ``directory`` of a run with this configuration that has not ended."""
-    written = (directory / "checkpoints" / name for name in (LAST, BEFORE))
-    found = next(filter(Path.is_file, written), None)
-    if found is None:
-        return None
-    path = whole(found)
-    same = same_configuration(read_checkpoint(path).get("config", {}), values)
-    return path if same else None
-
-
-def best_validation_error(path: Path) -> float | None:
-    """The least top-1 error in percent on the validation images in the curve of a record.
-
-    None if there is no record, as of a run of one batch.
-    """
-    if not path.is_file():
-        return None
-    curve = json.loads(path.read_text())["curve"]
-    return min((row["val/top1_error"] for row in curve), default=100.0)

@@ -105,12 +105,14 @@ class Configuration:
     seed: Seed
     run_name: str
     resume: str | None
+    resume_with: list[str] | None
     init_from: str | None
     init_layers: list[str] | None
     checkpoint_every_n_steps: Count | None
     on_nonfinite: Literal["stop", "skip"]
     fp32_precision: Literal["ieee", "tf32"]
     skip_finished: bool
+    overwrite: bool
     summary: bool
     logger: dict[str, Node] | None = None
 
@@ -230,7 +232,7 @@ class Configuration:
                 )
         for name, node in self.callbacks.items():
             key = f"callbacks.{name}"
-            check(node, key, *{"directory", "dirpath", "config"} - node.keys())
+            check(node, key, *{"directory", "dirpath", "config", "start"} - node.keys())
             if self.logger is None and _is_a(node, key, *LOGGING):
                 raise UsageError(f"{key}: it writes to loggers, and there is none; add logger=csv")
             if self.has_columns and _is_a(node, key, WeightAveraging):
@@ -240,6 +242,11 @@ class Configuration:
                 )
         for name, node in (self.logger or {}).items():
             check(node, f"logger.{name}")
+        goes_on = self.resume is not None or self.skip_finished
+        if self.overwrite and goes_on:
+            raise UsageError("overwrite=true begins anew: leave out resume and skip_finished")
+        if self.resume_with and not goes_on:
+            raise UsageError("resume_with: it is for resume and skip_finished")
         if self.init_from == "":
             raise UsageError(
                 "init_from: the experiment needs weights to start from; add init_from=PATH"

@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -41,8 +42,8 @@ class Interruption(Checkpoint):
     Within the last step of an epoch and the validation after it, the run ends when the epoch is
     saved. A second Ctrl-C or SIGTERM ends the process at once.
 
-    SLURM sends SIGUSR1 some time before a job's time is up, if it is asked to; then the job is
-    queued again.
+    SLURM sends SIGUSR1 some time before a job's time is up, if it is asked to, and SIGTERM before
+    another job takes its place; then the job is queued again.
 
     Args:
         directory: of the run.
@@ -124,8 +125,9 @@ class Interruption(Checkpoint):
 
     def _end(self, number: int) -> None:
         name = signal.Signals(number).name
-        job = slurm_job()
-        if number == signal.SIGUSR1 and job is not None and global_rank() == 0:
+        job = slurm_job() if global_rank() == 0 else None
+        # A job that ends within the grace of a preemption is not queued again by SLURM itself.
+        if job is not None and (number == signal.SIGUSR1 or preempted(job)):
             if self._goes_on:
                 requeue(job)
             else:
@@ -143,6 +145,16 @@ def slurm_job() -> str | None:
     if "SLURM_ARRAY_JOB_ID" in os.environ:
         return f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
     return os.environ.get("SLURM_JOB_ID")
+
+
+def preempted(job: str) -> bool:
+    """Whether SLURM ends a job since another one needs its place."""
+    with suppress(OSError, subprocess.CalledProcessError):
+        told = subprocess.run(
+            ["scontrol", "show", "job", job], check=True, capture_output=True, text=True
+        ).stdout
+        return re.search(r"\bPreemptTime=\d", told) is not None
+    return False
 
 
 def requeue(job: str) -> None:

@@ -4,7 +4,7 @@ import logging
 import os
 import socket
 import sys
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 from alexnet_repro.base.config import global_rank
@@ -12,10 +12,12 @@ from alexnet_repro.base.config import global_rank
 log = logging.getLogger(__name__)
 
 
-def wandb_mode() -> Literal["offline"] | None:
-    """``offline`` where a run cannot be online; else None, which leaves it to ``WANDB_MODE``."""
-    if global_rank() > 0 or "WANDB_MODE" in os.environ:
+def wandb_mode() -> str | None:
+    """``WANDB_MODE`` if that is set; else ``offline`` where a run cannot be online."""
+    if global_rank() > 0:
         return None
+    if mode := os.environ.get("WANDB_MODE"):
+        return mode
     if (reason := why_offline()) is None:
         return None
     log.info("W&B: offline, since %s", reason)

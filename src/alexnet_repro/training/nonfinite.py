@@ -134,12 +134,13 @@ class NonFinite(Callback):
         )
 
     def _what_to_do(self) -> str:
-        advice = "lower optimizer.lr" + (
-            "" if self.skips else ", or go on without such batches with on_nonfinite=skip"
-        )
+        skip = "" if self.skips else ", or go on without such batches with on_nonfinite=skip"
         if self.last.exists():
-            return f"the last good checkpoint is {self.last}: {advice}"
-        return f"there was no checkpoint yet: {advice}"
+            return (
+                f"the last good checkpoint is {self.last}: resume it with a lower optimizer.lr and "
+                f"resume_with=optimizer.lr{skip}"
+            )
+        return f"there was no checkpoint yet: lower optimizer.lr{skip}"
 
 
 def known_at_once(loss: Tensor) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers import Logger, WandbLogger
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LinearLR, SequentialLR
@@ -15,9 +15,11 @@ from torch.optim.lr_scheduler import LinearLR, SequentialLR
 from alexnet_repro.base.build import CLASSES, TARGET, build, build_partial, located, taken
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.data.datamodule import ImageDataModule
+from alexnet_repro.training.changed_optimizer import ChangedOptimizer, as_it_was
 from alexnet_repro.training.checkpoint import CheckpointFile
 from alexnet_repro.training.configuration import LENGTHS, Configuration, Node, trained
 from alexnet_repro.training.pruning import pruning
+from alexnet_repro.training.resuming import Start
 
 
 def make_data(configuration: Configuration) -> L.LightningDataModule:
@@ -70,6 +72,15 @@ def make_optimizer(node: Node) -> Callable[[nn.Module], Optimizer]:
     return optimizer
 
 
+def _changed_optimizer(configuration: Configuration, start: Start) -> list[L.Callback]:
+    """The callback for an optimizer that is not as it was; none for another run."""
+    now = configuration.optimizer
+    changed = {key: one for key, one in start.changed.items() if key.startswith("optimizer.")}
+    if not changed:
+        return []
+    return [ChangedOptimizer(make_optimizer(as_it_was(now, changed)), make_optimizer(now))]
+
+
 def make_scheduler(configuration: Configuration) -> Callable[[Optimizer, L.Trainer], Any]:
     """From an optimizer to a scheduler of torch, as Lightning takes it."""
     node, options = configuration.scheduler, configuration.scheduling
@@ -118,17 +129,26 @@ def steps_per_epoch(trainer: L.Trainer) -> int:
     return math.ceil(batches / trainer.accumulate_grad_batches)
 
 
-def make_loggers(configuration: Configuration) -> list[Logger]:
-    """Those of ``logger``; of several processes only that of the first writes."""
-    nodes = configuration.logger or {}
-    return [build(node, f"logger.{name}") for name, node in nodes.items()]
+def make_loggers(configuration: Configuration, start: Start) -> list[Logger]:
+    """Those of ``logger``; of several processes only that of the first writes.
+
+    A run that goes on goes on in W&B too.
+    """
+    loggers = []
+    for name, node in (configuration.logger or {}).items():
+        same = start.wandb is not None and located(node, name) is WandbLogger
+        goes_on = {"id": start.wandb, "resume": "allow"} if same else {}
+        loggers.append(build(goes_on | node, f"logger.{name}"))
+    return loggers
 
 
-def make_trainer(configuration: Configuration, directory: Path) -> L.Trainer:
+def make_trainer(configuration: Configuration, start: Start) -> L.Trainer:
     """The Trainer of ``configuration``, with its callbacks and loggers."""
-    values = configuration.recorded()
-    filled = {"directory": directory, "dirpath": directory / "checkpoints", "config": values}
-    callbacks = []
+    directory = Path(start.directory)
+    filled: dict[str, Any] = {"directory": directory, "dirpath": directory / "checkpoints"}
+    filled |= {"config": configuration.recorded(), "start": start}
+    # A schedule has the last word on learning rates.
+    callbacks: list[L.Callback] = _changed_optimizer(configuration, start)
     if configuration.schedule_is_callback:
         callbacks.append(build(configuration.schedule, "schedule"))
     for name, node in configuration.callbacks.items():
@@ -142,7 +162,7 @@ def make_trainer(configuration: Configuration, directory: Path) -> L.Trainer:
         "trainer",
         strategy=build(configuration.strategy, "strategy") if configuration.strategy else "auto",
         callbacks=[*callbacks, *pruning()],
-        logger=make_loggers(configuration),
+        logger=make_loggers(configuration, start),
         plugins=[CheckpointFile()],
         default_root_dir=directory,
         use_distributed_sampler=not configuration.data_are_stored,

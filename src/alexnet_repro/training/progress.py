@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import ProgressBar
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from alexnet_repro.base.console import console
+from alexnet_repro.data.datamodule import batches_done
 from alexnet_repro.training.curve import curve_of
 from alexnet_repro.training.module import images_of
 
@@ -26,9 +27,9 @@ class TrainingProgress(ProgressBar):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
-        self._started, self._first_batch_done = time.perf_counter(), trainer.global_step
+        self._started, self._first_batch_done = time.perf_counter(), _batches_done(trainer)
         self._images = 0
-        self._open("train", self._total(trainer), completed=trainer.global_step)
+        self._open("train", _batches(trainer), completed=self._first_batch_done)
 
     def on_train_batch_end(
         self,
@@ -44,7 +45,7 @@ class TrainingProgress(ProgressBar):
             seconds = time.perf_counter() - self._started
             self._bar.update(
                 self._task,
-                completed=trainer.global_step,
+                completed=_batches_done(trainer),
                 epoch=f"{trainer.current_epoch + 1}/{trainer.max_epochs}",
                 speed=f"{self._images / seconds:.0f} images/s",
                 left=f"{self._left(trainer)} left",
@@ -116,13 +117,20 @@ class TrainingProgress(ProgressBar):
             self._bar.stop()
             self._bar = None
 
-    def _total(self, trainer: L.Trainer) -> int:
-        assert trainer.max_epochs is not None
-        steps = int(trainer.num_training_batches) * trainer.max_epochs
-        return min(steps, trainer.max_steps) if trainer.max_steps > 0 else steps
-
     def _left(self, trainer: L.Trainer) -> str:
-        steps = trainer.global_step - self._first_batch_done
-        seconds = time.perf_counter() - self._started
-        remaining = self._total(trainer) - trainer.global_step
-        return str(timedelta(seconds=round(seconds / max(1, steps) * remaining)))
+        done, seconds = _batches_done(trainer), time.perf_counter() - self._started
+        each = seconds / max(1, done - self._first_batch_done)
+        return str(timedelta(seconds=round(each * max(0, _batches(trainer) - done))))
+
+
+def _batches(trainer: L.Trainer) -> int:
+    """Of the whole training."""
+    assert trainer.max_epochs is not None
+    batches = int(trainer.num_training_batches) * trainer.max_epochs
+    steps = trainer.max_steps * trainer.accumulate_grad_batches
+    return min(batches, steps) if trainer.max_steps > 0 else batches
+
+
+def _batches_done(trainer: L.Trainer) -> int:
+    """By now, as long as those of this training, whatever size they had before it went on."""
+    return trainer.current_epoch * int(trainer.num_training_batches) + batches_done(trainer)

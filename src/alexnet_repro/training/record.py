@@ -18,10 +18,9 @@ from alexnet_repro.columns.strategy import COLUMNS, ColumnPipelineStrategy
 from alexnet_repro.data.datamodule import ImageDataModule
 from alexnet_repro.training.curve import curve_of
 from alexnet_repro.training.module import ImageClassifier
+from alexnet_repro.training.resuming import RESULT, Start
 
 log = logging.getLogger(__name__)
-
-RESULT = "result.json"
 
 
 class Record(Callback):
@@ -29,13 +28,17 @@ class Record(Callback):
 
     ``run.json`` has the provenance of every process of the run, of one that was resumed several.
 
+    A record that the run had before it went on is kept under the number of its epochs.
+
     Args:
         directory: of the run.
         config: its configuration, with all defaults.
+        start: how it starts.
     """
 
-    def __init__(self, directory: Path, config: dict[str, Any]) -> None:
-        self.directory, self.config = directory, config
+    def __init__(self, directory: Path, config: dict[str, Any], start: Start) -> None:
+        self.directory, self.config, self.start = directory, config, start
+        self._init_from: str | None = None
         self._processes: list[dict[str, Any]] = []
         self._started = 0.0
 
@@ -48,13 +51,26 @@ class Record(Callback):
             self._begin()
 
     def _begin(self) -> None:
+        # Of a run that goes on, the file may be gone.
+        if self.config["init_from"] is not None and self._init_from is None:
+            self._init_from = checksum(Path(self.config["init_from"]).expanduser())
         path = self.directory / "run.json"
-        before = json.loads(path.read_text()) if path.is_file() else []
+        goes_on = self.start.checkpoint is not None and path.is_file()
+        before = json.loads(path.read_text()) if goes_on else []
         typed = [override.removeprefix("++") for override in HydraConfig.get().overrides.task]
-        self._processes = [*before, provenance("alexnet_repro.train", typed)]
+        process = provenance("alexnet_repro.train", typed)
+        if self.start.changed:
+            process["changed"] = self.start.changed
+        self._processes = [*before, process]
         write_json(path, self._processes)
         text = OmegaConf.to_yaml(OmegaConf.create(self.config))
         write_text(self.directory / "config.yaml", text)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"init_from_sha256": self._init_from}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._init_from = state_dict["init_from_sha256"]
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.is_global_zero:
@@ -65,8 +81,11 @@ class Record(Callback):
         assert isinstance(pl_module, ImageClassifier)
         if not self._processes:  # the checkpoint was of the end: nothing was trained
             self._begin()
-        record = self._record(trainer, pl_module)
-        write_json(self.directory / RESULT, record)
+        record, path = self._record(trainer, pl_module), self.directory / RESULT
+        if path.is_file():
+            epochs = json.loads(path.read_text())["epochs"]
+            path.rename(path.with_stem(f"{path.stem}_{epochs}_epochs"))
+        write_json(path, record)
         log.info("%s", result_line(record))
         log.info("Everything is in %s", self.directory)
 
@@ -74,7 +93,6 @@ class Record(Callback):
         data = trainer.datamodule  # type: ignore[attr-defined]
         classes = module.hparams["num_classes"]
         rows = curve_of(trainer).rows
-        started_from = self.config["init_from"]
         return {
             "format": FORMAT,
             "experiment": self.config["run_name"],
@@ -82,7 +100,7 @@ class Record(Callback):
             **self._processes[-1],
             "arrangement": arrangement(trainer, self.config["model"].get("columns", 1)),
             "resumed_from": self._processes[:-1],
-            "init_from_sha256": started_from and checksum(Path(started_from).expanduser()),
+            "init_from_sha256": self._init_from,
             "wall_seconds": round(time.perf_counter() - self._started, 1),
             "dataset": description(data, classes),
             "split": getattr(data, "test_split", "test"),

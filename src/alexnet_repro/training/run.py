@@ -1,10 +1,13 @@
 """One training run: build its parts, train, test."""
 
+import json
 import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 from hydra.core.hydra_config import HydraConfig
@@ -12,20 +15,15 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 from torch import nn
 
-from alexnet_repro.base.config import checkpoint_to_resume, resolved, sweep_name
+from alexnet_repro.base.config import resolved, sweep_name
 from alexnet_repro.base.errors import UsageError
+from alexnet_repro.base.record import provenance
 from alexnet_repro.base.system import keep_freed_memory
 from alexnet_repro.columns.exchange import between_processes
 from alexnet_repro.columns.launch import end_with_launcher, launch, must_launch
+from alexnet_repro.columns.together import together
 from alexnet_repro.network.structure import print_summary
-from alexnet_repro.training.checkpoint import (
-    best_validation_error,
-    check_resume,
-    finished_run,
-    interrupted_run,
-    start_from,
-    whole,
-)
+from alexnet_repro.training.checkpoint import start_from
 from alexnet_repro.training.configuration import Configuration
 from alexnet_repro.training.device import set_fp32_precision
 from alexnet_repro.training.loggers import finish
@@ -40,7 +38,16 @@ from alexnet_repro.training.parts import (
     number_of_classes,
     on_cpu,
 )
-from alexnet_repro.training.record import RESULT, description
+from alexnet_repro.training.record import description
+from alexnet_repro.training.resuming import (
+    RESULT,
+    Start,
+    best_validation_error,
+    check_resume,
+    empty,
+    started,
+    trained_keys,
+)
 from alexnet_repro.training.sweep import found
 
 log = logging.getLogger(__name__)
@@ -56,77 +63,141 @@ def train(config: DictConfig) -> float | None:
     Raises:
         UsageError: for what the user can put right.
     """
-    configuration = Configuration.of(resolved(config))
-    if configuration.summary:
-        print_summary(configuration.model)
-        return None
-    hydra = HydraConfig.get()
-    directory = Path(hydra.runtime.output_dir)
-    search = hydra.runtime.choices.get("sweep")
-    if search and not sweep_name(hydra.mode, str(directory)):
-        raise UsageError(f"sweep={search}: a search is many runs: add -m")
-    if configuration.skip_finished and (done := finished_run(directory, configuration.recorded())):
-        log.info("skipped: it has been trained, see %s", done)
-        found[directory] = done
-        return best_validation_error(done)
-    resume = checkpoint_to_go_on_with(configuration, directory)
-
-    prepare_process(configuration)
-    launches = must_launch(configuration.trainer)
-    trainer = None if launches else make_trainer(configuration, directory)
-    data = make_data(configuration)
-    classes = number_of_classes(configuration.model, data)
-    if trainer is None:
-        columns = configuration.processes // configuration.replicas
-        launch(configuration.processes, columns, hydra.overrides.task, directory)
-        return best_validation_error(directory / RESULT)
-    network = make_network(configuration.model, classes, getattr(data, "input_size", None))
-    start(configuration, network, tuple(getattr(data, "classes", ())), resume)
-    scheduler = None if configuration.schedule_is_callback else make_scheduler(configuration)
-    optimizer = make_optimizer(configuration.optimizer)
-    module = ImageClassifier(network, classes, optimizer, configuration.seed, scheduler)
-
-    dataset = description(data, classes)
-    images = dataset["images"]
-    told = f": {images['train']} training images" if images else ""
-    log.info("%s on %s%s", configuration.run_name, dataset["name"], told)
-    log.info("writing to %s", directory)
-    with told_in_one_line():
-        trainer.fit(module, data, ckpt_path=resume, weights_only=True)
-        trainer.test(module, data, verbose=False)
-    if trainer.is_global_zero and not trainer.fast_dev_run and not (directory / RESULT).is_file():  # type: ignore[attr-defined]
-        log.warning("there is no record, since nothing was tested")
-    # What quieten_libraries keeps it from saying itself.
-    if trainer.is_global_zero and (profile := trainer.profiler.summary()):  # type: ignore[attr-defined]
-        log.info("%s", profile)
-    return best_validation_error(directory / RESULT) if trainer.is_global_zero else None
+    with together() as processes:
+        configuration = Configuration.of(resolved(config))
+        if configuration.summary:
+            print_summary(configuration.model)
+            return None
+        directory = own_folder()
+        launches = must_launch(configuration.trainer)
+        start = Start(**processes.decided(lambda: asdict(started(configuration, directory))))
+        if start.finished is not None:
+            return finished(Path(start.finished), start, directory)
+        if launches:
+            return launched(configuration, start)
+        run = Run.of(configuration, start)
+        processes.agree(run.identity)
+    return run.trained()
 
 
-def checkpoint_to_go_on_with(configuration: Configuration, directory: Path) -> Path | None:
-    """The one that ``resume`` or ``skip_finished`` asks for, if there is one.
+def own_folder() -> Path:
+    """Where this run writes.
 
     Raises:
-        UsageError: if what ``resume`` names is missing or damaged.
+        UsageError: if it is a search, but not of several runs.
     """
-    path = configuration.resume and checkpoint_to_resume(
-        configuration.resume, configuration.run_name
-    )
-    if not path and configuration.skip_finished:
-        path = interrupted_run(directory, configuration.recorded())
-    return whole(path) if path else None
+    hydra = HydraConfig.get()
+    search, directory = hydra.runtime.choices.get("sweep"), hydra.runtime.output_dir
+    if search and not sweep_name(hydra.mode, directory):
+        raise UsageError(f"sweep={search}: a search is many runs: add -m")
+    return Path(directory)
 
 
-def start(
-    configuration: Configuration, network: nn.Module, names: tuple[str, ...], resume: Path | None
+def finished(record: Path, start: Start, directory: Path) -> float | None:
+    """What a run that was trained before comes to."""
+    if start.checkpoint is None:
+        log.info("skipped: it has been trained, see %s", record)
+    else:
+        log.info("nothing left to train: %s is its record; more schedule.epochs go on", record)
+    found[directory] = record
+    return best_validation_error(record)
+
+
+def launched(configuration: Configuration, start: Start) -> float | None:
+    """Have processes of their own train, which find the images prepared."""
+    prepare_process(configuration)
+    number_of_classes(configuration.model, make_data(configuration))
+    columns = configuration.processes // configuration.replicas
+    overrides, directory = HydraConfig.get().overrides.task, Path(start.directory)
+    launch(configuration.processes, columns, overrides, directory, json.dumps(asdict(start)))
+    return best_validation_error(directory / RESULT)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What trains, built and checked; nothing is written yet."""
+
+    configuration: Configuration
+    start: Start
+    trainer: L.Trainer
+    data: L.LightningDataModule
+    module: ImageClassifier
+
+    @classmethod
+    def of(cls, configuration: Configuration, start: Start) -> "Run":
+        """The parts of a run.
+
+        Raises:
+            UsageError: for what the user can put right.
+        """
+        prepare_process(configuration)
+        trainer = make_trainer(configuration, start)
+        data = make_data(configuration)
+        classes = number_of_classes(configuration.model, data)
+        network = make_network(configuration.model, classes, getattr(data, "input_size", None))
+        first_weights(configuration, network, data, start)
+        scheduler = None if configuration.schedule_is_callback else make_scheduler(configuration)
+        optimizer = make_optimizer(configuration.optimizer)
+        module = ImageClassifier(network, classes, optimizer, configuration.seed, scheduler)
+        return cls(configuration, start, trainer, data, module)
+
+    @property
+    def dataset(self) -> dict[str, Any]:
+        return description(self.data, self.module.hparams["num_classes"])
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What all processes of a run have to have in common."""
+        code = provenance("alexnet_repro.train")
+        same = {name: code[name] for name in ("commit", "version", "packages")}
+        return same | {"data": self.dataset} | trained_keys(self.configuration.recorded())
+
+    def trained(self) -> float | None:
+        """Train, unless nothing is left of it, and test.
+
+        Returns:
+            As :func:`train`.
+        """
+        directory, trainer = Path(self.start.directory), self.trainer
+        images = self.dataset["images"]
+        told = f": {images['train']} training images" if images else ""
+        log.info("%s on %s%s", self.configuration.run_name, self.dataset["name"], told)
+        log.info("writing to %s", directory)
+        if self.configuration.overwrite and trainer.is_global_zero:
+            empty(directory)
+        with told_in_one_line():
+            self._fit_and_test(self.start.checkpoint)
+        if not trainer.is_global_zero:
+            return None
+        if not trainer.fast_dev_run and not (directory / RESULT).is_file():  # type: ignore[attr-defined]
+            log.warning("there is no record, since nothing was tested")
+        # What quieten_libraries keeps it from saying itself.
+        if profile := trainer.profiler.summary():  # type: ignore[attr-defined]
+            log.info("%s", profile)
+        return best_validation_error(directory / RESULT)
+
+    def _fit_and_test(self, checkpoint: str | None) -> None:
+        if self.start.left:
+            self.trainer.fit(self.module, self.data, ckpt_path=checkpoint, weights_only=True)
+            self.trainer.test(self.module, self.data, verbose=False)
+            return
+        log.info("nothing left to train: tested")
+        self.trainer.test(
+            self.module, self.data, ckpt_path=checkpoint, weights_only=True, verbose=False
+        )
+
+
+def first_weights(
+    configuration: Configuration, network: nn.Module, data: Any, start: Start
 ) -> None:
-    """Check ``resume`` against the network, or copy the weights of ``init_from`` into it."""
-    if resume:
-        check_resume(resume, network, names)
-    if configuration.init_from is not None and resume:
-        log.info("resume goes on with weights of its own: init_from was for the start")
+    """Check the checkpoint against the network, or copy the weights of ``init_from`` into it."""
+    if start.checkpoint is not None:
+        check_resume(Path(start.checkpoint), network, data)
+        if configuration.init_from is not None:
+            log.info("resume goes on with weights of its own: init_from was for the start")
     elif configuration.init_from is not None:
         path = Path(configuration.init_from).expanduser()
-        start_from(path, network, names, configuration.init_layers)
+        start_from(path, network, tuple(getattr(data, "classes", ())), configuration.init_layers)
 
 
 def prepare_process(configuration: Configuration) -> None:
@@ -151,16 +222,14 @@ def told_in_one_line() -> Iterator[None]:
         yield
     except MisconfigurationException as error:
         raise UsageError(f"trainer: {' '.join(str(error).split())}") from error
-    except ValueError as error:
-        if "parameter group" not in str(error):
-            raise
-        raise UsageError(
-            f"resume: the checkpoint is of another optimizer ({error}); optimizer= has to be that "
-            "of the run, or start from its weights with init_from="
-        ) from error
     except RuntimeError as error:
         if "conditioned on metric" in str(error):
             raise UsageError(f"callbacks: {' '.join(str(error).split())}") from error
+        if "DataLoader" in str(error):
+            raise UsageError(
+                f"data.num_workers: a reader of images failed ({str(error).splitlines()[0]}); "
+                "fewer of them need less memory, 0 reads in the process that trains"
+            ) from error
         if lost := between_processes(error):
             raise lost from error
         raise

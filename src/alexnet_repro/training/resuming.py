@@ -1,0 +1,399 @@
+"""Whether and how a run goes on: from which checkpoint, with which changes, in which folder."""
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import nn
+
+from alexnet_repro.base.build import PACKAGE, PARTIAL, TARGET, described
+from alexnet_repro.base.config import checkpoint_to_resume
+from alexnet_repro.base.errors import UsageError
+from alexnet_repro.training.checkpoint import (
+    BEFORE,
+    DATA,
+    LAST,
+    network_weights,
+    read_checkpoint,
+    size_of,
+    whole,
+)
+from alexnet_repro.training.configuration import Configuration
+
+RESULT, RUN_LOG = "result.json", "run.log"
+
+WATCHING = (
+    *("record", "curve", "progress", "nonfinite", "run_folder", "interruption"),
+    *("best", "last", "logged", "lr_monitor", "throughput", "device_stats"),
+)
+"""Callbacks of ours, and of Lightning's, that change nothing of what a run measures."""
+
+RECIPE = {
+    "accumulate_grad_batches": 1,
+    "gradient_clip_val": None,
+    "gradient_clip_algorithm": None,
+    "limit_train_batches": 1.0,
+    "limit_val_batches": 1.0,
+    "overfit_batches": 0.0,
+    "check_val_every_n_epoch": 1,
+}
+"""Arguments of the Trainer that change what is trained, with what they are if not given."""
+
+Kind = Literal["aside", "how", "grows", "named", "fixed"]
+
+KINDS: dict[str, Kind] = {
+    # Asides change nothing of what a run measures, if it ends.
+    **dict.fromkeys(("logger", "resume", "resume_with", "skip_finished", "overwrite"), "aside"),
+    **dict.fromkeys(("checkpoint_every_n_steps", "on_nonfinite", "summary"), "aside"),
+    **{f"callbacks.{name}": "aside" for name in WATCHING},
+    # Where and how a run computes, and when it stops, may change as it goes on.
+    **dict.fromkeys(("trainer", "strategy"), "how"),
+    **{f"data.{key}": "how" for key in ("num_workers", "cache_dir", "directory", "source.root")},
+    "schedule.epochs": "grows",
+    # What is trained, on what and by which rule changes only if resume_with names it.
+    **dict.fromkeys(("model", "data", "augment", "optimizer", "schedule", "callbacks"), "named"),
+    **dict.fromkeys(("seed", "run_name"), "named"),
+    **{f"trainer.{key}": "named" for key in RECIPE},
+    # A checkpoint has the state of these, or they were for the start.
+    **dict.fromkeys((f"optimizer.{TARGET}", f"schedule.{TARGET}"), "fixed"),
+    **dict.fromkeys(("init_from", "init_layers"), "fixed"),
+}
+"""What becomes of a key, or of all that begin with it, that differs as a run goes on."""
+
+LENGTH = ("schedule.epochs", "trainer.max_steps", "trainer.max_time")
+"""Keys by which a run that has ended goes on, if they are not what they were."""
+
+MISSING = "absent"
+
+Change = tuple[Any, Any]
+
+
+@dataclass(frozen=True)
+class Start:
+    """How a run starts; plain values, which one process tells the others.
+
+    Attributes:
+        directory: of the run.
+        finished: the record of the same run, where it has been trained before.
+        checkpoint: that it goes on from.
+        left: whether anything is left to train; else it is tested.
+        changed: keys that ``resume_with`` let change: before and now.
+        wandb: the id of its W&B run.
+    """
+
+    directory: str
+    finished: str | None = None
+    checkpoint: str | None = None
+    left: bool = True
+    changed: dict[str, Any] = field(default_factory=dict)
+    wandb: str | None = None
+
+
+def kind_of(key: str) -> Kind:
+    """That of ``model.response_norm.k`` is that of the longest of its beginnings in ``KINDS``."""
+    parts = key.split(".")
+    beginnings = (".".join(parts[:end]) for end in range(len(parts), 0, -1))
+    return next((KINDS[one] for one in beginnings if one in KINDS), "fixed")
+
+
+def comparable(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration as other versions, too, would have recorded it.
+
+    What is of this package goes by its public name: modules move.
+    """
+    plain: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            plain[key] = comparable(value)
+            if key == "trainer":
+                plain[key] = RECIPE | {k: v for k, v in plain[key].items() if v is not None}
+        elif key == TARGET and str(value).startswith(f"{PACKAGE}."):
+            plain[key] = f"{PACKAGE}.{value.rpartition('.')[2]}"
+        elif key != PARTIAL:
+            plain[key] = value
+    return plain
+
+
+def differences(
+    before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, Change]]:
+    """The keys of two configurations that are not the same, with both values."""
+    for key in sorted(before.keys() | now.keys()):
+        one, other = before.get(key, MISSING), now.get(key, MISSING)
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            yield from differences(one, other, f"{prefix}{key}.")
+        elif one != other:
+            yield f"{prefix}{key}", (one, other)
+
+
+def changing(callbacks: Mapping[str, Any]) -> dict[str, Any]:
+    """Those callbacks that may change a run's result: all but the ones known to watch only."""
+    return {name: node for name, node in callbacks.items() if name not in WATCHING}
+
+
+def same_configuration(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two configurations train the same network on the same data, in the same way."""
+    found = differences(comparable(one), comparable(other))
+    return all(kind_of(key) == "aside" for key, _ in found)
+
+
+def started(configuration: Configuration, directory: Path) -> Start:
+    """How the run of ``configuration`` starts in ``directory``, where nothing is written yet.
+
+    Raises:
+        UsageError: if what ``resume`` names is missing, damaged or another experiment; or if the
+            folder holds a run that this one does not go on with.
+    """
+    values = configuration.recorded()
+    if configuration.skip_finished and (done := finished_run(directory, values)):
+        return Start(str(directory), finished=str(done))
+    path = _checkpoint(configuration, directory)
+    if path is None:
+        _check_folder(configuration, directory)
+        return Start(str(directory))
+    checkpoint = read_checkpoint(path)
+    _check_is_training(path, checkpoint)
+    changed = _allowed(configuration, path, checkpoint["config"], values)
+    left = _is_left(configuration, path, checkpoint)
+    if changed and not left:
+        raise UsageError(
+            f"resume_with: nothing of {path} is left to train, and another {min(changed)} changes "
+            "nothing; choose more schedule.epochs"
+        )
+    record = directory / RESULT
+    ended = not changed and _is_of(record, path, checkpoint)
+    if ended and not (left and _is_longer(record, values)):
+        return Start(str(directory), finished=str(record), checkpoint=str(path))
+    return Start(
+        str(directory),
+        checkpoint=str(path),
+        left=left,
+        changed=changed,
+        wandb=checkpoint.get("wandb"),
+    )
+
+
+def _check_folder(configuration: Configuration, directory: Path) -> None:
+    """Raises UsageError if a new run would write over another one, or empty more than that."""
+    found = next(_of_a_run(directory), None)
+    if found is None:
+        return
+    if not configuration.overwrite:
+        raise UsageError(
+            f"{directory}: there is a run in it ({found.name}); resume="
+            f"{_newest(directory) or 'PATH'} goes on with it, skip_finished=true too, "
+            "overwrite=true begins anew, hydra.run.dir= is another folder"
+        )
+    if Path.cwd().resolve().is_relative_to(directory.resolve()):
+        raise UsageError(
+            f"overwrite: {directory} is where the command was started, and may hold more than a "
+            "run; choose another hydra.run.dir"
+        )
+
+
+def _checkpoint(configuration: Configuration, directory: Path) -> Path | None:
+    """The one that ``resume`` or ``skip_finished`` asks for, if there is one."""
+    if configuration.resume is None:
+        newest = _newest(directory) if configuration.skip_finished else None
+        return None if newest is None else whole(newest)
+    path = whole(checkpoint_to_resume(configuration.resume, configuration.run_name))
+    if not path.resolve().is_relative_to(directory.resolve()) and any(_of_a_run(directory)):
+        raise UsageError(
+            f"hydra.run.dir={directory}: there is another run in it than that of resume={path}; "
+            "choose an empty folder, or leave it out"
+        )
+    return path
+
+
+def _newest(directory: Path) -> Path | None:
+    written = (directory / "checkpoints" / name for name in (LAST, BEFORE))
+    return next(filter(Path.is_file, written), None)
+
+
+def _of_a_run(directory: Path) -> Iterator[Path]:
+    """What a run has computed, in its folder."""
+    yield from filter(Path.is_file, (directory / RESULT,))
+    yield from sorted((directory / "checkpoints").glob("*.ckpt"))
+
+
+def empty(directory: Path) -> None:
+    """Remove what a run left in ``directory``, but for its messages."""
+    if not any(_of_a_run(directory)):
+        return
+    for path in directory.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != RUN_LOG:
+            path.unlink()
+
+
+def _check_is_training(path: Path, checkpoint: Mapping[str, Any]) -> None:
+    if missing := {"loops", "callbacks", "optimizer_states"} - checkpoint.keys():
+        raise UsageError(
+            f"resume={path}: it holds weights without the state of a training (no {min(missing)}); "
+            "start from them with init_from="
+        )
+
+
+def _allowed(
+    configuration: Configuration, path: Path, before: Mapping[str, Any], now: Mapping[str, Any]
+) -> dict[str, Change]:
+    """The changes of the trained function or the recipe, all of which ``resume_with`` names.
+
+    Raises:
+        UsageError: naming the others; or keys of ``resume_with`` that there are not.
+    """
+    before, now = _with_defaults_of(now, comparable(before)), comparable(now)
+    found = {key: change for key, change in differences(before, now) if _matters(key, change)}
+    named = configuration.resume_with or []
+    for key in named:
+        if not any(_begins(other, key) for other in dict([*leaves(before), *leaves(now)])):
+            raise UsageError(f"resume_with: there is no key {key}")
+
+    def fixed(key: str) -> bool:
+        # The state of a scheduler of torch holds its arguments, and what a checkpoint names is not
+        # built to see what it was.
+        of_torch = key.startswith("schedule.") and not configuration.schedule_is_callback
+        names = key.startswith("optimizer.") and TARGET in f"{key} {found[key]}"
+        return kind_of(key) == "fixed" or names or (of_torch and kind_of(key) == "named")
+
+    refused = [key for key in found if fixed(key) or not any(_begins(key, one) for one in named)]
+    if refused:
+        told = ", ".join(
+            f"{key} {_shown(found[key][0])} → {_shown(found[key][1])}" for key in refused
+        )
+        may = [key for key in refused if not fixed(key)]
+        go_on = f", or allow it with resume_with=[{','.join(may)}]" if may == refused else ""
+        raise UsageError(
+            f"resume={path}: the run would become another one: {told}; leave that as it was, "
+            f"start a new run from these weights with init_from={path}{go_on}"
+        )
+    return found
+
+
+def _matters(key: str, change: Change) -> bool:
+    kind, (before, now) = kind_of(key), change
+    if kind == "grows":
+        return not (isinstance(before, int) and isinstance(now, int) and now >= before)
+    return kind in ("named", "fixed")
+
+
+def _with_defaults_of(now: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """``before`` with the defaults of what ``now`` names: an older version had fewer arguments.
+
+    What a checkpoint names is not looked up.
+    """
+    filled = {key: before.get(key, {} if key == "callbacks" else None) for key in now}
+    for key in ("model", "data", "optimizer", "schedule"):
+        if isinstance(before.get(key), Mapping) and TARGET in now[key]:
+            own = {name: value for name, value in now[key].items() if name not in before[key]}
+            usual = described({TARGET: now[key][TARGET]}, key)
+            filled[key] = {k: v for k, v in own.items() if usual.get(k, MISSING) == v} | before[key]
+    return filled
+
+
+def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The keys of a configuration that hold no others, and their values."""
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def trained_keys(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that say what is trained, and not where and how."""
+    return {key: value for key, value in leaves(values) if kind_of(key) in ("named", "fixed")}
+
+
+def _begins(key: str, beginning: str) -> bool:
+    return f"{key}.".startswith(f"{beginning}.")
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _is_left(configuration: Configuration, path: Path, checkpoint: Mapping[str, Any]) -> bool:
+    """Whether there is more to train than a checkpoint has been.
+
+    Raises:
+        UsageError: if it has been trained for more epochs than there are to be.
+    """
+    done, epochs = epochs_done(checkpoint), configuration.trainer["max_epochs"]
+    if epochs < done:
+        raise UsageError(
+            f"schedule.epochs={epochs}: {path} has been trained for {done} epochs; choose "
+            f"schedule.epochs={done} or more"
+        )
+    steps = configuration.trainer.get("max_steps", -1)
+    return bool(epochs > done and not 0 <= steps <= checkpoint["global_step"])
+
+
+def _is_of(record: Path, path: Path, checkpoint: Mapping[str, Any]) -> bool:
+    """Whether a record is that of the weights in ``path``."""
+    beside = path.resolve().parents[1] == record.parent.resolve()
+    return beside and record.is_file() and _read(record)["epochs"] == epochs_done(checkpoint)
+
+
+def _is_longer(record: Path, values: Mapping[str, Any]) -> bool:
+    """Whether a run is to be longer, or shorter, than its record says."""
+    return any(key in LENGTH for key, _ in differences(_read(record)["config"], values))
+
+
+def _read(record: Path) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads(record.read_text())
+    return values
+
+
+def epochs_done(checkpoint: Mapping[str, Any]) -> int:
+    """Whole epochs that were trained before a checkpoint was saved."""
+    done: int = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+    return done
+
+
+def check_resume(path: Path, network: nn.Module, data: Any) -> None:
+    """Raises UsageError unless the training of ``network`` on ``data`` can go on from ``path``."""
+    checkpoint = read_checkpoint(path)
+    # A data module of somebody else's may leave nothing of its own in a checkpoint.
+    there = checkpoint.get(DATA, {})
+    classes, own_classes = list(there.get("classes", ())), list(getattr(data, "classes", ()))
+    if classes != own_classes and classes and own_classes:
+        raise UsageError(
+            f"resume={path}: it tells {len(classes)} other classes apart than the "
+            f"{len(own_classes)} of the data; resume on the same data, or start from its weights "
+            "with init_from="
+        )
+    found, own = network_weights(checkpoint), dict(network.state_dict())
+    for name in sorted(found.keys() | own.keys()):
+        one, other = (size_of(w[name]) if name in w else "missing" for w in (found, own))
+        if one != other:
+            raise UsageError(
+                f"resume={path}: its {name} is {one}, that of this network {other}; the keys of "
+                "model must be those of the run"
+            )
+
+
+def finished_run(directory: Path, values: Mapping[str, Any]) -> Path | None:
+    """The record of a run with this configuration in ``directory`` or in a folder beside it.
+
+    The jobs of a sweep lie beside each other, under other numbers where the sweep has been changed.
+    """
+    records: Iterable[Path] = sorted(directory.parent.glob(f"*/{RESULT}"))
+    return next(
+        (path for path in records if same_configuration(_read(path)["config"], values)), None
+    )
+
+
+def best_validation_error(path: Path) -> float | None:
+    """The least top-1 error in percent on the validation images in the curve of a record.
+
+    None if there is no record, as of a run of one batch.
+    """
+    if not path.is_file():
+        return None
+    curve = _read(path)["curve"]
+    return min((row["val/top1_error"] for row in curve), default=100.0)

@@ -1,0 +1,119 @@
+"""A run that goes on, through the command: changes, folders, what is kept."""
+
+import csv
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.forks import Forks
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+INTERRUPTED = Path(__file__).with_name("interrupted.py")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+def curve(run: Path) -> list[dict[str, str]]:
+    with (run / "curve.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def run(train_tiny: Command, tmp_path: Path) -> Path:
+    """A finished run of one epoch."""
+    assert train_tiny("schedule.epochs=1", "hydra.run.dir=run").returncode == 0
+    return tmp_path / "run"
+
+
+def test_what_is_refused_leaves_the_run_as_it_was(train_tiny: Command, run: Path) -> None:
+    before = contents(run)
+    for arguments in (
+        ["resume=run/checkpoints/last.ckpt", "schedule.epochs=2", "optimizer.lr=0.5"],
+        ["resume=run/checkpoints/last.ckpt", "schedule.epochs=2", "model.width=0.5"],
+        ["resume=run/checkpoints/last.ckpt", "schedule.epochs=2", "data.cache_dir=/proc/none"],
+        ["hydra.run.dir=run", "schedule.epochs=2"],
+        ["hydra.run.dir=run", "overwrite=true", "model.num_classes=7"],
+    ):
+        done = train_tiny(*arguments)
+        assert done.returncode == 2, done.stdout
+        assert done.stderr.count("\n") == 1
+        assert contents(run) == before, arguments
+
+
+def test_nothing_left_is_said_and_the_record_stays(train_tiny: Command, run: Path) -> None:
+    before = contents(run)
+    done = train_tiny("resume=run/checkpoints/last.ckpt", "schedule.epochs=1")
+    assert done.returncode == 0, done.stderr
+    assert f"nothing left to train: {run / 'result.json'} is its record" in done.stdout
+    assert {k: v for k, v in contents(run).items() if k != "run.log"} == {
+        k: v for k, v in before.items() if k != "run.log"
+    }
+
+
+def test_a_new_learning_rate_is_trained_with_and_recorded(train_tiny: Command, run: Path) -> None:
+    first = json.loads((run / "result.json").read_text())
+    more = ("schedule.epochs=2", "optimizer.lr=0.002", "resume_with=optimizer.lr")
+    done = train_tiny("resume=run/checkpoints/last.ckpt", *more)
+    assert done.returncode == 0, done.stderr
+    assert [float(row["lr"]) for row in curve(run)] == pytest.approx([0.01, 0.002])
+    record = json.loads((run / "result.json").read_text())
+    assert record["changed"] == {"optimizer.lr": [0.01, 0.002]}
+    assert record["config"]["optimizer"]["lr"] == 0.002
+    assert json.loads((run / "result_1_epochs.json").read_text()) == first
+    saved = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    groups = saved["optimizer_states"][0]["param_groups"]
+    assert {group["lr"] for group in groups} == {0.002}
+
+
+def test_overwriting_leaves_one_run(train_tiny: Command, run: Path) -> None:
+    done = train_tiny("hydra.run.dir=run", "overwrite=true", "schedule.epochs=2", "seed=3")
+    assert done.returncode == 0, done.stderr
+    record = json.loads((run / "result.json").read_text())
+    assert (record["seed"], record["resumed_from"], record["epochs"]) == (3, [], 2)
+    assert not list(run.glob("result_*"))
+
+
+def test_two_trainings_of_one_second_have_a_folder_each(
+    forks: Forks, tiny: list[str], tmp_path: Path
+) -> None:
+    command = ["-m", "alexnet_repro.train", *tiny, "schedule.epochs=1"]
+    # The same second for both, and none that passes meanwhile.
+    folder = "hydra.run.dir=runs/${now:%Y}"
+    started = [forks.start(*command, folder, cwd=tmp_path) for _ in range(2)]
+    assert [one.wait() for one in started] == [0, 0]
+    runs = sorted((tmp_path / "runs").iterdir())
+    assert len(runs) == 2
+    assert runs[1].name == f"{runs[0].name}_2"
+    assert all((run / "result.json").is_file() for run in runs)
+
+
+@pytest.mark.parametrize("size", [3, 5, 8])
+def test_another_batch_size_within_an_epoch_trains_every_image_once(
+    forks: Forks, tiny: list[str], tmp_path: Path, size: int
+) -> None:
+    arguments = [*tiny, "schedule.epochs=2", "hydra.run.dir=run", "data.num_workers=0"]
+    # Six steps of an epoch, and four images of the next one.
+    stopped = forks.run(
+        INTERRUPTED, *arguments, "data.batch_size=4", "checkpoint_every_n_steps=1",
+        cwd=tmp_path, env={"BREAK_AFTER": "7"},
+    )  # fmt: skip
+    assert stopped.returncode == 0, stopped.stderr
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    done = forks.run(
+        "-m", "alexnet_repro.train", *arguments, f"resume={last}", f"data.batch_size={size}",
+        "resume_with=data.batch_size", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    first, second = curve(tmp_path / "run")
+    assert int(first["step"]) == 6
+    assert int(second["step"]) == 7 + (24 - 4) // size
+    saved = torch.load(last, weights_only=True)
+    assert saved["ImageDataModule"]["position"] == 0

@@ -1,0 +1,199 @@
+"""Jobs of a real SLURM: sweeps, columns, ends of a job before its training, and going on."""
+
+import csv
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from alexnet_repro.training.checkpoint import LAST
+from tests.forks import Forks
+from tests.soak.killing import compare, trained
+
+from .cluster import Cluster, missing
+
+reason = missing()
+pytestmark = [pytest.mark.long, pytest.mark.skipif(reason is not None, reason=reason or "")]
+
+TWO = ("trainer=two_cpu", "strategy.micro_batches=2")
+STEPS = ("schedule.patience=1000", "data.num_workers=0", "checkpoint_every_n_steps=1")
+GOES_ON = ("skip_finished=true", "hydra.run.dir=run")
+ARRANGEMENTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "one process": (("trainer=cpu",), ("--ntasks-per-node=1",)),
+    "two columns": (TWO, ("--ntasks-per-node=2",)),
+}
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[Cluster]:
+    before = dict(os.environ)
+    os.environ |= {"ALEXNET_REPRO_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
+    with Cluster(tmp_path_factory.mktemp("slurm")) as started:
+        yield started
+    os.environ.clear()
+    os.environ |= before
+
+
+Submit = Callable[..., str]
+
+
+@pytest.fixture
+def submit(cluster: Cluster, tiny: list[str], tmp_path: Path) -> Submit:
+    """Submits the training of :func:`tiny` with more arguments under srun; the job's number."""
+
+    def job(*arguments: str, options: tuple[str, ...] = (), folder: Path = tmp_path) -> str:
+        folder.mkdir(exist_ok=True)
+        command = [sys.executable, "-m", "alexnet_repro.train", *tiny, *STEPS, *arguments]
+        quoted = " ".join(f"'{argument}'" for argument in command)
+        return cluster.submit(f"srun --kill-on-bad-exit {quoted}", *options, cwd=folder)
+
+    return job
+
+
+def wait_for_step(cluster: Cluster, job: str, folder: Path) -> None:
+    """Until the run has saved, and goes on."""
+    deadline = time.monotonic() + 240
+    while not (folder / "run" / "checkpoints" / LAST).exists():
+        assert time.monotonic() < deadline, (folder / f"{job}.out").read_text()
+        assert cluster.state(job) in ("PENDING", "CONFIGURING", "RUNNING")
+        time.sleep(0.1)
+
+
+def whole(forks: Forks, tiny: list[str], folder: Path, *arguments: str) -> Path:
+    """The run that nobody disturbs, without SLURM."""
+    folder.mkdir()
+    code, printed = trained(forks, folder, *tiny, *STEPS, *arguments)
+    assert code == 0, printed
+    return folder / "run"
+
+
+def unlike(one: Path, other: Path) -> list[str]:
+    return [line for line in compare(one, other) if "/config/" not in line]
+
+
+@pytest.mark.parametrize("arrangement", ARRANGEMENTS)
+def test_before_its_time_is_up_a_job_is_queued_again_and_ends_with_the_same_weights(
+    cluster: Cluster,
+    submit: Submit,
+    forks: Forks,
+    tiny: list[str],
+    tmp_path: Path,
+    arrangement: str,
+) -> None:
+    arguments, options = ARRANGEMENTS[arrangement]
+    epochs = "schedule.epochs=40"
+    job = submit(*arguments, epochs, *GOES_ON, options=options)
+    wait_for_step(cluster, job, tmp_path)
+    # What --signal=USR1@SECONDS has SLURM do.
+    cluster.run("scancel", "--signal=USR1", job)
+    assert cluster.wait_until(job, "PENDING", "COMPLETED") == "PENDING"
+    cluster.start_now(job)
+    assert cluster.wait_until(job, "COMPLETED", "FAILED") == "COMPLETED"
+    printed = (tmp_path / f"{job}.out").read_text()
+    assert "SIGUSR1: saved, ending" in printed
+    assert f"SLURM job {job} is queued again" in printed
+    assert "Traceback" not in printed
+    undisturbed = whole(forks, tiny, tmp_path / "whole", *arguments, epochs)
+    assert unlike(undisturbed, tmp_path / "run") == []
+
+
+@pytest.mark.parametrize("arrangement", ARRANGEMENTS)
+@pytest.mark.parametrize("end", ["scancel", "preempted", "out of time"])
+def test_however_a_job_is_ended_its_command_goes_on(
+    cluster: Cluster,
+    submit: Submit,
+    forks: Forks,
+    tiny: list[str],
+    tmp_path: Path,
+    arrangement: str,
+    end: str,
+) -> None:
+    arguments, options = ARRANGEMENTS[arrangement]
+    epochs = "schedule.epochs=40"
+    job = submit(*arguments, epochs, *GOES_ON, options=options)
+    wait_for_step(cluster, job, tmp_path)
+    if end == "preempted":
+        urgent = cluster.submit("sleep 1", "--partition=urgent", "--exclusive", cwd=tmp_path)
+        cluster.wait_until(urgent, "COMPLETED")
+        assert "SIGTERM: saved, ending" in (tmp_path / f"{job}.out").read_text()
+        cluster.start_now(job)
+    else:
+        sent = () if end == "scancel" else ("--signal=KILL",)
+        cluster.run("scancel", *sent, job)
+        cluster.wait_until(job, "CANCELLED", "FAILED")
+        job = submit(*arguments, epochs, *GOES_ON, options=options)
+    assert cluster.wait_until(job, "COMPLETED", "FAILED") == "COMPLETED"
+    undisturbed = whole(forks, tiny, tmp_path / "whole", *arguments, epochs)
+    assert unlike(undisturbed, tmp_path / "run") == []
+
+
+def test_each_job_of_an_array_goes_on_with_its_own_run(
+    cluster: Cluster, submit: Submit, tmp_path: Path
+) -> None:
+    seeds = ("trainer=cpu", "schedule.epochs=40", "skip_finished=true")
+    folder = "hydra.run.dir=run_'\"$SLURM_ARRAY_TASK_ID\"'"
+    job = submit(*seeds, folder, options=("--array=1-2",))
+    for task in (1, 2):
+        last = tmp_path / f"run_{task}" / "checkpoints" / LAST
+        deadline = time.monotonic() + 240
+        while not last.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    cluster.run("scancel", "--signal=USR1", f"{job}_2")
+    cluster.wait_until(f"{job}_2", "PENDING")
+    cluster.start_now(f"{job}_2")
+    for task in (1, 2):
+        assert cluster.wait_until(f"{job}_{task}", "COMPLETED", "FAILED") == "COMPLETED"
+        assert (tmp_path / f"run_{task}" / "result.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "told"),
+    [
+        (TWO, ("--ntasks=2",), "trainer.devices=2: start it with srun --ntasks-per-node=2"),
+        ((*TWO, "model.width=0"), ("--ntasks-per-node=2",), "model.width=0"),
+        ((*TWO, "data.batch_size=7"), ("--ntasks-per-node=2",), "strategy.micro_batches=2"),
+    ],
+)
+def test_a_mistake_is_told_once(
+    cluster: Cluster,
+    submit: Submit,
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    options: tuple[str, ...],
+    told: str,
+) -> None:
+    job = submit(*arguments, "schedule.epochs=1", options=options)
+    cluster.wait_until(job, "FAILED")
+    lines = (tmp_path / f"{job}.out").read_text().splitlines()
+    own = [line for line in lines if not line.startswith(("srun: ", "slurmstepd: "))]
+    assert len(own) == 1, lines
+    assert told in own[0]
+
+
+def test_a_sweep_is_an_array_of_which_one_job_may_fail(
+    cluster: Cluster, forks: Forks, tiny: list[str], tmp_path: Path
+) -> None:
+    pytest.importorskip("submitit")
+    launcher = {
+        "gpus_per_node": "null",
+        "cpus_per_task": 1,
+        "timeout_min": 20,
+        "signal_delay_s": 60,
+    }
+    done: Any = forks.run(
+        "-m", "alexnet_repro.train", "-m", *tiny, "trainer=cpu", "schedule.epochs=1",
+        "model.num_classes=3,4", "launcher=slurm", "hydra.sweep.dir=sweep",
+        *(f"hydra.launcher.{key}={value}" for key, value in launcher.items()),
+        cwd=tmp_path, env=cluster.environment,
+    )  # fmt: skip
+    assert done.returncode != 0
+    with (tmp_path / "sweep" / "sweep.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["status"] for row in rows] == ["completed", "failed"]
+    assert "model.num_classes=4, but folder has 3 classes" in rows[1]["error"]
+    assert "1 of 2 jobs failed" in done.stdout
