@@ -16,7 +16,6 @@ from typing import Any, NoReturn, TypeVar
 
 import hydra
 from hydra import compose, initialize_config_dir
-from hydra.conf import HydraConf
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
@@ -220,18 +219,14 @@ def fail(message: str) -> NoReturn:
     sys.exit(USAGE_EXIT_CODE)
 
 
-def _forget(settings: HydraConf) -> None:
-    """Remove the folder of a run that a mistake ended before anything was written or logged."""
-    if settings.output_subdir is not None:
-        remove_unused(Path(settings.runtime.output_dir), settings.output_subdir)
+def remove_unused(directory: Path, own: str | None) -> None:
+    """Remove the folder of a run or sweep that a mistake ended before it wrote or logged anything.
 
-
-def remove_unused(directory: Path, own: str) -> None:
-    """Remove a folder in which is nothing but ``own``, which Hydra put there."""
+    Args:
+        own: what Hydra has put there.
+    """
     directory, here = directory.resolve(), Path.cwd()
-    if not (directory / own).exists() or here.is_relative_to(directory):
-        return
-    if any(path.name != own for path in directory.iterdir()):
+    if here.is_relative_to(directory) or any(path.name != own for path in directory.iterdir()):
         return
     shutil.rmtree(directory, ignore_errors=True)
     with contextlib.suppress(OSError):
@@ -289,7 +284,7 @@ def command(
             except Exception as error:
                 error_ = out_of_memory(error, OmegaConf.select(config, "data.batch_size")) or error
                 if (settings := HydraConfig.get()).mode == RunMode.RUN:
-                    _forget(settings)
+                    remove_unused(Path(settings.runtime.output_dir), settings.output_subdir)
                     end(error_)  # to an error that is raised Hydra adds a line of its own
                 raise error_ from (error if error_ is not error else error.__cause__)
 

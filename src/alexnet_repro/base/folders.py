@@ -7,6 +7,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, read_write
+from omegaconf.errors import OmegaConfBaseException
 
 
 class ClaimedFolder(Callback):
@@ -29,7 +30,10 @@ class ClaimedFolder(Callback):
         if "${now:" not in named["dir"]:
             return
         HydraConfig.instance().set_config(config)
-        folder = claimed(Path(config.hydra[kind].dir))
+        try:
+            folder = claimed(Path(config.hydra[kind].dir))
+        except OmegaConfBaseException:  # Hydra comes to it itself, and raises it
+            return
         with read_write(config.hydra):
             config.hydra[kind].dir = str(folder)
             # The jobs of a sweep compose their configurations anew.
