@@ -28,6 +28,7 @@ from alexnet_repro.base.build import checked
 from alexnet_repro.base.console import take_any_character
 from alexnet_repro.base.errors import UsageError, out_of_memory
 from alexnet_repro.base.extras import check_plugins
+from alexnet_repro.base.files import write_json
 from alexnet_repro.base.hydra_version import COMPOSING, MAIN, register_resolver
 from alexnet_repro.base.mistakes import check_flags, composing, writing
 from alexnet_repro.base.record import version_of
@@ -226,6 +227,14 @@ def _forget(settings: HydraConf) -> None:
         remove_unused(Path(settings.runtime.output_dir), settings.output_subdir)
 
 
+def _leave_reason(directory: Path, error: Exception) -> None:
+    """In the folder of a run that had begun, why it ended, as a sweep does for its jobs."""
+    if global_rank() == 0 and (directory / "run.json").is_file():
+        said = f"{error}" if isinstance(error, UsageError) else f"{type(error).__name__}: {error}"
+        with contextlib.suppress(OSError):
+            write_json(directory / "job.json", {"status": "failed", "error": said})
+
+
 def remove_unused(directory: Path, own: str) -> None:
     """Remove a folder in which is nothing but ``own``, which Hydra put there."""
     directory, here = directory.resolve(), Path.cwd()
@@ -290,6 +299,7 @@ def command(
                 error_ = out_of_memory(error, OmegaConf.select(config, "data.batch_size")) or error
                 if (settings := HydraConfig.get()).mode == RunMode.RUN:
                     _forget(settings)
+                    _leave_reason(Path(settings.runtime.output_dir), error_)
                     end(error_)  # to an error that is raised Hydra adds a line of its own
                 raise error_ from (error if error_ is not error else error.__cause__)
 
