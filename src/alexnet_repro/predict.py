@@ -1,6 +1,5 @@
 """What a network takes images for: ``alexnet predict PHOTO --checkpoint RUN``."""
 
-import json
 from typing import Annotated, Literal
 
 import typer
@@ -32,18 +31,18 @@ def predict(
 ) -> None:
     """Print the most probable classes of photographs."""
     from alexnet_repro.analysis import predictions
-    from alexnet_repro.analysis.images import Damaged, end_with_damaged, find_images
-    from alexnet_repro.base.console import console
+    from alexnet_repro.analysis.images import Answered, Damaged, find_images, print_answers
 
     paths = [path for given in images for path in find_images(given)]
     trained = predictions.trained_network(checkpoint, device, words, cli.node(model), trust)
-    done = list(predictions.predict(trained, paths, crops, top, batch_size))
-    if as_json:
-        print(json.dumps(predictions.prediction_record(trained, done), indent=1))
-    else:
-        seen = [one for one in done if isinstance(one, predictions.Prediction)]
-        console.print(predictions.prediction_table(trained, seen))
-    end_with_damaged([one for one in done if isinstance(one, Damaged)], len(paths))
+    answers = [
+        one
+        if isinstance(one, Damaged)
+        else Answered(one.path, predictions.class_rows(trained, one))
+        for one in predictions.predict(trained, paths, crops, top, batch_size)
+    ]
+    said = {"checkpoint": str(trained.path), "epoch": trained.epoch}
+    print_answers(answers, "images", "classes", as_json, **said)
 
 
 if __name__ == "__main__":

@@ -45,3 +45,16 @@ def test_a_mistake_is_one_line_and_nothing_is_written(
     assert told in done.stderr
     assert done.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_failed_is_in_the_report_with_its_reason_until_it_ends(
+    train_tiny: Command, command: Command, tmp_path: Path
+) -> None:
+    failed = train_tiny("optimizer.lr=1e30", "hydra.run.dir=runs/a")
+    assert failed.returncode == 2
+    command("report", "--output=report")
+    left_out = (tmp_path / "report" / "left_out.csv").read_text()
+    assert "a,the loss is " in left_out.replace('"', "")
+    train_tiny("schedule.epochs=1", "hydra.run.dir=runs/a")
+    command("report", "--output=report")
+    assert (tmp_path / "report" / "left_out.csv").read_text() == "Run,Reason\n"

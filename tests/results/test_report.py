@@ -103,7 +103,7 @@ def test_every_format_holds_the_cells_of_every_table(report: Path, name: str) ->
     with (report / f"{name}.csv").open(newline="") as file:
         rows = list(csv.reader(file))
     assert len(rows) > 1
-    shown = " ".join(Page((report / "index.html").read_text()).texts[name])
+    shown = "".join(Page((report / "index.html").read_text()).texts[name])
     text = (report / "README.md").read_text()
     for row in rows[1:]:
         for line in (line for cell in row for line in cell.splitlines()):
@@ -120,6 +120,9 @@ def test_differences_and_their_intervals_are_shown(report: Path) -> None:
     assert baseline[2:] == ["1, 2", "37.5", "20.0", "baseline", "baseline"]
     assert lrn[3:6] == ["39.0", "20.0", "+1.5 (+1.5 to +1.5)"]
     assert tanh[5] == "+7.6 (+7.6 to +7.6)"
+    page = Page((report / "index.html").read_text())
+    runs = {address for address in page.addresses if address.endswith("result.json")}
+    assert runs == {f"../runs/run{number}/result.json" for number in range(7)}
 
 
 def test_an_experiment_that_builds_on_another_is_set_against_that_one(

@@ -2,16 +2,19 @@
 
 import glob
 import io
+import json
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 from PIL import Image, UnidentifiedImageError
+from rich.table import Table
 
-from alexnet_repro.base.console import printable
+from alexnet_repro.base.console import console, printable
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.data.listing import Notes, images
 from alexnet_repro.data.preprocess import Orientation, Pixels, shorter_side_and_centre
@@ -28,14 +31,57 @@ class Damaged:
     reason: str
 
 
-def end_with_damaged(damaged: Sequence[Damaged], images: int) -> None:
-    """Say which of so many images a command skipped; if it skipped any, its exit code is 1."""
+@dataclass(frozen=True)
+class Answered:
+    """An image and what was found for it, the best first: rows of a table, or of JSON."""
+
+    path: Path
+    rows: Sequence[Mapping[str, Any]]
+
+
+FORMATS: dict[str, Callable[[Any], str]] = {
+    "probability": lambda share: f"{100 * share:.1f} %",
+    "distance": lambda distance: f"{distance:.2f}",
+}
+"""Of columns that hold numbers."""
+
+
+def print_answers(
+    answers: Sequence[Answered | Damaged], images: str, rows: str, as_json: bool, **said: Any
+) -> None:
+    """Print what was found for each image; if one could not be read, say so and exit with 1.
+
+    Args:
+        images, rows: keys of the JSON, which begins with what is ``said``.
+    """
+    found = [one for one in answers if isinstance(one, Answered)]
+    damaged = [one for one in answers if isinstance(one, Damaged)]
+    if as_json:
+        of_images = [{"image": str(one.path), rows: one.rows} for one in found]
+        skipped = [{"image": str(one.path), "reason": one.reason} for one in damaged]
+        print(json.dumps({**said, images: of_images, "damaged": skipped}, indent=1))
+    elif found:
+        console.print(_table(found, rows))
     for one in damaged:
         told = f"{one.path}: skipped, it cannot be read ({one.reason})"
         print(printable(told), file=sys.stderr)
     if damaged:
-        print(f"{len(damaged)} of {images} images skipped", file=sys.stderr)
+        print(f"{len(damaged)} of {len(answers)} images skipped", file=sys.stderr)
         sys.exit(1)
+
+
+def _table(found: Sequence[Answered], rows: str) -> Table:
+    """An image a block, a row a line."""
+    table = Table(box=None, header_style="bold", padding=(0, 1))
+    table.add_column("image")
+    for column in found[0].rows[0]:
+        justify: Literal["left", "right"] = "right" if column in FORMATS else "left"
+        table.add_column(rows if column == "image" else column, justify=justify)
+    for one in found:
+        for number, row in enumerate(one.rows):
+            cells = (FORMATS.get(column, str)(value) for column, value in row.items())
+            table.add_row("" if number else str(one.path), *cells)
+    return table
 
 
 def find_images(given: str) -> list[Path]:

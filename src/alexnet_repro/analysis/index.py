@@ -47,6 +47,11 @@ class ImageIndex:
                 f"{checkpoint}: not the network that the index {self.directory} was built with"
             )
 
+    def described(self, place: int, distance: float) -> dict[str, Any]:
+        """An image of the index, for a table or JSON."""
+        said = self.classes[self.labels[place]]
+        return {"image": self.names[place], "class": said, "distance": distance}
+
     def nearest(self, vectors: Vectors, count: int) -> list[list[tuple[int, float]]]:
         """For each vector, places of the nearest images with their Euclidean distances.
 

@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from rich.table import Table
 from torch import Tensor
 
 from alexnet_repro.analysis.images import Damaged, read_image
@@ -108,46 +107,13 @@ def class_text(trained: Trained, label: int) -> str:
     return trained.classes[label] if trained.words is None else trained.words[label]
 
 
-def prediction_table(trained: Trained, predictions: Sequence[Prediction]) -> Table:
-    """An image a block, a class a line."""
-    table = Table(box=None, header_style="bold", padding=(0, 1))
-    for header in ("image", "class", "probability"):
-        table.add_column(header, justify="right" if header == "probability" else "left")
-    for prediction in predictions:
-        first = str(prediction.path)
-        for label, probability in zip(prediction.labels, prediction.probabilities, strict=True):
-            table.add_row(first, class_text(trained, label), f"{100 * probability:.1f} %")
-            first = ""
-    return table
-
-
-def prediction_record(trained: Trained, done: Sequence[Prediction | Damaged]) -> dict[str, Any]:
-    """What ``--json`` prints."""
-    words = trained.words
-    return {
-        "checkpoint": str(trained.path),
-        "epoch": trained.epoch,
-        "images": [
-            {
-                "image": str(one.path),
-                "classes": [
-                    {
-                        "class": trained.classes[label],
-                        **({} if words is None else {"words": words[label]}),
-                        "probability": probability,
-                    }
-                    for label, probability in zip(one.labels, one.probabilities, strict=True)
-                ],
-            }
-            for one in done
-            if isinstance(one, Prediction)
-        ],
-        "damaged": [
-            {"image": str(one.path), "reason": one.reason}
-            for one in done
-            if isinstance(one, Damaged)
-        ],
-    }
+def class_rows(trained: Trained, prediction: Prediction) -> list[dict[str, Any]]:
+    """The classes of a prediction by name, for a table or JSON."""
+    names = [{"class": name} for name in trained.classes]
+    if trained.words is not None:
+        names = [name | {"words": said} for name, said in zip(names, trained.words, strict=True)]
+    pairs = zip(prediction.labels, prediction.probabilities, strict=True)
+    return [names[label] | {"probability": share} for label, share in pairs]
 
 
 def described(trained: Trained) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """The three things that ``alexnet retrieve`` does: build an index, ask it, evaluate ways."""
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -9,7 +8,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from rich.table import Table
 
 from alexnet_repro.analysis.comparison import Settings, compare, comparison_table
 from alexnet_repro.analysis.features import (
@@ -18,8 +16,14 @@ from alexnet_repro.analysis.features import (
     features_of_split,
     prepared_images,
 )
-from alexnet_repro.analysis.images import Damaged, end_with_damaged, find_images, read_image
-from alexnet_repro.analysis.index import ImageIndex, open_index, write_index
+from alexnet_repro.analysis.images import (
+    Answered,
+    Damaged,
+    find_images,
+    print_answers,
+    read_image,
+)
+from alexnet_repro.analysis.index import open_index, write_index
 from alexnet_repro.analysis.predictions import described, trained_network
 from alexnet_repro.base.console import console
 from alexnet_repro.base.errors import UsageError
@@ -74,53 +78,16 @@ def query(
         raise UsageError(f"{checkpoint}: there is no such checkpoint; add --checkpoint")
     opened.check_network(checkpoint)
     trained = trained_network(checkpoint, device, words)
-    found, damaged = [], []
+    answers: list[Answered | Damaged] = []
     for path in paths:
         image = read_image(path, trained.image_size)
         if isinstance(image, Damaged):
-            damaged.append(image)
+            answers.append(image)
             continue
         vectors = features(trained, torch.from_numpy(np.array(image)[None]))["fc7"].numpy()
         (nearest,) = opened.nearest(vectors, neighbours)
-        found.append((path, nearest))
-    _show(opened, found, damaged, as_json)
-    end_with_damaged(damaged, len(paths))
-
-
-def _show(
-    index: ImageIndex,
-    found: list[tuple[Path, list[tuple[int, float]]]],
-    damaged: list[Damaged],
-    as_json: bool,
-) -> None:
-    if as_json:
-        queries = [
-            {
-                "image": str(path),
-                "nearest": [
-                    {
-                        "image": index.names[place],
-                        "class": index.classes[index.labels[place]],
-                        "distance": distance,
-                    }
-                    for place, distance in nearest
-                ],
-            }
-            for path, nearest in found
-        ]
-        told = [{"image": str(one.path), "reason": one.reason} for one in damaged]
-        print(json.dumps({"queries": queries, "damaged": told}, indent=1))
-        return
-    table = Table(box=None, header_style="bold", padding=(0, 1))
-    for header in ("query", "nearest", "class", "distance"):
-        table.add_column(header, justify="right" if header == "distance" else "left")
-    for path, nearest in found:
-        first = str(path)
-        for place, distance in nearest:
-            said = index.classes[index.labels[place]]
-            table.add_row(first, index.names[place], said, f"{distance:.2f}")
-            first = ""
-    console.print(table)
+        answers.append(Answered(path, [opened.described(*one) for one in nearest]))
+    print_answers(answers, "queries", "nearest", as_json)
 
 
 def evaluate(

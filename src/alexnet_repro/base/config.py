@@ -27,6 +27,7 @@ from alexnet_repro.base.build import checked
 from alexnet_repro.base.console import take_any_character
 from alexnet_repro.base.errors import UsageError, out_of_memory
 from alexnet_repro.base.extras import check_plugins
+from alexnet_repro.base.files import write_json
 from alexnet_repro.base.hydra_version import COMPOSING, MAIN, register_resolver
 from alexnet_repro.base.mistakes import check_flags, composing, writing
 from alexnet_repro.base.record import version_of
@@ -235,6 +236,14 @@ def remove_unused(directory: Path, own: str | None) -> None:
                 parent.rmdir()
 
 
+def _leave_reason(directory: Path, error: Exception) -> None:
+    """In the folder of a run that had begun, why it ended, as a sweep does for its jobs."""
+    if global_rank() == 0 and (directory / "run.json").is_file():
+        said = f"{error}" if isinstance(error, UsageError) else f"{type(error).__name__}: {error}"
+        with contextlib.suppress(OSError):
+            write_json(directory / "job.json", {"status": "failed", "error": said})
+
+
 def _line(error: Exception, composed: bool, config_name: str) -> str | None:
     """What to say of an error; None where only its traceback says enough."""
     if isinstance(error, UsageError):
@@ -285,6 +294,7 @@ def command(
                 error_ = out_of_memory(error, OmegaConf.select(config, "data.batch_size")) or error
                 if (settings := HydraConfig.get()).mode == RunMode.RUN:
                     remove_unused(Path(settings.runtime.output_dir), settings.output_subdir)
+                    _leave_reason(Path(settings.runtime.output_dir), error_)
                     end(error_)  # to an error that is raised Hydra adds a line of its own
                 raise error_ from (error if error_ is not error else error.__cause__)
 

@@ -12,7 +12,7 @@ from alexnet_repro.base.files import write_text
 from alexnet_repro.results.claims import Archive, Finding, counted, read_claims
 from alexnet_repro.results.conditions import Experiments
 from alexnet_repro.results.plots import Curves, forest_plot, forest_rows, learning_curves
-from alexnet_repro.results.records import read_records
+from alexnet_repro.results.records import RecordsBySeed, read_records
 from alexnet_repro.results.tables import (
     Legend,
     Table,
@@ -102,14 +102,15 @@ def write_report(
 
 def _groups(
     trained: Trained, table: Table, legend: Legend
-) -> Iterator[tuple[Table, Curves | None]]:
-    """Of each group its rows of the table of experiments, and its curves."""
+) -> Iterator[tuple[Table, dict[tuple[str, ...], RecordsBySeed], Curves | None]]:
+    """Of each group its rows of the table of experiments, the runs of each, and its curves."""
     rows = iter(table.rows)
     for group, experiments in trained.items():
         title = legend.of(group)
         own = tuple(row[1:] for row in islice(rows, len(experiments)))
         part = Table(table.name, title, table.columns[1:], own)
-        yield part, learning_curves(experiments, title)
+        runs = dict(zip(own, experiments.values(), strict=True))
+        yield part, runs, learning_curves(experiments, title)
 
 
 def _picture(runs: Path, finding: Finding) -> str | None:

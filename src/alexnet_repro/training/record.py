@@ -58,6 +58,7 @@ class Record(Callback):
         goes_on = self.start.checkpoint is not None and path.is_file()
         before = json.loads(path.read_text()) if goes_on else []
         typed = [override.removeprefix("++") for override in HydraConfig.get().overrides.task]
+        (self.directory / "job.json").unlink(missing_ok=True)  # why it ended before
         process = provenance("alexnet_repro.train", typed)
         if self.start.changed:
             process["changed"] = self.start.changed
