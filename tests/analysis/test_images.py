@@ -111,3 +111,18 @@ def test_an_upload_is_refused_with_a_reason(content: bytes, told: str) -> None:
 def test_the_header_of_an_upload_is_not_believed(tmp_path: Path) -> None:
     bomb(tmp_path / "bomb.png")
     assert isinstance(read_upload((tmp_path / "bomb.png").read_bytes(), 16, "ignore", 8e7), Damaged)
+
+
+def test_what_is_passed_over_in_a_folder_is_told(
+    photographs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photographs / "IMG_1.heic").touch()
+    (photographs / "0a1b2c").touch()
+    hidden = photographs / ".ipynb_checkpoints"
+    hidden.mkdir()
+    Image.new("RGB", (30, 20)).save(hidden / "a.png")
+    assert found(photographs, ".") == ["a.jpg", "b.png", "deeper/c.webp"]
+    told = capsys.readouterr().err
+    assert "passed over 2 hidden or system files (.hidden.png); 3 files without the ext" in told
+    assert found(photographs, "*.*") == ["a.jpg", "b.png"]
+    assert "2 files without the extension of an image (IMG_1.heic)" in capsys.readouterr().err

@@ -292,3 +292,23 @@ def test_there_are_as_many_readers_as_shared_memory_has_room_for(
     assert "has room for the batches of 0 processes that read images, not of 2" in caplog.text
     assert readers_with_room(2, batch // 16) == 2
     readers_with_room.cache_clear()
+
+
+def test_a_set_that_cannot_be_trained_on_is_told_before_it_is_prepared(
+    data: Callable[..., ImageDataModule], root: Path, tmp_path: Path
+) -> None:
+    module = data(source=lambda: folder(str(root / "train")))
+    with pytest.raises(UsageError, match="pets has only test images; training needs ROOT/train/CL"):
+        module.prepare_data()
+    assert not (tmp_path / "cache").exists()
+    assert len(module.store.splits["test"]) == 27
+
+
+def test_a_set_is_evaluated_with_larger_batches_than_it_is_trained_with(
+    data: Callable[..., ImageDataModule],
+) -> None:
+    module = data(batch_size=128)
+    with pytest.raises(UsageError, match="batch_size=128: the training set has only 27 images"):
+        module.prepare_data()
+    (batch,) = module.whole_images("val", on_cpu=True)
+    assert len(batch["label"]) == 9

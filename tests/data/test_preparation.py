@@ -518,9 +518,8 @@ def test_jpeg_needs_less_space_as_foreseen(tmp_path: Path) -> None:
                 image.save(tmp_path / "images" / split / name / f"{i}.png")
     source, stored_as = folder(str(tmp_path / "images")), StoredAs(64, "jpeg", 90)
     store = open_store(prepare(source, stored_as, tmp_path / "store"))
-    foreseen = preparation._bytes_per_image(source, stored_as)
     found = np.mean([len(preparation._jpeg(i, 90)) for i in store.splits["train"].images()])
-    assert found <= foreseen < 1.3 * found < 64 * 64 * 3
+    assert found <= preparation.JPEG_SHARE * 64 * 64 * 3
 
 
 # Damage that was found when the images were listed

@@ -127,7 +127,7 @@ def test_what_is_no_sample_is_named_or_passed_over(tmp_path: Path, caplog: Any) 
         "imagenet1k-train-0009.tar/a (has no number for its class)",
         "imagenet1k-train-0009.tar/c (has no number for its class)",
     )
-    assert "1 hidden or of the system (.d.jpg)" in caplog.text
+    assert "1 hidden or system files (.d.jpg)" in caplog.text
     assert len(source.splits["train"].names) == len(LABELS["train"])
 
 

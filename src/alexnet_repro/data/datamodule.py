@@ -168,13 +168,13 @@ class ImageDataModule(L.LightningDataModule):
             UsageError: see :func:`prepare.prepare`; or if there are no training or validation
                 images, or fewer for training than a batch holds.
         """
-        splits = self.store.splits
-        if not {"train", "val"} <= splits.keys():
+        listed = self._listed if self._directory is None else self.store
+        if not {"train", "val"} <= listed.splits.keys():
+            there = " and ".join(listed.splits)
             raise UsageError(
-                f"data: {self.dataset_name} has only {' and '.join(splits)} images; training needs "
-                f"{EXPECTED}"
+                f"data: {self.dataset_name} has only {there} images; training needs {EXPECTED}"
             )
-        if (images := len(splits["train"])) < self.batch_size:
+        if (images := len(self.store.splits["train"])) < self.batch_size:
             raise UsageError(
                 f"data.batch_size={self.batch_size}: the training set has only {images} images"
             )

@@ -29,7 +29,7 @@ LARGEST_IMAGE = 2**28
 """Bytes of a member that is read."""
 OF_SYSTEMS = {"__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information"}
 """Folders that operating systems and network drives put among those of a user."""
-HIDDEN, NO_IMAGE = "hidden or of the system", "without the extension of an image"
+HIDDEN, NO_IMAGE = "hidden or system files", "files without the extension of an image"
 
 
 def printable(name: str) -> str:
@@ -200,7 +200,7 @@ def _of_folder(folder: Path, above: str, notes: Notes, called: str) -> Iterator[
         elif entry.is_dir():
             notes.pass_over(path, "links to folders")
         elif not entry.is_file():
-            notes.pass_over(path, "links that lead nowhere, or devices")
+            notes.pass_over(path, "links to nowhere or devices")
         else:
             stat = entry.stat()
             name = printable(called + path)

@@ -150,55 +150,7 @@ def folder(
     top = user_path(root)
     if not top.is_dir():
         raise UsageError(f"data.source.root={root}: there is no folder {top}; expected {EXPECTED}")
-    folders = {}
-    for split, given in (("train", train), ("val", val), ("test", test)):
-        if (place := _split_folder(top, split, given)) is not None:
-            folders[split] = place
-    if not folders:
-        folders = {"train" if val_fraction else "test": top}
-    if val_fraction and folders.keys() & {"train", "val"} != {"train"}:
-        raise UsageError(
-            f"data.source.val_fraction={val_fraction:g}: {root} has to hold training images and no "
-            f"validation images, and holds {', '.join(folders)}"
-        )
-    if "train" in folders and "val" not in folders and not val_fraction:
-        also = "; data.source.val=test takes the test images" if "test" in folders else ""
-        raise UsageError(
-            f"data.source.root={root}: there is no folder {top / 'val'} (or validation, valid, "
-            "dev): data.source.val_fraction=0.1 draws a tenth of the training images, "
-            f"data.source.val=NAME names a folder{also}"
-        )
-    return class_folders(top, folders, words, val_fraction, split_seed)
-
-
-def _split_folder(top: Path, split: str, given: str | None) -> Path | None:
-    """The folder of a split: the one that is given, or one that is called so."""
-    if given is not None:
-        if not (top / given).is_dir():
-            raise UsageError(f"data.source.{split}={given}: there is no folder {top / given}")
-        return top / given
-    names = SPLIT_NAMES[split]
-    found = sorted(p for p in top.iterdir() if p.name.lower() in names and p.is_dir())
-    if len(found) > 1:
-        raise UsageError(
-            f"{top}: {' and '.join(path.name for path in found)} may both be the {split} images; "
-            f"add data.source.{split}=NAME"
-        )
-    return found[0] if found else None
-
-
-def class_folders(
-    top: Path,
-    folders: Mapping[str, Path],
-    words: str | None = None,
-    val_fraction: float = 0.0,
-    split_seed: int = 0,
-) -> Source:
-    """The images ``CLASS/image`` of a folder for each split; classes are those of ``train``.
-
-    Where there are no training images, they are those of the first split. For the rest of the
-    arguments see :func:`folder`.
-    """
+    folders = _split_folders(top, {"train": train, "val": val, "test": test}, bool(val_fraction))
     notes = Notes()
     found = {split: _by_class(place, top, notes) for split, place in folders.items()}
     reference = next(iter(folders))
@@ -219,6 +171,45 @@ def class_folders(
     said = class_words(top, classes, words)
     keyed_by = [one for one in (draw, said) if one is not None]
     return Source.of(classes, splits, notes, said, draw, keyed_by)
+
+
+def _split_folders(top: Path, given: Mapping[str, str | None], draws: bool) -> dict[str, Path]:
+    """The folder of each split that is there: the one given, or one that is called so.
+
+    Args:
+        draws: whether validation images are drawn from the training images.
+    """
+    folders: dict[str, Path] = {}
+    for split, name in given.items():
+        if name is not None:
+            places = [top / name]
+            if not places[0].is_dir():
+                raise UsageError(f"data.source.{split}={name}: there is no folder {places[0]}")
+        else:
+            there = (path for path in top.iterdir() if path.name.lower() in SPLIT_NAMES[split])
+            places = sorted(path for path in there if path.is_dir())
+        if len(places) > 1:
+            raise UsageError(
+                f"{top}: {' and '.join(path.name for path in places)} may both be the {split} "
+                f"images; add data.source.{split}=NAME"
+            )
+        if places:
+            folders[split] = places[0]
+    if not folders:
+        folders = {"train" if draws else "test": top}
+    if draws and folders.keys() & {"train", "val"} != {"train"}:
+        raise UsageError(
+            f"data.source.val_fraction: {top} has to hold training images and no validation "
+            f"images, and holds {', '.join(folders)}"
+        )
+    if "train" in folders and "val" not in folders and not draws:
+        also = "; data.source.val=test takes the test images" if "test" in folders else ""
+        raise UsageError(
+            f"data.source.root={top}: there is no folder {top / 'val'} (or validation, valid, "
+            "dev): data.source.val_fraction=0.1 draws a tenth of the training images, "
+            f"data.source.val=NAME names a folder{also}"
+        )
+    return folders
 
 
 def _by_class(place: Path, top: Path, notes: Notes) -> dict[str, list[File]]:
