@@ -7,9 +7,10 @@ import json
 import logging
 import math
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -139,3 +140,34 @@ def user_path(given: str) -> Path:
             f"{given}: this user has no home folder: set HOME, or give the whole path; "
             "ALEXNET_REPRO_CACHE=FOLDER is where data are kept"
         ) from error
+
+
+TEMPORARY = "alexnet_repro_"
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder in the system's temporary one, for as long as it is used.
+
+    What a killed process left there is removed by the next one: in use is what somebody has locked,
+    in whichever container.
+    """
+    for left in Path(tempfile.gettempdir()).glob(f"{TEMPORARY}*"):
+        # Somebody else's, in use, or gone.
+        with suppress(OSError), _locked(left):
+            shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY, ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        with _locked(folder):
+            yield folder
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Holds the lock of a folder; an OSError if another process does."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)

@@ -5,7 +5,6 @@ import logging
 import os
 import signal
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from alexnet_repro.base.config import LAUNCHED
 from alexnet_repro.base.errors import UsageError
+from alexnet_repro.base.files import temporary_folder
 from alexnet_repro.base.system import usable_cores
 
 PR_SET_PDEATHSIG = 1
@@ -127,7 +127,7 @@ def in_processes(
     for name in ("torch.distributed.elastic", "torch.distributed.elastic.agent.server.api"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with (
-        tempfile.TemporaryDirectory() as reports,
+        temporary_folder() as reports,
         _environment(processes, decision),
         _signals_restored(),
     ):
@@ -135,11 +135,11 @@ def in_processes(
             min_nodes=1,
             max_nodes=1,
             nproc_per_node=processes,
-            run_id=Path(reports).name,
+            run_id=reports.name,
             rdzv_backend="c10d",
             rdzv_endpoint="localhost:0",
             max_restarts=0,
-            logs_specs=DefaultLogsSpecs(log_dir=reports),
+            logs_specs=DefaultLogsSpecs(log_dir=str(reports)),
         )
         try:
             returned: dict[int, Any] = elastic_launch(config, program)(*arguments)

@@ -7,11 +7,11 @@ one here, which is deleted when the server ends, and what is in it some time bef
 import logging
 import os
 import signal
-import tempfile
 import threading
 from importlib.util import find_spec
 
 from alexnet_repro.base.errors import UsageError
+from alexnet_repro.base.files import temporary_folder
 from alexnet_repro.page.shown import Limits, Shown
 
 log = logging.getLogger(__name__)
@@ -36,12 +36,10 @@ def serve(shown: Shown, limits: Limits, host: str, port: int) -> None:
     # A shell that starts a command in the background has it ignore Ctrl-C; containers send SIGTERM.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.default_int_handler)
-    with tempfile.TemporaryDirectory(
-        prefix="alexnet_repro_serve_", ignore_cleanup_errors=True
-    ) as uploads:
+    with temporary_folder() as uploads:
         # Gradio reads these when it is imported.
         os.environ |= {
-            "GRADIO_TEMP_DIR": uploads,
+            "GRADIO_TEMP_DIR": str(uploads),
             "GRADIO_ANALYTICS_ENABLED": "False",
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "HF_HUB_OFFLINE": "1",
