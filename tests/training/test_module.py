@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.functional import nll_loss
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
 from torchmetrics.functional.classification import multiclass_accuracy
 
@@ -210,3 +211,22 @@ def test_what_an_earlier_version_counted_within_an_epoch_is_refused_in_one_line(
         classifier.on_load_checkpoint({"counted": counted})
     counted["train/loss"]["weight"] = torch.tensor(0.0)
     classifier.on_load_checkpoint({"counted": counted})
+
+
+class Operations(TorchDispatchMode):
+    """Counts what a GPU would be given to do."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_what_is_counted_of_a_step_is_few_operations(random: torch.Generator) -> None:
+    scores = torch.randn(8, CLASSES, generator=random)
+    labels = torch.randint(CLASSES, (8,), generator=random)
+    errors, loss = ErrorRates(CLASSES), torch.tensor(1.5)
+    with Operations() as operations:
+        errors.update(scores, labels, loss, loss.isfinite())
+    assert 0 < operations.count <= 15
