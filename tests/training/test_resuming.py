@@ -14,6 +14,7 @@ import torch
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.training.changed_optimizer import ChangedOptimizer
 from alexnet_repro.training.configuration import Configuration
+from alexnet_repro.training.record import processes
 from alexnet_repro.training.resuming import (
     KINDS,
     Start,
@@ -279,16 +280,48 @@ def test_a_new_learning_rate_takes_effect_and_stays_divided(lr: dict[str, float]
     assert weight["weight_decay"] == 0.0005
 
 
+WHOLE = {"format": 1, "command": "python", "date": "2026-01-01"}
+
+
 def test_a_job_is_found_under_another_number_and_only_with_its_configuration(
     tmp_path: Path,
 ) -> None:
     finished = tmp_path / "3_alexnet_seed1" / "result.json"
     finished.parent.mkdir()
-    finished.write_text(json.dumps({"config": CONFIG}))
+    finished.write_text(json.dumps(WHOLE | {"config": CONFIG}))
     job = tmp_path / "0_alexnet_seed1"
     assert finished_run(job, CONFIG | {"skip_finished": True, "logger": {"csv": {}}}) == finished
     assert finished_run(job, CONFIG | {"seed": 2}) is None
     assert finished_run(job, CONFIG | {"optimizer": {"lr": 0.1}}) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "{}", json.dumps(WHOLE | {"config": 7}), "[" * 200_000, "\x80"]
+)
+def test_an_odd_record_beside_a_job_is_passed_over_by_name(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
+    for name, said in (("1", text), ("2", json.dumps(WHOLE | {"config": CONFIG}))):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "result.json").write_text(said, encoding="latin-1")
+    assert finished_run(tmp_path / "0", CONFIG) == tmp_path / "2" / "result.json"
+    (line,) = caplog.messages
+    assert line.startswith(f"{tmp_path / '1' / 'result.json'} is passed over: ")
+    with pytest.raises(UsageError, match="move it out of the folder"):
+        best_validation_error(tmp_path / "1" / "result.json")
+
+
+@pytest.mark.parametrize("text", ["[{", "{}", "[1]"])
+def test_a_damaged_list_of_processes_is_set_aside(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps([WHOLE]))
+    assert processes(path) == [WHOLE]
+    path.write_text(text)
+    assert processes(path) == []
+    assert (tmp_path / "run_damaged.json").read_text() == text
+    assert "run.json is damaged" in caplog.text
 
 
 @pytest.mark.parametrize("key", ["logger", "resume", "summary", "checkpoint_every_n_steps"])
@@ -305,5 +338,6 @@ def test_precision_may_change_on_the_way_and_is_another_measurement() -> None:
 
 def test_a_search_minimizes_the_best_epoch(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
-    path.write_text(json.dumps({"curve": [{"val/top1_error": e} for e in (60.0, 41.5, 43.0)]}))
+    rows = [{"epoch": 1, "val/top1_error": e} for e in (60.0, 41.5, None, 43.0)]
+    path.write_text(json.dumps(WHOLE | {"curve": rows}))
     assert best_validation_error(path) == 41.5

@@ -10,8 +10,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from alexnet_repro.base.errors import UsageError
+from alexnet_repro.base.schema import read_record, reason
 from alexnet_repro.figures.paper_style import GREY
-from alexnet_repro.results.records import read_record, reason
 
 ACTIVATIONS = {"relu": ("ReLU", "-"), "tanh": ("tanh", (0, (4, 3)))}
 """As in the paper: a solid line for ReLU, a dashed one for tanh."""
@@ -53,14 +53,13 @@ def read_training_error(run: Path) -> TrainingError:
     """
     path = run / "result.json"
     try:
-        record = read_record(path, path.name)
+        values = read_record(path)
     except OSError as error:
         raise UsageError(
             f"{run}: has no {path.name}; give folders of runs that have ended"
         ) from error
     except ValueError as error:
         raise UsageError(f"{run}: its record is damaged ({reason(error)})") from error
-    values = record.values if record else {}
     activation = ((values.get("config") or {}).get("model") or {}).get("activation")
     rows = (row.get("train/top1_error") for row in values.get("curve", ()))
     errors = tuple(error for error in rows if error is not None)

@@ -6,93 +6,16 @@ import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from pydantic_core import from_json
 
 from alexnet_repro.base.errors import UsageError
-
-RESULT = "result.json"
+from alexnet_repro.base.schema import RESULT, checked_record, reason
 
 log = logging.getLogger(__name__)
 
 Values = Mapping[str, Any]
-Node = dict[str, Any] | None
-
-
-def _typed(command: str) -> str:
-    shlex.split(command)
-    return command
-
-
-Command = Annotated[str, AfterValidator(_typed)]
-
-
-class Part(BaseModel):
-    """Of a record: fields that are read, as they have to be.
-
-    What only measures read, they look after themselves.
-    """
-
-    model_config = ConfigDict(strict=True, allow_inf_nan=False, extra="allow")
-
-
-class Machine(Part):
-    processor: str | None = None
-    gpu: str | None = None
-
-
-class Dataset(Part):
-    name: str
-    split: str | None = None
-
-
-class Errors(Part):
-    top1: float
-    top5: float
-    top1_interval: list[float] = []
-
-
-class Epoch(Part):
-    """A row of a curve."""
-
-    __pydantic_extra__: dict[str, float | None]
-    epoch: float
-
-
-class Config(Part):
-    model: Node = None
-    data: Node = None
-    augment: Node = None
-    optimizer: Node = None
-    schedule: Node = None
-    trainer: Node = None
-    callbacks: Node = None
-
-
-class Network(Part):
-    experiment: str | None = None
-    command: Command = ""
-    seed: int | None = None
-    config: Config | None = None
-
-
-class Contents(Network):
-    """Of a record as a whole; of a training run, that of a network too."""
-
-    format: int
-    command: Command
-    date: str
-    commit: str | None = None
-    machine: Machine = Machine()
-    dataset: Dataset | None = None
-    split: str | None = None
-    errors: dict[str, Errors] = {}
-    chance: dict[str, float] | float = {}
-    curve: list[Epoch] = []
-    network: Network | None = None
-    checkpoints: list[Network] = []
 
 
 @dataclass(frozen=True)
@@ -204,8 +127,7 @@ def read_record(path: Path, name: str) -> Record | None:
     values = from_json(path.read_bytes())
     if path.name != RESULT and not _of_networks(values):
         return None
-    Contents.model_validate(values)
-    return Record(name, path.stem, values)
+    return Record(name, path.stem, checked_record(values))
 
 
 def _of_networks(values: Any) -> bool:
@@ -226,15 +148,6 @@ def _unfinished(path: Path) -> str | None:
     if status not in ("failed", "pruned"):
         return None
     return " ".join(str(row.get("error") or status).split())
-
-
-def reason(error: Exception) -> str:
-    """Why a record was not read, in one line."""
-    if not isinstance(error, ValidationError):
-        return f"it cannot be read as JSON ({' '.join(str(error).split())})"
-    first = error.errors()[0]
-    place = ".".join(map(str, first["loc"])) or "content"
-    return f"{place}: {first['msg'][0].lower()}{first['msg'][1:]}"
 
 
 def newest_by_seed(records: Iterable[Record]) -> RecordsBySeed:

@@ -1,6 +1,5 @@
 """The record of a run: what it is, written at its start, and what it measured, after its test."""
 
-import json
 import logging
 import time
 from collections.abc import Mapping
@@ -11,14 +10,16 @@ import lightning as L
 from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.callbacks import Callback
 from omegaconf import OmegaConf
+from pydantic_core import from_json
 
 from alexnet_repro.base.files import checksum, write_json, write_text
 from alexnet_repro.base.record import FORMAT, chance_error, error_figures, provenance
+from alexnet_repro.base.schema import RESULT, read_record
 from alexnet_repro.columns.strategy import COLUMNS, ColumnPipelineStrategy
 from alexnet_repro.data.datamodule import ImageDataModule
 from alexnet_repro.training.curve import curve_of
 from alexnet_repro.training.module import ImageClassifier
-from alexnet_repro.training.resuming import RESULT, Start
+from alexnet_repro.training.resuming import Start
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ class Record(Callback):
             self._init_from = checksum(Path(self.config["init_from"]).expanduser())
         path = self.directory / "run.json"
         goes_on = self.start.checkpoint is not None and path.is_file()
-        before = json.loads(path.read_text()) if goes_on else []
+        before = processes(path) if goes_on else []
         typed = [override.removeprefix("++") for override in HydraConfig.get().overrides.task]
         (self.directory / "job.json").unlink(missing_ok=True)  # why it ended before
         process = provenance("alexnet_repro.train", typed)
@@ -84,8 +85,7 @@ class Record(Callback):
             self._begin()
         record, path = self._record(trainer, pl_module), self.directory / RESULT
         if path.is_file():
-            epochs = json.loads(path.read_text())["epochs"]
-            path.rename(path.with_stem(f"{path.stem}_{epochs}_epochs"))
+            path.rename(path.with_stem(f"{path.stem}_{_length(path)}"))
         write_json(path, record)
         log.info("%s", result_line(record))
         log.info("Everything is in %s", self.directory)
@@ -114,6 +114,28 @@ class Record(Callback):
             # Loggers do not change what is measured, and hold paths of this machine.
             "config": {key: value for key, value in self.config.items() if key != "logger"},
         }
+
+
+def processes(path: Path) -> list[dict[str, Any]]:
+    """Those of a run until now, by its ``run.json``; none, and a message, if that is damaged."""
+    try:
+        found = from_json(path.read_bytes())
+        if isinstance(found, list) and all(isinstance(one, dict) for one in found):
+            return found
+        why = "it is no list of processes"
+    except ValueError as error:
+        why = f"{error}"
+    log.warning("%s is damaged (%s): the record will not say what was resumed", path, why)
+    path.rename(path.with_stem(f"{path.stem}_damaged"))
+    return []
+
+
+def _length(path: Path) -> str:
+    """Of the run of a record, for its name."""
+    try:
+        return f"{read_record(path)['epochs']}_epochs"
+    except (ValueError, KeyError):
+        return "damaged"
 
 
 def arrangement(trainer: L.Trainer, columns: int) -> dict[str, int]:

@@ -1,8 +1,9 @@
 """Whether and how a run goes on: from which checkpoint, with which changes, in which folder."""
 
 import json
+import logging
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +13,7 @@ from torch import nn
 from alexnet_repro.base.build import PACKAGE, PARTIAL, TARGET, described
 from alexnet_repro.base.config import checkpoint_to_resume
 from alexnet_repro.base.errors import UsageError
+from alexnet_repro.base.schema import RESULT, read_record, reason
 from alexnet_repro.training.checkpoint import (
     BEFORE,
     DATA,
@@ -23,7 +25,9 @@ from alexnet_repro.training.checkpoint import (
 )
 from alexnet_repro.training.configuration import Configuration
 
-RESULT, RUN_LOG = "result.json", "run.log"
+log = logging.getLogger(__name__)
+
+RUN_LOG = "run.log"
 
 WATCHING = (
     *("record", "curve", "progress", "nonfinite", "run_folder", "interruption"),
@@ -336,17 +340,19 @@ def _is_left(configuration: Configuration, path: Path, checkpoint: Mapping[str, 
 def _is_of(record: Path, path: Path, checkpoint: Mapping[str, Any]) -> bool:
     """Whether a record is that of the weights in ``path``."""
     beside = path.resolve().parents[1] == record.parent.resolve()
-    return beside and record.is_file() and _read(record)["epochs"] == epochs_done(checkpoint)
+    return beside and record.is_file() and _read(record).get("epochs") == epochs_done(checkpoint)
 
 
 def _is_longer(record: Path, values: Mapping[str, Any]) -> bool:
     """Whether a run is to be longer, or shorter, than its record says."""
-    return any(key in LENGTH for key, _ in differences(_read(record)["config"], values))
+    return any(key in LENGTH for key, _ in differences(_read(record).get("config") or {}, values))
 
 
 def _read(record: Path) -> dict[str, Any]:
-    values: dict[str, Any] = json.loads(record.read_text())
-    return values
+    try:
+        return read_record(record)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{record}: {reason(error)}; move it out of the folder") from error
 
 
 def epochs_done(checkpoint: Mapping[str, Any]) -> int:
@@ -382,10 +388,13 @@ def finished_run(directory: Path, values: Mapping[str, Any]) -> Path | None:
 
     The jobs of a sweep lie beside each other, under other numbers where the sweep has been changed.
     """
-    records: Iterable[Path] = sorted(directory.parent.glob(f"*/{RESULT}"))
-    return next(
-        (path for path in records if same_configuration(_read(path)["config"], values)), None
-    )
+    for path in sorted(directory.parent.glob(f"*/{RESULT}")):
+        try:
+            if same_configuration(read_record(path).get("config") or {}, values):
+                return path
+        except (OSError, ValueError) as error:
+            log.warning("%s is passed over: %s", path, reason(error))
+    return None
 
 
 def best_validation_error(path: Path) -> float | None:
@@ -395,5 +404,5 @@ def best_validation_error(path: Path) -> float | None:
     """
     if not path.is_file():
         return None
-    curve = _read(path)["curve"]
-    return min((row["val/top1_error"] for row in curve), default=100.0)
+    rows = (row.get("val/top1_error") for row in _read(path).get("curve", ()))
+    return min((error for error in rows if error is not None), default=100.0)

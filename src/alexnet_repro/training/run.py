@@ -18,6 +18,7 @@ from torch import nn
 from alexnet_repro.base.config import resolved, sweep_name
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.base.record import provenance
+from alexnet_repro.base.schema import RESULT
 from alexnet_repro.base.system import keep_freed_memory
 from alexnet_repro.columns.exchange import between_processes
 from alexnet_repro.columns.launch import end_with_launcher, launch, must_launch
@@ -40,7 +41,6 @@ from alexnet_repro.training.parts import (
 )
 from alexnet_repro.training.record import description
 from alexnet_repro.training.resuming import (
-    RESULT,
     Start,
     best_validation_error,
     check_resume,

@@ -1,0 +1,116 @@
+"""What a record has to be, so that those who read it need not look again."""
+
+import shlex
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic_core import from_json
+
+RESULT = "result.json"
+"""The record of a training run, in its folder."""
+
+Node = dict[str, Any] | None
+
+
+def _typed(command: str) -> str:
+    shlex.split(command)
+    return command
+
+
+Command = Annotated[str, AfterValidator(_typed)]
+
+
+class Part(BaseModel):
+    """Of a record: fields that are read, as they have to be.
+
+    What only measures read, they look after themselves.
+    """
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False, extra="allow")
+
+
+class Machine(Part):
+    processor: str | None = None
+    gpu: str | None = None
+
+
+class Dataset(Part):
+    name: str
+    split: str | None = None
+
+
+class Errors(Part):
+    top1: float
+    top5: float
+    top1_interval: list[float] = []
+
+
+class Epoch(Part):
+    """A row of a curve."""
+
+    __pydantic_extra__: dict[str, float | None]
+    epoch: float
+
+
+class Config(Part):
+    model: Node = None
+    data: Node = None
+    augment: Node = None
+    optimizer: Node = None
+    schedule: Node = None
+    trainer: Node = None
+    callbacks: Node = None
+
+
+class Network(Part):
+    experiment: str | None = None
+    command: Command = ""
+    seed: int | None = None
+    config: Config | None = None
+
+
+class Contents(Network):
+    """Of a record as a whole; of a training run, that of a network too."""
+
+    format: int
+    command: Command
+    date: str
+    commit: str | None = None
+    machine: Machine = Machine()
+    dataset: Dataset | None = None
+    split: str | None = None
+    errors: dict[str, Errors] = {}
+    chance: dict[str, float] | float = {}
+    curve: list[Epoch] = []
+    network: Network | None = None
+    checkpoints: list[Network] = []
+
+
+def checked_record(values: Any) -> dict[str, Any]:
+    """``values``, which are a record's.
+
+    Raises:
+        ValueError: if they are not; :func:`reason` says why.
+    """
+    Contents.model_validate(values)
+    checked: dict[str, Any] = values
+    return checked
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """The record in a file.
+
+    Raises:
+        OSError, ValueError: if there is none; :func:`reason` says why.
+    """
+    return checked_record(from_json(path.read_bytes()))
+
+
+def reason(error: Exception) -> str:
+    """Why a record was not read, in one line."""
+    if not isinstance(error, ValidationError):
+        return f"it cannot be read as JSON ({' '.join(str(error).split())})"
+    first = error.errors()[0]
+    place = ".".join(map(str, first["loc"])) or "content"
+    return f"{place}: {first['msg'][0].lower()}{first['msg'][1:]}"
