@@ -88,7 +88,7 @@ def test_a_configuration_with_one_odd_value_ends_no_report(
     legend = Legend(run.group for run in archive.runs)
     findings = [archive.find(claim) for claim in read_claims().values()]
     assert claims_table(findings, legend).rows
-    assert ablation_table(trained_groups(archive), archive, legend).rows
+    assert ablation_table(trained_groups(archive), experiments, legend).rows
     assert len(records) + len(left_out) == len(odd) > 1000
 
 

@@ -55,11 +55,10 @@ def write_report(
     archive = Archive(records, Experiments())
     findings = {name: archive.find(claim) for name, claim in claims.items()}
     found = list(findings.values())
-    measured = [finding for finding in found if finding.group]
     trained, legend = trained_groups(archive), Legend(run.group for run in archive.runs)
     listed = [
         claims_table(found, legend),
-        ablation_table(trained, archive, legend),
+        ablation_table(trained, archive.experiments, legend),
         *papers_tables(findings),
         unmeasured_table(found),
         left_out_table(left_out),
@@ -67,28 +66,15 @@ def write_report(
         records_table(archive),
     ]
     tables = {table.name: table for table in listed}
-    page = Environment(
-        loader=PackageLoader("alexnet_repro.results", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        keep_trailing_newline=True,
-    )
-    rows = forest_rows(found)
+    newest = max((record.date[:10] for record in records), default="")
     files = {
-        "index.html": page.get_template("index.html.jinja").render(
-            title=TITLE,
-            tables=tables,
-            forest=[forest_plot(rows, narrow) for narrow in (False, True)] if rows else [],
-            rows=rows,
-            groups=list(_groups(trained, tables["ablations"], legend)),
-            pictures={
-                row: (finding.claim.title, picture)
-                for row, finding in zip(tables["claims"].rows, measured, strict=True)
-                if (picture := _picture(runs, finding))
-            },
+        "index.html": _page(
+            found,
+            tables,
+            list(_groups(trained, tables["ablations"], legend)),
+            runs,
             records_at=Path(os.path.relpath(runs, output)).as_posix(),
-            counts=counted(found),
-            newest=max((record.date[:10] for record in records), default=""),
+            newest=newest,
         ),
         "README.md": HEAD + "\n".join(table.markdown() for table in listed if table.rows),
         "short.md": short_table(tables["claims"]).markdown(),
@@ -100,9 +86,42 @@ def write_report(
     return found, tables
 
 
-def _groups(
-    trained: Trained, table: Table, legend: Legend
-) -> Iterator[tuple[Table, dict[tuple[str, ...], RecordsBySeed], Curves | None]]:
+Section = tuple[Table, dict[tuple[str, ...], RecordsBySeed], Curves | None]
+
+
+def _page(
+    findings: list[Finding],
+    tables: dict[str, Table],
+    groups: list[Section],
+    runs: Path,
+    **said: str,
+) -> str:
+    page = Environment(
+        loader=PackageLoader("alexnet_repro.results", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+    )
+    rows = forest_rows(findings)
+    measured = [finding for finding in findings if finding.group]
+    pictures = {
+        row: (finding.claim.title, picture)
+        for row, finding in zip(tables["claims"].rows, measured, strict=True)
+        if (picture := _picture(runs, finding))
+    }
+    return page.get_template("index.html.jinja").render(
+        title=TITLE,
+        tables=tables,
+        forest=[forest_plot(rows, narrow) for narrow in (False, True)] if rows else [],
+        rows=rows,
+        groups=groups,
+        pictures=pictures,
+        counts=counted(findings),
+        **said,
+    )
+
+
+def _groups(trained: Trained, table: Table, legend: Legend) -> Iterator[Section]:
     """Of each group its rows of the table of experiments, the runs of each, and its curves."""
     rows = iter(table.rows)
     for group, experiments in trained.items():

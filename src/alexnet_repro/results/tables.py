@@ -21,7 +21,7 @@ from alexnet_repro.results.claims import (
     Measured,
     Verdict,
 )
-from alexnet_repro.results.conditions import BASELINE
+from alexnet_repro.results.conditions import BASELINE, Experiments
 from alexnet_repro.results.intervals import Mean, difference
 from alexnet_repro.results.measures import by_seed
 from alexnet_repro.results.records import LeftOut, Record, RecordsBySeed, newest_by_seed
@@ -298,14 +298,13 @@ def trained_groups(archive: Archive) -> Trained:
 TOPS = ("Top-1", "Top-5")
 
 
-def ablation_table(trained: Trained, experiments: Archive, legend: Legend) -> Table:
+def ablation_table(trained: Trained, experiments: Experiments, legend: Legend) -> Table:
     """Every experiment beside what it changes, under equal settings: errors and differences.
 
     That is the baseline, or the experiment that it is built on.
     """
-    parents = experiments.experiments.parents
     done = {name for named in trained.values() for name in named}
-    missing = [name for name in experiments.experiments.names if name not in done]
+    missing = [name for name in experiments.names if name not in done]
     return Table(
         "ablations",
         "Experiments against the baseline: error (%), ten crops",
@@ -314,7 +313,7 @@ def ablation_table(trained: Trained, experiments: Archive, legend: Legend) -> Ta
             *(f"{top}, difference (95 % interval)" for top in TOPS),
         ),
         tuple(
-            (legend.of(group), name, *_ablation_cells(name, named, parents))
+            (legend.of(group), name, *_ablation_cells(name, named, experiments.parents))
             for group, named in trained.items()
             for name in named
         ),
