@@ -3,6 +3,7 @@
 import copy
 import re
 import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -472,7 +473,7 @@ def test_an_effect_as_large_as_the_power_says_is_found_in_four_of_five_cases(see
     assert found.mean() == pytest.approx(0.8, abs=0.01)
 
 
-def test_every_run_has_to_specialize(find: Find, config_of: Config) -> None:
+def test_every_run_has_to_specialize(find: Find, config_of: Config, tmp_path: Path) -> None:
     def kernels(seed: int, p_value: float) -> dict[str, Any]:
         network = {"experiment": "alexnet", "data": "imagenet_2012", "seed": seed}
         return {
@@ -485,5 +486,7 @@ def test_every_run_has_to_specialize(find: Find, config_of: Config) -> None:
 
     found = find("kernels", kernels(1, 0.001), kernels(2, 0.03), kind="kernels")
     assert found.what == "confirmed"
+    shutil.rmtree(tmp_path / "run1")
+    assert find("kernels", kernels(1, 0.001), kind="kernels").what == "not resolved"
     found = find("kernels", kernels(1, 0.001), kernels(2, 0.3), kind="kernels")
     assert [(v.what, v.why) for v in found.verdicts] == [("not resolved", "1 of 2 runs")]

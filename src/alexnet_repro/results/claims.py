@@ -286,9 +286,10 @@ def verdict_of(measured: Measured, where: str) -> Verdict:
     if objection := next(_objections(measured), None):
         return Verdict(NO_VERDICT, objection)
     if figure.at_most is not None:
-        held = sum(value <= figure.at_most for value in found.values)
-        every = held == len(found.values)
-        return Verdict(CONFIRMED if every else UNRESOLVED, f"{held} of {len(found.values)} runs")
+        held, runs = sum(value <= figure.at_most for value in found.values), len(found.values)
+        # One run cannot show what every run does.
+        every = held == runs > 1
+        return Verdict(CONFIRMED if every else UNRESOLVED, f"{held} of {runs} runs")
     if figure.expected is None:
         if where == OTHER_PHOTOGRAPHS:
             return Verdict(NO_VERDICT, "errors on other photographs are not comparable")
