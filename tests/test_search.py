@@ -90,12 +90,12 @@ def test_what_diverges_or_is_pruned_counts_and_what_fails_ends_the_search(tmp_pa
     # Started again, there is one left of the three.
     again = search(tmp_path, n_trials=3)
     assert [trial.number for trial in again.next_trials(4)] == [3]
-    with pytest.raises(UsageError, match="none of 3 trials was trained to its end"):
+    with pytest.raises(UsageError, match="none of 3 trials ran to completion"):
         again.record(tmp_path)
 
 
 def test_a_job_that_returns_nothing_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="nothing that a search could minimize"):
+    with pytest.raises(UsageError, match="nothing for a search to minimize"):
         launch(search(tmp_path), [None])
 
 

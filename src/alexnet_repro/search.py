@@ -87,16 +87,16 @@ class Search:
                 failed.append(job)
         for job in failed:
             if job.return_value is None:
-                raise UsageError("the jobs return nothing that a search could minimize")
+                raise UsageError("the jobs return nothing for a search to minimize")
 
     def record(self, directory: Path) -> None:
         """Write and print the best values, and draw the errors of the trials.
 
         Raises:
-            UsageError: if no trial was trained to its end.
+            UsageError: if no trial ran to completion.
         """
         if not self.study.get_trials(states=(TrialState.COMPLETE,)):
-            raise UsageError(f"none of {self.n_trials} trials was trained to its end")
+            raise UsageError(f"none of {self.n_trials} trials ran to completion")
         best = self.study.best_trial
         found = {"name": "optuna", "best_params": best.params, "best_value": best.value}
         path = directory / "optimization_results.yaml"

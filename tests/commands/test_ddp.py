@@ -70,7 +70,7 @@ def test_a_sweep_of_two_processes_a_job_has_a_folder_a_job_and_leaves_none(
     [
         ("1", signal.SIGKILL, 2, ["rank 1 (process ", "was ended by SIGKILL", "rank 0 lost rank"]),
         ("0", signal.SIGSTOP, 2, ["rank 1 lost rank 0", "strategy.timeout"]),
-        (None, signal.SIGTERM, 128 + signal.SIGTERM, ["SIGTERM: saved, ending", "resume="]),
+        (None, signal.SIGTERM, 128 + signal.SIGTERM, ["SIGTERM: saved, stopping", "resume="]),
     ],
     ids=["killed", "hung", "interrupted"],
 )

@@ -40,7 +40,7 @@ def test_a_sweep_started_again_trains_only_what_is_not_finished(
     assert done.returncode == 0, done.stderr
     assert [row["status"] for row in rows(tmp_path)] == ["skipped", "completed"]
     assert (first / "result.json").stat().st_mtime_ns == before
-    assert f"skipped: it has been trained, see {first / 'result.json'}" in done.stdout
+    assert f"skipped: already trained, see {first / 'result.json'}" in done.stdout
     result = json.loads((second / "result.json").read_text())
     assert len(result["resumed_from"]) == 1
     assert len(result["curve"]) == 1

@@ -193,7 +193,7 @@ def test_a_fine_tuned_run_starts_from_the_weights_of_another(
     assert record["init_from_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     resumed = train_tiny(*start, still, "schedule.epochs=2", "resume=last")
     assert resumed.returncode == 0, resumed.stderr
-    assert "resume goes on with weights of its own: init_from was for the start" in resumed.stdout
+    assert "resuming: the weights are those of the checkpoint, not of init_from" in resumed.stdout
 
 
 @pytest.mark.parametrize(
@@ -328,7 +328,7 @@ def test_a_network_for_cifar10_trains_and_comes_back_from_its_checkpoint(
             ).mean(0)
         wrong += trained.classes[int(probability.argmax())] != path.parent.name
     assert record["errors"]["ten"]["top1"] == pytest.approx(100 * wrong / 8)
-    with pytest.raises(UsageError, match="has not the layers of the paper"):
+    with pytest.raises(UsageError, match="does not have the layers of the paper"):
         features(trained, pixels)
 
 

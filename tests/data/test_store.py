@@ -173,7 +173,7 @@ def test_a_damaged_store_is_named_with_what_to_do(
     with pytest.raises(UsageError) as error:
         open_store(store.directory)
     assert str(error.value).startswith(f"{store.directory}: damaged (")
-    assert str(error.value).endswith("delete the folder and it is prepared anew")
+    assert str(error.value).endswith("delete the folder to have it prepared again")
     assert "\n" not in str(error.value)
 
 

@@ -96,7 +96,9 @@ def test_torchvision_is_for_comparison_only(
         expected = original(preprocess(pixels.permute(0, 3, 1, 2)))
         found = trained.network(*trained.views.test_views(pixels, "centre"))
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
-    with pytest.raises(UsageError, match="TorchvisionAlexNet, which has not the layers of the"):
+    with pytest.raises(
+        UsageError, match="TorchvisionAlexNet, which does not have the layers of the"
+    ):
         specialization(trained, permutations=99, seed=0)
 
 

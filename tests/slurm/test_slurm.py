@@ -94,8 +94,8 @@ def test_before_its_time_is_up_a_job_is_queued_again_and_ends_with_the_same_weig
     cluster.start_now(job)
     assert cluster.wait_until(job, "COMPLETED", "FAILED") == "COMPLETED"
     printed = (tmp_path / f"{job}.out").read_text()
-    assert "SIGUSR1: saved, ending" in printed
-    assert f"SLURM job {job} is queued again" in printed
+    assert "SIGUSR1: saved, stopping" in printed
+    assert f"SLURM job {job} has been requeued" in printed
     assert "Traceback" not in printed
     undisturbed = whole(forks, tiny, tmp_path / "whole", *arguments, epochs)
     assert unlike(undisturbed, tmp_path / "run") == []
@@ -119,7 +119,7 @@ def test_however_a_job_is_ended_its_command_goes_on(
     if end == "preempted":
         urgent = cluster.submit("sleep 1", "--partition=urgent", "--exclusive", cwd=tmp_path)
         cluster.wait_until(urgent, "COMPLETED")
-        assert "SIGTERM: saved, ending" in (tmp_path / f"{job}.out").read_text()
+        assert "SIGTERM: saved, stopping" in (tmp_path / f"{job}.out").read_text()
         cluster.start_now(job)
     else:
         sent = () if end == "scancel" else ("--signal=KILL",)

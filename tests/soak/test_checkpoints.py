@@ -72,7 +72,7 @@ def another_class(checkpoint: dict[str, Any], place: Path) -> None:
         (a_layer_less, [], "its conv3.weight is missing, that of this network 8×6×3×3"),
         (a_layer_more, [], "its fc9.weight is 2×2, that of this network missing"),
         (of_the_future, [], "a checkpoint of format 99; this version reads up to 2"),
-        (another_class, [], "it tells 3 other classes apart than the 3 of the data"),
+        (another_class, [], "its 3 classes are not the 3 of the data"),
         (None, ["model.width=0.04"], "another one: model.width 0.02 → 0.04; leave"),
         (
             None,

@@ -59,5 +59,5 @@ def test_a_damaged_checkpoint_is_named_and_the_run_goes_on_from_the_one_before(
     code, output = trained(forks, whole.parent, *arguments, f"resume={last}")
     assert code == 0, output
     assert f"{last}: damaged (" in output
-    assert f"going on from the one before it, {last.with_name(BEFORE)}" in output
+    assert f"resuming from the one before it, {last.with_name(BEFORE)}" in output
     assert compare(kept, whole) == []

@@ -39,8 +39,8 @@ def test_sigterm_saves_within_the_epoch_and_the_run_ends_like_an_undisturbed_one
     assert run.wait() == 128 + signal.SIGTERM
     output = run.printed
     last = tmp_path / "cut" / "run" / "checkpoints" / LAST
-    assert "SIGTERM: saved, ending" in output
-    assert f"goes on after its last checkpoint with resume={last}" in output
+    assert "SIGTERM: saved, stopping" in output
+    assert f"to resume, add resume={last} to the same command" in output
     assert "Traceback" not in output
     epochs = output.count("\nepoch ") + 2
     arguments = [*tiny, *STEPS, f"schedule.epochs={epochs}"]
@@ -85,13 +85,13 @@ def test_before_its_time_is_up_a_slurm_job_is_queued_again_if_its_command_goes_o
     os.kill(run.pid, signal.SIGUSR1)
     assert run.wait() == 128 + signal.SIGUSR1
     output = run.printed
-    assert "SIGUSR1: saved, ending" in output
+    assert "SIGUSR1: saved, stopping" in output
     if not goes_on:
         assert not (tmp_path / "asked").exists()
-        assert "SLURM job 17 is not queued again" in output
+        assert "SLURM job 17 is not requeued" in output
         return
     assert (tmp_path / "asked").read_text() == "requeue 17\n"
-    assert "SLURM job 17 is queued again" in output
+    assert "SLURM job 17 has been requeued" in output
     # As SLURM starts it again: the same command, which goes on with the next epoch.
     epochs = output.count("\nepoch ")
     again = train(forks, tmp_path, *tiny, *STEPS, ENDLESS, *goes, env=slurm)

@@ -236,7 +236,7 @@ def test_overwriting_removes_what_is_there_but_for_the_messages(
     monkeypatch.chdir(run)
     with pytest.raises(UsageError, match="is where the command was started"):
         started(over, run)
-    with pytest.raises(UsageError, match="overwrite=true begins anew"):
+    with pytest.raises(UsageError, match="overwrite=true starts over"):
         configuration("overwrite=true", "resume=last")
 
 

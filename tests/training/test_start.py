@@ -78,7 +78,7 @@ def test_layers_that_fit_are_taken_and_the_rest_stays_as_drawn(
     assert copied(network, before) >= expected
     (line,) = caplog.messages
     assert line.startswith(f"from {last}: conv1, conv2")
-    assert line.endswith(f"drawn anew: {drawn}")
+    assert line.endswith(f"newly initialized: {drawn}")
 
 
 @pytest.mark.parametrize(

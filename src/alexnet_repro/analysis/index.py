@@ -61,7 +61,7 @@ class ImageIndex:
         if vectors.shape[1] != self.vectors.shape[1]:
             raise UsageError(
                 f"--index {self.directory}: its vectors have {self.vectors.shape[1]} numbers, "
-                f"fc7 has {vectors.shape[1]}; build it anew"
+                f"fc7 has {vectors.shape[1]}; build it again"
             )
         squared, places = faiss.knn(vectors, self.vectors, min(count, len(self.names)))
         return [
@@ -114,4 +114,4 @@ def open_index(directory: Path) -> ImageIndex:
         )
     except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         reason = " ".join(f"{error}".split())
-        raise UsageError(f"--index {directory}: damaged ({reason}); build it anew") from error
+        raise UsageError(f"--index {directory}: damaged ({reason}); build it again") from error

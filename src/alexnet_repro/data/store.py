@@ -150,7 +150,7 @@ class Manifest(Described):
         if isinstance(values["format"], int) and values["format"] != FORMAT:
             raise UsageError(
                 f"{directory}: format {values['format']}, this version reads {FORMAT}; "
-                "delete the folder and it is prepared anew"
+                "delete the folder to have it prepared again"
             )
         try:
             return cls.model_validate(values)
@@ -322,7 +322,7 @@ def verify(directory: Path) -> None:
         raise UsageError(
             f"{directory}: {len(changed)} of {len(expected)} files differ from their checksum: "
             f"{', '.join(changed[:3])}{' …' if len(changed) > 3 else ''}; "
-            "delete the folder and it is prepared anew"
+            "delete the folder to have it prepared again"
         )
     log.info("%s: all %d files are as they were written", directory, len(expected))
 
@@ -332,7 +332,9 @@ def damaged(directory: Path, error: Exception, file: str = "") -> UsageError:
     if told := unreadable(error, directory / file):
         return told
     reason = f"{file}: {error}" if file else error
-    return UsageError(f"{directory}: damaged ({reason}); delete the folder and it is prepared anew")
+    return UsageError(
+        f"{directory}: damaged ({reason}); delete the folder to have it prepared again"
+    )
 
 
 def _beside(directory: Path, name: str) -> Path:

@@ -59,7 +59,7 @@ def figure_3(
     formats: cli.Formats = cli.PICTURES,
     dpi: cli.Dpi = 200,
 ) -> None:
-    """The kernels of conv1, and what tells the columns apart."""
+    """The kernels of conv1, and how the columns differ."""
     from alexnet_repro.analysis.predictions import trained_network
     from alexnet_repro.figures import drawing
 

@@ -91,7 +91,7 @@ class CheckpointFile(TorchCheckpointIO):
             raise UsageError(
                 f"{place}: cannot be written ({reason.strerror}); "
                 + (
-                    "the file is as it was, make room and go on with resume="
+                    "the file is as it was; make room and resume with resume="
                     f"{place.with_name(LAST)}"
                     if place.with_name(LAST).exists()
                     else "make room, or choose another folder with hydra.run.dir="
@@ -145,10 +145,10 @@ def whole(path: Path) -> Path:
         return path
     before = path.with_name(BEFORE)
     if path.name == LAST and before.is_file() and damage(before) is None:
-        log.warning("%s: damaged (%s); going on from the one before it, %s", path, reason, before)
+        log.warning("%s: damaged (%s); resuming from the one before it, %s", path, reason, before)
         return before
     raise UsageError(
-        f"{path}: damaged ({reason}), and there is none before it; begin anew without resume"
+        f"{path}: damaged ({reason}), and there is none before it; start over without resume"
     )
 
 
@@ -209,7 +209,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if (written_as := checkpoint.get("format", 1)) not in range(1, FORMAT + 1):
         raise UsageError(
             f"{path}: a checkpoint of format {written_as}; this version reads up to {FORMAT}, "
-            "take a newer version of alexnet_repro"
+            "update alexnet_repro"
         )
     return dict(checkpoint)
 
@@ -377,7 +377,7 @@ def paper_network(trained: Trained) -> AlexNet:
     if isinstance(trained.network, AlexNet):
         return trained.network
     raise UsageError(
-        f"{trained.path}: its network is {type(trained.network).__name__}, which has not the "
+        f"{trained.path}: its network is {type(trained.network).__name__}, which does not have the "
         "layers of the paper; evaluate, predict and export take it"
     )
 
@@ -473,7 +473,7 @@ class RunFolder(Checkpoint):
             return
         if self.last.exists():
             log.info(
-                "interrupted; the same command goes on after its last checkpoint with resume=%s",
+                "interrupted; to resume, add resume=%s to the same command",
                 self.last,
             )
         elif isinstance(exception, KeyboardInterrupt | SystemExit):
@@ -553,7 +553,9 @@ def start_from(
         if name.rpartition(".")[0] in taken:
             parameter.copy_(_fitting(path, name, parameter, found))
     drawn = [layer for layer in names if layer not in taken]
-    log.info("from %s: %s; drawn anew: %s", path, ", ".join(taken), ", ".join(drawn) or "none")
+    log.info(
+        "from %s: %s; newly initialized: %s", path, ", ".join(taken), ", ".join(drawn) or "none"
+    )
 
 
 def _fitting(path: Path, name: str, parameter: nn.Parameter, found: dict[str, Any]) -> torch.Tensor:

@@ -244,7 +244,7 @@ class Configuration:
             check(node, f"logger.{name}")
         goes_on = self.resume is not None or self.skip_finished
         if self.overwrite and goes_on:
-            raise UsageError("overwrite=true begins anew: leave out resume and skip_finished")
+            raise UsageError("overwrite=true starts over: leave out resume and skip_finished")
         if self.resume_with and not goes_on:
             raise UsageError("resume_with: it is for resume and skip_finished")
         if self.init_from == "":

@@ -43,7 +43,7 @@ class Interruption(Checkpoint):
     saved. A second Ctrl-C or SIGTERM ends the process at once.
 
     SLURM sends SIGUSR1 some time before a job's time is up, if it is asked to, and SIGTERM before
-    another job takes its place; then the job is queued again.
+    another job takes its place; then the job is requeued.
 
     Args:
         directory: of the run.
@@ -132,11 +132,11 @@ class Interruption(Checkpoint):
                 requeue(job)
             else:
                 log.warning(
-                    "SLURM job %s is not queued again, since its command would begin anew: add "
+                    "SLURM job %s is not requeued, since its command would start over: add "
                     "skip_finished=true hydra.run.dir=FOLDER",
                     job,
                 )
-        log.info("%s: saved, ending", name)
+        log.info("%s: saved, stopping", name)
         raise Interrupted(number)
 
 
@@ -160,11 +160,11 @@ def preempted(job: str) -> bool:
 def requeue(job: str) -> None:
     """Have SLURM queue a job again; what is wrong with that is told."""
     if re.fullmatch(r"[0-9_]+", job) is None:
-        log.warning("%r is not the name of a SLURM job: not queued again", job)
+        log.warning("%r is not the name of a SLURM job: not requeued", job)
         return
     try:
         subprocess.run(["scontrol", "requeue", job], check=True, capture_output=True, text=True)
-        log.info("SLURM job %s is queued again", job)
+        log.info("SLURM job %s has been requeued", job)
     except (OSError, subprocess.CalledProcessError) as error:
         reason = str(getattr(error, "stderr", None) or error).strip()
-        log.warning("SLURM job %s could not be queued again (%s)", job, reason)
+        log.warning("SLURM job %s could not be requeued (%s)", job, reason)

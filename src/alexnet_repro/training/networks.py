@@ -54,7 +54,7 @@ def make_network(model: Node, classes: int, input_size: int | None) -> nn.Module
     """
     network = build(model, "model", **sizes(model, classes, input_size))
     if not isinstance(network, nn.Module):
-        raise UsageError(f"model._target_={model[TARGET]}: it makes no torch.nn.Module")
+        raise UsageError(f"model._target_={model[TARGET]}: it does not make a torch.nn.Module")
     if model[TARGET] not in NETWORKS and input_size is not None:
         _try_image(network, f"model._target_={model[TARGET]}", classes, input_size)
     return network

@@ -86,10 +86,10 @@ class NonFinite(Callback):
         # The optimizer passes over what has no gradient.
         optimizer.zero_grad(set_to_none=True)
         told = self._write(trainer, happened)
-        log.warning("a loss or gradient that is not finite: skipped %s", told)
+        log.warning("a non-finite loss or gradient: skipped %s", told)
         if self._in_a_row == MOST_IN_A_ROW:
             raise DivergenceError(
-                f"{MOST_IN_A_ROW} steps in a row had a loss or gradient that is not finite, the "
+                f"{MOST_IN_A_ROW} steps in a row had a non-finite loss or gradient, the "
                 f"last one at {told}; {self._what_to_do()}"
             )
 
@@ -134,7 +134,7 @@ class NonFinite(Callback):
         )
 
     def _what_to_do(self) -> str:
-        skip = "" if self.skips else ", or go on without such batches with on_nonfinite=skip"
+        skip = "" if self.skips else ", or skip such batches with on_nonfinite=skip"
         if self.last.exists():
             return (
                 f"the last good checkpoint is {self.last}: resume it with a lower optimizer.lr and "

@@ -34,7 +34,7 @@ def make_data(configuration: Configuration) -> L.LightningDataModule:
         return data
     key = f"data._target_={configuration.data[TARGET]}"
     if not isinstance(data, L.LightningDataModule):
-        raise UsageError(f"{key}: it makes no LightningDataModule")
+        raise UsageError(f"{key}: it does not make a LightningDataModule")
     for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
         if getattr(type(data), name) is getattr(L.LightningDataModule, name):
             raise UsageError(f"{key}: it has no {name}, which a run needs")
@@ -155,7 +155,9 @@ def make_trainer(configuration: Configuration, start: Start) -> L.Trainer:
         own = {k: v for k, v in taken(located(node, name), **filled).items() if k not in node}
         made = build(node, f"callbacks.{name}", **own)
         if not isinstance(made, L.Callback):
-            raise UsageError(f"callbacks.{name}._target_={node[TARGET]}: it makes no Callback")
+            raise UsageError(
+                f"callbacks.{name}._target_={node[TARGET]}: it does not make a Callback"
+            )
         callbacks.append(made)
     trainer: L.Trainer = build(
         configuration.trainer,

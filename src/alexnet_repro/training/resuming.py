@@ -188,8 +188,8 @@ def _check_folder(configuration: Configuration, directory: Path) -> None:
     if not configuration.overwrite:
         raise UsageError(
             f"{directory}: there is a run in it ({found.name}); resume="
-            f"{_newest(directory) or 'PATH'} goes on with it, skip_finished=true too, "
-            "overwrite=true begins anew, hydra.run.dir= is another folder"
+            f"{_newest(directory) or 'PATH'} resumes it, and so does skip_finished=true; "
+            "overwrite=true starts over, hydra.run.dir= is another folder"
         )
     if Path.cwd().resolve().is_relative_to(directory.resolve()):
         raise UsageError(
@@ -369,7 +369,7 @@ def check_resume(path: Path, network: nn.Module, data: Any) -> None:
     classes, own_classes = list(there.get("classes", ())), list(getattr(data, "classes", ()))
     if classes != own_classes and classes and own_classes:
         raise UsageError(
-            f"resume={path}: it tells {len(classes)} other classes apart than the "
+            f"resume={path}: its {len(classes)} classes are not the "
             f"{len(own_classes)} of the data; resume on the same data, or start from its weights "
             "with init_from="
         )

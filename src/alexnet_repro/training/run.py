@@ -96,9 +96,11 @@ def own_folder() -> Path:
 def finished(record: Path, start: Start, directory: Path) -> float | None:
     """What a run that was trained before comes to."""
     if start.checkpoint is None:
-        log.info("skipped: it has been trained, see %s", record)
+        log.info("skipped: already trained, see %s", record)
     else:
-        log.info("nothing left to train: %s is its record; more schedule.epochs go on", record)
+        log.info(
+            "nothing left to train: %s is its record; raise schedule.epochs to train on", record
+        )
     found[directory] = record
     return best_validation_error(record)
 
@@ -170,7 +172,7 @@ class Run:
         if not trainer.is_global_zero:
             return None
         if not trainer.fast_dev_run and not (directory / RESULT).is_file():  # type: ignore[attr-defined]
-            log.warning("there is no record, since nothing was tested")
+            log.warning("no record, since nothing was tested")
         # What quieten_libraries keeps it from saying itself.
         if profile := trainer.profiler.summary():  # type: ignore[attr-defined]
             log.info("%s", profile)
@@ -194,7 +196,7 @@ def first_weights(
     if start.checkpoint is not None:
         check_resume(Path(start.checkpoint), network, data)
         if configuration.init_from is not None:
-            log.info("resume goes on with weights of its own: init_from was for the start")
+            log.info("resuming: the weights are those of the checkpoint, not of init_from")
     elif configuration.init_from is not None:
         path = Path(configuration.init_from).expanduser()
         start_from(path, network, tuple(getattr(data, "classes", ())), configuration.init_layers)
@@ -227,8 +229,8 @@ def told_in_one_line() -> Iterator[None]:
             raise UsageError(f"callbacks: {' '.join(str(error).split())}") from error
         if "DataLoader" in str(error):
             raise UsageError(
-                f"data.num_workers: a reader of images failed ({str(error).splitlines()[0]}); "
-                "fewer of them need less memory, 0 reads in the process that trains"
+                f"data.num_workers: a data worker failed ({str(error).splitlines()[0]}); "
+                "fewer need less memory, and 0 reads in the training process"
             ) from error
         if lost := between_processes(error):
             raise lost from error
