@@ -52,6 +52,9 @@ from alexnet_repro.training.sweep import found
 
 log = logging.getLogger(__name__)
 
+LONG = 30
+"""Epochs that nobody trains on the rendered images but by mistake."""
+
 
 def train(config: DictConfig) -> float | None:
     """Train and test what ``config`` describes; callbacks write its record.
@@ -113,6 +116,18 @@ def launched(configuration: Configuration, start: Start) -> float | None:
     return best_validation_error(directory / RESULT)
 
 
+def stand_in(configuration: Configuration, data: str) -> str | None:
+    """What to say of a long run on the rendered images, which nobody may have meant."""
+    epochs = configuration.schedule.get("epochs", 0)
+    if data != "miniature" or epochs < LONG:
+        return None
+    return (
+        f"miniature is rendered, a stand-in: data=imagenette or data=folder source=IMAGES takes "
+        f"photographs; {epochs} epochs of the full network take hours on a CPU, "
+        f"experiment=[small,{configuration.run_name}] minutes"
+    )
+
+
 @dataclass(frozen=True)
 class Run:
     """What trains, built and checked; nothing is written yet."""
@@ -162,6 +177,8 @@ class Run:
         images = self.dataset["images"]
         told = f": {images['train']} training images" if images else ""
         log.info("%s on %s%s", self.configuration.run_name, self.dataset["name"], told)
+        if rendered := stand_in(self.configuration, self.dataset["name"]):
+            log.info("%s", rendered)
         log.info("writing to %s", directory)
         if self.configuration.overwrite and trainer.is_global_zero:
             empty(directory)
