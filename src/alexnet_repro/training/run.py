@@ -17,6 +17,7 @@ from torch import nn
 
 from alexnet_repro.base.config import resolved, sweep_name
 from alexnet_repro.base.errors import UsageError
+from alexnet_repro.base.files import user_path
 from alexnet_repro.base.record import provenance
 from alexnet_repro.base.system import keep_freed_memory
 from alexnet_repro.columns.exchange import between_processes
@@ -213,7 +214,7 @@ def first_weights(
         if configuration.init_from is not None:
             log.info("resume goes on with weights of its own: init_from was for the start")
     elif configuration.init_from is not None:
-        path = Path(configuration.init_from).expanduser()
+        path = user_path(configuration.init_from)
         start_from(path, network, tuple(getattr(data, "classes", ())), configuration.init_layers)
 
 
