@@ -15,6 +15,7 @@ from alexnet_repro import cli
 from alexnet_repro.base.console import console
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.base.extras import EXTRAS, installed
+from alexnet_repro.base.files import user_path
 from alexnet_repro.base.record import version_of
 from alexnet_repro.base.system import usable_cores, usable_memory
 
@@ -40,7 +41,7 @@ def doctor(
             f"torch cannot be imported ({error}); pip install --force-reinstall torch"
         ) from error
 
-    found = examine(cache_dir.expanduser())
+    found = examine(user_path(cache_dir))
     if as_json:
         environment = collect_env.get_env_info()._asdict()  # type: ignore[no-untyped-call]
         print(json.dumps(found | {"environment": environment}, indent=1, default=str))
@@ -99,7 +100,7 @@ def _wandb() -> str:
     known: object = os.environ.get("WANDB_API_KEY")
     server = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
     with suppress(OSError, netrc.NetrcParseError):
-        file = netrc.netrc(os.environ.get("NETRC", Path("~/.netrc").expanduser()))
+        file = netrc.netrc(os.environ.get("NETRC"))  # else ~/.netrc
         known = known or file.authenticators(server.rpartition("//")[2].split("/")[0])
     if known:
         return "there is a key: logger=wandb is online if the server can be reached"

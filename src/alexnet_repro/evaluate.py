@@ -1,7 +1,6 @@
 """Measure trained networks: ``python -m alexnet_repro.evaluate checkpoint=PATH[,PATH…] data=…``."""
 
 import logging
-from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
@@ -16,11 +15,11 @@ log = logging.getLogger(__name__)
 def main(config: DictConfig) -> None:
     evaluation = options(config, Evaluation)
     # torch and Lightning take seconds to import: a mistake is told before.
-    from alexnet_repro.base.files import write_json
+    from alexnet_repro.base.files import user_path, write_json
     from alexnet_repro.results.evaluation import evaluate, print_evaluation
 
     record = evaluate(evaluation, HydraConfig.get().overrides.task)
-    path = Path(evaluation.output).expanduser()
+    path = user_path(evaluation.output)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, record)
     print_evaluation(record)

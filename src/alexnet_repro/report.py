@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from alexnet_repro import cli
+from alexnet_repro.base.files import user_path
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +38,8 @@ def report(
     from alexnet_repro.results.claims import counted
     from alexnet_repro.results.report import write_report
 
-    output = output.expanduser()
-    findings, tables = write_report(runs.expanduser(), output, claims)
+    output = user_path(output)
+    findings, tables = write_report(user_path(runs), output, claims)
     summary = ", ".join(f"{count} {what}" for what, count in counted(findings))
     log.info("%d claims: %s", len(findings), summary)
     log.info("written to %s", output / "index.html")

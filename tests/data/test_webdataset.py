@@ -165,3 +165,20 @@ def test_a_store_is_made_of_shards_in_folders(tmp_path: Path) -> None:
     store = cached(source, StoredAs(16), tmp_path / "cache", "imagenet-1k-wds")
     assert store.classes == WNIDS
     assert store.splits["train"].labels.tolist() == LABELS["train"]
+
+
+@pytest.mark.parametrize(
+    ("about", "told"),
+    [
+        ({"label": -1}, "no image of its shards has a label"),
+        ({"label": 10**9}, "a label is 1000000000, which can be no class's number"),
+        ([1], "has no number for its class"),
+        ({"label": "9" * 5000}, "has no number for its class"),
+    ],
+)
+def test_labels_that_can_be_none_are_told(tmp_path: Path, about: Any, told: str) -> None:
+    for split in ("train", "val"):
+        content = json.dumps(about).encode()
+        write(tmp_path / f"a-{split}-0.tar", {"a.jpg": jpeg(0), "a.json": content})
+    with pytest.raises(UsageError, match=told):
+        huggingface(str(tmp_path))

@@ -11,6 +11,8 @@ import torch
 from alexnet_repro import AlexNet
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.training.checkpoint import start_from
+from alexnet_repro.training.run import stand_in
+from tests.recorded import configuration
 
 FRUIT = ("apple", "banana", "cherry")
 CONVOLUTIONS = ["conv1", "conv2", "conv3", "conv4", "conv5"]
@@ -106,3 +108,23 @@ def test_a_layer_that_is_not_there_is_named(last: Path) -> None:
 def test_nothing_in_common_is_refused(last: Path) -> None:
     with pytest.raises(UsageError, match="none of its layers is one of this network"):
         start_from(last, networks(sixth_conv=True)[0], FRUIT, ["conv6"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["experiment=ablation_no_lrn"], "experiment=[small,ablation_no_lrn] minutes"),
+        (["experiment=alexnet"], "data=imagenette or data=folder source=IMAGES takes photographs"),
+        (["experiment=demo"], None),
+        (["experiment=[small,ablation_tanh]"], None),
+        (["schedule.epochs=1"], None),
+    ],
+)
+def test_a_long_run_on_the_rendered_images_is_told_what_they_are(
+    overrides: list[str], told: str | None
+) -> None:
+    trained = configuration(*overrides, "run_name=ablation_no_lrn")
+    said = stand_in(trained, "miniature")
+    assert (said is None) == (told is None)
+    assert told is None or told in str(said)
+    assert stand_in(trained, "imagenette") is None

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from alexnet_repro.base.console import console, printable
 from alexnet_repro.base.errors import UsageError
+from alexnet_repro.base.files import user_path
 from alexnet_repro.data.listing import Notes, images
 from alexnet_repro.data.preprocess import Orientation, Pixels, shorter_side_and_centre
 
@@ -95,7 +96,7 @@ def find_images(given: str) -> list[Path]:
     Raises:
         UsageError: if there is none.
     """
-    path, notes = Path(given).expanduser(), Notes()
+    path, notes = user_path(given), Notes()
     if path.is_file():
         return [path]
     if path.is_dir():

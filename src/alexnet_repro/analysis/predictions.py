@@ -11,7 +11,7 @@ from torch import Tensor
 
 from alexnet_repro.analysis.images import Damaged, read_image
 from alexnet_repro.base.errors import UsageError
-from alexnet_repro.base.files import checksum
+from alexnet_repro.base.files import checksum, user_path
 from alexnet_repro.data.preprocess import Pixels
 from alexnet_repro.data.words import words_of
 from alexnet_repro.network.crops import log_mean, log_probabilities
@@ -80,8 +80,8 @@ def trained_network(
     trust: str | None = None,
 ) -> Trained:
     """The network of a checkpoint on a device, with the words of a file for its classes."""
-    trained = load_trained(checkpoint.expanduser(), chosen_device(device), model, trust)
-    return with_words(trained, None if words is None else words.expanduser())
+    trained = load_trained(user_path(checkpoint), chosen_device(device), model, trust)
+    return with_words(trained, None if words is None else user_path(words))
 
 
 def with_words(trained: Trained, path: Path | None) -> Trained:

@@ -27,7 +27,7 @@ from alexnet_repro.analysis.index import open_index, write_index
 from alexnet_repro.analysis.predictions import described, trained_network
 from alexnet_repro.base.console import console
 from alexnet_repro.base.errors import UsageError
-from alexnet_repro.base.files import checksum, write_json
+from alexnet_repro.base.files import checksum, user_path, write_json
 from alexnet_repro.base.record import provenance
 from alexnet_repro.training.checkpoint import Trained
 
@@ -39,7 +39,7 @@ Node = dict[str, Any]
 def build(trained: Trained, data: Node, index: Path, batch_size: int) -> None:
     """Write an index of the training images' fc7 features."""
     store = prepared_images(data).store
-    train, directory = store.splits["train"], index.expanduser()
+    train, directory = store.splits["train"], user_path(index)
     batches = features_of_split(trained, train, batch_size, "features")
     write_index(
         directory,
@@ -72,7 +72,7 @@ def query(
 ) -> None:
     """Print the training images nearest to each image."""
     paths = [path for given in images for path in find_images(given)]
-    opened = open_index(index.expanduser())
+    opened = open_index(user_path(index))
     checkpoint = checkpoint or Path(opened.checkpoint)
     if not checkpoint.is_file():
         raise UsageError(f"{checkpoint}: there is no such checkpoint; add --checkpoint")

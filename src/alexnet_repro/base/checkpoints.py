@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from alexnet_repro.base.errors import UsageError
+from alexnet_repro.base.files import user_path
 
 WEIGHTS = "model.safetensors"
 """Of a network that ``alexnet export safetensors`` wrote."""
@@ -29,7 +30,7 @@ def find_checkpoint(given: str) -> Path:
             f"{given}: this network comes with a checkout of the repository, not with the "
             f"installed package; give the path of its folder, results/{given}"
         )
-    place = Path("runs" if given == "last" else given).expanduser()
+    place = user_path("runs" if given == "last" else given)
     if place.is_file():
         return place
     if not place.is_dir():

@@ -27,7 +27,7 @@ from alexnet_repro.base.build import checked
 from alexnet_repro.base.console import take_any_character
 from alexnet_repro.base.errors import UsageError, out_of_memory
 from alexnet_repro.base.extras import check_plugins
-from alexnet_repro.base.files import write_json
+from alexnet_repro.base.files import user_path, write_json
 from alexnet_repro.base.hydra_version import COMPOSING, MAIN, register_resolver
 from alexnet_repro.base.mistakes import check_flags, composing, writing
 from alexnet_repro.base.record import version_of
@@ -125,7 +125,7 @@ def checkpoint_to_resume(resume: str, run_name: str) -> Path:
         UsageError: if there is none.
     """
     if resume != "last":
-        path = Path(resume).expanduser()
+        path = user_path(resume)
         if not path.is_file():
             raise UsageError(f"resume={resume}: there is no such file; give a .ckpt file or 'last'")
         return path

@@ -127,7 +127,7 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def user_path(given: str) -> Path:
+def user_path(given: str | Path) -> Path:
     """A path as a user types it, in which ``~`` is the home folder.
 
     Raises:

@@ -34,6 +34,8 @@ HIDDEN, NO_IMAGE = "hidden or system files", "files without the extension of an 
 
 def printable(name: str) -> str:
     """A name that somebody else gave, without what would move a terminal or end a line."""
+    if name.isprintable():
+        return name
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
 
 

@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 
 NAMES_FILES = ("classnames.txt", "classes.txt", "imagenet_synsets.txt", "synset_words.txt")
 """Files beside shards that name the classes, a line each in the order of the labels."""
+MOST_CLASSES = 1_000_000
 INFO_FILES = ("_info.json", "info.json", "dataset_info.json")
 
 
@@ -37,7 +38,7 @@ def webdataset(top: Path, shards: dict[str, list[Path]], classes: str | None) ->
     splits: dict[str, Labelled] = {}
     for split, paths in shards.items():
         found = [one for path in paths for one in _samples(path, notes)]
-        if any(label >= 0 for _, _, label in found):
+        if found and min(label for _, _, label in found) >= 0:
             splits[split] = [(file, label) for _, file, label in found]
             keys[split] = [key for key, _, _ in found]
         else:
@@ -68,7 +69,7 @@ def _samples(shard: Path, notes: Notes) -> Iterator[tuple[str, File, int]]:
             about = json.loads(parts["json"].read()) if "json" in parts else {}
             written: Any = about.get("label", about.get("cls"))
             number = int(parts["cls"].read() if "cls" in parts else written)
-        except (ValueError, TypeError, AttributeError):
+        except (ValueError, TypeError, AttributeError, RecursionError):
             notes.damaged.append(f"{shard.name}/{key.lstrip('/')} (has no number for its class)")
             continue
         if image is None:
@@ -130,5 +131,11 @@ def wordnet_ids(
 
 
 def numbered(classes: int) -> tuple[str, ...]:
-    """Classes that have no names are called by their numbers, as wide as the largest."""
+    """Classes that have no names are called by their numbers, as wide as the largest.
+
+    Raises:
+        UsageError: if there are more than any set has, as where a label is something else.
+    """
+    if classes > MOST_CLASSES:
+        raise UsageError(f"data.source: a label is {classes - 1}, which can be no class's number")
     return tuple(f"{label:0{len(str(classes - 1))}d}" for label in range(classes))

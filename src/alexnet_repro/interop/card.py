@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from alexnet_repro.base.errors import UsageError
-from alexnet_repro.base.files import checksum
+from alexnet_repro.base.files import checksum, user_path
 from alexnet_repro.training.checkpoint import Trained
 from alexnet_repro.training.networks import NETWORKS
 
@@ -34,7 +34,7 @@ def record_of(trained: Trained, given: Path | None) -> dict[str, Any] | None:
     Raises:
         UsageError: if ``given`` is no record, or one of other checkpoints.
     """
-    path = trained.path.parent.parent / "result.json" if given is None else given.expanduser()
+    path = trained.path.parent.parent / "result.json" if given is None else user_path(given)
     if given is None and not path.is_file():
         return None
     try:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from alexnet_repro.base.build import described
 from alexnet_repro.base.errors import UsageError
-from alexnet_repro.base.files import all_of, checksum
+from alexnet_repro.base.files import all_of, checksum, user_path
 from alexnet_repro.base.record import provenance
 from alexnet_repro.data.augment import AugmentOptions
 from alexnet_repro.data.store import open_store
@@ -69,7 +69,7 @@ def convert(
     Raises:
         UsageError: for what the user can put right.
     """
-    source, output = source.expanduser(), output.expanduser()
+    source, output = user_path(source), user_path(output)
     name, model, weights = origin.read(source, described(config["model"], "model"))
     names, words = class_names(classes, model["num_classes"])
     size = origin.image_size
@@ -122,7 +122,7 @@ def class_names(given: Path | None, count: int) -> tuple[tuple[str, ...], tuple[
     if given is None:
         numbers = tuple(f"{label:04d}" for label in range(count))
         return numbers, imagenet_words() if count == IMAGENET_CLASSES else None
-    path = given.expanduser()
+    path = user_path(given)
     if path.is_dir():
         store = open_store(path)
         names, words = store.classes, store.words
@@ -142,7 +142,7 @@ def mean_image(given: Path | None, colour: Sequence[float], size: int) -> Tensor
     """
     if given is None:
         return torch.tensor(colour, dtype=torch.float32).expand(size, size, 3).clone()
-    image = torch.from_numpy(read_mean(given.expanduser()).copy())
+    image = torch.from_numpy(read_mean(user_path(given)).copy())
     if image.shape != (size, size, 3):
         raise UsageError(f"--mean {given}: {tuple(image.shape[:2])} pixels, not {size}×{size}")
     return image

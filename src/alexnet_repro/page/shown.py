@@ -11,6 +11,7 @@ import torch
 from alexnet_repro.analysis.features import features, prepared_images
 from alexnet_repro.analysis.index import ImageIndex, open_index
 from alexnet_repro.base.errors import UsageError
+from alexnet_repro.base.files import user_path
 from alexnet_repro.data.preprocess import Pixels
 from alexnet_repro.data.store import StoredSplit
 from alexnet_repro.training.checkpoint import Trained
@@ -58,7 +59,7 @@ def network_of(trained: Trained, index: Path | None, data: Mapping[str, Any] | N
     """
     if index is None:
         return Shown(trained, None, None)
-    opened = open_index(index.expanduser())
+    opened = open_index(user_path(index))
     opened.check_network(trained.path)
     if data is None:
         return Shown(trained, opened, None)

@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Callback
 from omegaconf import OmegaConf
 from pydantic_core import from_json
 
-from alexnet_repro.base.files import checksum, write_json, write_text
+from alexnet_repro.base.files import checksum, user_path, write_json, write_text
 from alexnet_repro.base.record import FORMAT, chance_error, error_figures, provenance
 from alexnet_repro.base.schema import RESULT, read_record
 from alexnet_repro.columns.strategy import COLUMNS, ColumnPipelineStrategy
@@ -54,7 +54,7 @@ class Record(Callback):
     def _begin(self) -> None:
         # Of a run that goes on, the file may be gone.
         if self.config["init_from"] is not None and self._init_from is None:
-            self._init_from = checksum(Path(self.config["init_from"]).expanduser())
+            self._init_from = checksum(user_path(self.config["init_from"]))
         path = self.directory / "run.json"
         goes_on = self.start.checkpoint is not None and path.is_file()
         before = processes(path) if goes_on else []

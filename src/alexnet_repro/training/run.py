@@ -17,6 +17,7 @@ from torch import nn
 
 from alexnet_repro.base.config import resolved, sweep_name
 from alexnet_repro.base.errors import UsageError
+from alexnet_repro.base.files import user_path
 from alexnet_repro.base.record import provenance
 from alexnet_repro.base.schema import RESULT
 from alexnet_repro.base.system import keep_freed_memory
@@ -51,6 +52,9 @@ from alexnet_repro.training.resuming import (
 from alexnet_repro.training.sweep import found
 
 log = logging.getLogger(__name__)
+
+LONG = 30
+"""Epochs that nobody trains on the rendered images but by mistake."""
 
 
 def train(config: DictConfig) -> float | None:
@@ -115,6 +119,18 @@ def launched(configuration: Configuration, start: Start) -> float | None:
     return best_validation_error(directory / RESULT)
 
 
+def stand_in(configuration: Configuration, data: str) -> str | None:
+    """What to say of a long run on the rendered images, which nobody may have meant."""
+    epochs = configuration.schedule.get("epochs", 0)
+    if data != "miniature" or epochs < LONG:
+        return None
+    return (
+        f"miniature is rendered, a stand-in: data=imagenette or data=folder source=IMAGES takes "
+        f"photographs; {epochs} epochs of the full network take hours on a CPU, "
+        f"experiment=[small,{configuration.run_name}] minutes"
+    )
+
+
 @dataclass(frozen=True)
 class Run:
     """What trains, built and checked; nothing is written yet."""
@@ -164,6 +180,8 @@ class Run:
         images = self.dataset["images"]
         told = f": {images['train']} training images" if images else ""
         log.info("%s on %s%s", self.configuration.run_name, self.dataset["name"], told)
+        if rendered := stand_in(self.configuration, self.dataset["name"]):
+            log.info("%s", rendered)
         log.info("writing to %s", directory)
         if self.configuration.overwrite and trainer.is_global_zero:
             empty(directory)
@@ -198,7 +216,7 @@ def first_weights(
         if configuration.init_from is not None:
             log.info("resuming: the weights are those of the checkpoint, not of init_from")
     elif configuration.init_from is not None:
-        path = Path(configuration.init_from).expanduser()
+        path = user_path(configuration.init_from)
         start_from(path, network, tuple(getattr(data, "classes", ())), configuration.init_layers)
 
 
