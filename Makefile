@@ -32,10 +32,11 @@ test: $(DONE)-tested
 test-all: $(DONE)-tested-all
 	@echo "ruff, mypy and all tests passed for this state of the sources"
 
-# Kills a training forty times and compares what it ends with, and watches 2,000 steps for what they
-# hold (docs/reliability.md): ten minutes.
+# Kills a training forty times, and one of two processes a hundred times, and compares what it ends
+# with; watches 2,000 steps for what they hold (docs/reliability.md): an hour.
 soak: $(DONE)-dev
 	$(BIN)/python -m tests.soak.kill_anywhere
+	$(BIN)/python -m tests.soak.kill_launched
 	$(BIN)/python -m tests.soak.leaking
 	$(BIN)/python -m tests.soak.last_bits
 

@@ -2,8 +2,9 @@
 
 import pytest
 
-from alexnet_repro.base.errors import UsageError
-from alexnet_repro.columns.launch import must_launch
+from alexnet_repro.base.config import fail
+from alexnet_repro.base.errors import DivergenceError, UsageError
+from alexnet_repro.columns.launch import in_processes, must_launch
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "17", "WORLD_SIZE": "2"}
 SRUN = {
@@ -72,3 +73,10 @@ def test_another_number_of_processes_is_refused(
         must_launch(trainer)
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("kind", [UsageError, DivergenceError])
+def test_what_a_process_ends_with_is_what_the_launcher_raises(kind: type[UsageError]) -> None:
+    with pytest.raises(UsageError, match=r"^the loss is nan$") as raised:
+        in_processes(2, fail, "the loss is nan", kind)
+    assert type(raised.value) is kind

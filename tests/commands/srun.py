@@ -1,9 +1,12 @@
-"""Starts the train command as srun does: so many tasks of one node, named by variables."""
+"""Starts the train command as ``srun --kill-on-bad-exit`` does: so many tasks of one node, named by
+variables.
+"""
 
 import os
 import socket
 import subprocess
 import sys
+import time
 
 count = int(sys.argv[1])
 with socket.socket() as free:
@@ -27,4 +30,11 @@ tasks = [
     )
     for task in range(count)
 ]
+while any(task.poll() is None for task in tasks):
+    if any(task.poll() for task in tasks):
+        # A moment for the others to say what they have to.
+        time.sleep(2)
+        for task in tasks:
+            task.terminate()
+    time.sleep(0.05)
 sys.exit(max(abs(task.wait()) for task in tasks))

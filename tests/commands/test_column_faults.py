@@ -73,7 +73,7 @@ def test_a_lost_process_ends_the_command_and_its_run_goes_on(
     columns = ranks(process.pid)
     assert columns.keys() == {"0", "1"}
     os.kill(columns["1"], sent)
-    assert process.wait() == 2
+    assert process.wait() == 2, process.printed
     told = process.printed
     assert "rank 1" in told
     assert reason in told

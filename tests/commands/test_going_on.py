@@ -117,3 +117,27 @@ def test_another_batch_size_within_an_epoch_trains_every_image_once(
     assert int(second["step"]) == 7 + (24 - 4) // size
     saved = torch.load(last, weights_only=True)
     assert saved["ImageDataModule"]["position"] == 0
+
+
+def test_a_mistake_leaves_no_folder_behind(train_tiny: Command, tmp_path: Path) -> None:
+    assert train_tiny("model.num_classes=7").returncode == 2
+    assert not (tmp_path / "runs").exists()
+
+
+def test_wandb_goes_on_with_the_same_run_and_is_disabled_where_it_is_asked_to_be(
+    train_tiny: Command, tmp_path: Path
+) -> None:
+    pytest.importorskip("wandb")
+    offline = {"WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": ""}
+    arguments = ("logger=wandb", "hydra.run.dir=run", "data.num_workers=0")
+    assert train_tiny(*arguments, "schedule.epochs=1", **offline).returncode == 0
+    resume = ("schedule.epochs=2", "resume=run/checkpoints/last.ckpt")
+    assert train_tiny(*arguments, *resume, **offline).returncode == 0
+    runs = list((tmp_path / "run" / "wandb").glob("offline-run-*"))
+    assert len(runs) == 2
+    assert len({path.name.rpartition("-")[2] for path in runs}) == 1
+    elsewhere = ("logger=wandb", "hydra.run.dir=disabled", "schedule.epochs=1")
+    done = train_tiny(*elsewhere, WANDB_MODE="disabled", **offline)
+    assert done.returncode == 0, done.stderr
+    assert "W&B" not in done.stdout
+    assert not list((tmp_path / "disabled").glob("wandb/*run*"))

@@ -207,10 +207,11 @@ def print_version() -> None:
     print(f"alexnet_repro {version_of('alexnet-repro') or 'unknown'}")
 
 
-def fail(message: str) -> NoReturn:
-    """End this process with the one line that says why."""
+def fail(message: str, kind: type[Exception] = UsageError) -> NoReturn:
+    """End this process with the one line that says why, and tell who launched it what that is."""
     if path := os.environ.get("TORCHELASTIC_ERROR_FILE"):
-        Path(path).write_text(json.dumps({"message": message, "timestamp": int(time.time())}))
+        told = {"message": message, "timestamp": int(time.time()), "kind": kind.__name__}
+        Path(path).write_text(json.dumps(told))
     # Of several processes the first one speaks, or who launched them.
     if global_rank() == 0 and LAUNCHED not in os.environ:
         # Which commands that print nothing need not import.
@@ -283,7 +284,7 @@ def command(
         def end(error: Exception) -> None:
             message = _line(error, bool(started), config_name)
             if message is not None and (isinstance(error, UsageError) or not asked):
-                fail(message)
+                fail(message, type(error))
 
         @functools.wraps(function)
         def task(config: DictConfig) -> float | None:

@@ -16,7 +16,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from alexnet_repro.base.config import LAUNCHED
-from alexnet_repro.base.errors import UsageError
+from alexnet_repro.base.errors import DivergenceError, UsageError
 from alexnet_repro.base.files import temporary_folder
 from alexnet_repro.base.system import usable_cores
 
@@ -144,23 +144,25 @@ def in_processes(
         try:
             returned: dict[int, Any] = elastic_launch(config, program)(*arguments)
         except ChildFailedError as error:
-            raise UsageError(_what_failed(error, columns)) from error
+            raise _what_failed(error, columns) from error
         except SignalException as error:
             sys.exit(128 + error.sigval)
     return returned
 
 
-def _what_failed(error: ChildFailedError, columns: int) -> str:
+def _what_failed(error: ChildFailedError, columns: int) -> UsageError:
     told, silent = [], {}
     for rank, failure in sorted(error.failures.items()):
         if Path(failure.error_file).is_file():
-            told.append(failure.message)
+            told.append(failure)
         else:
             silent[rank] = failure
     # With SIGTERM the launcher ends the others.
     first = {rank: failure for rank, failure in silent.items() if failure.exitcode != -SIGTERM}
     if told and not first:
-        return told[0]
+        # A trial of a search that diverged is no mistake.
+        diverged = told[0].error_file_data.get("kind") == DivergenceError.__name__
+        return (DivergenceError if diverged else UsageError)(told[0].message)
     # A process that was killed explains why another one lost it.
     rank, failure = min((first or silent).items(), key=lambda item: item[1].exitcode >= 0)
     place = f"column {rank % columns} of replica {rank // columns}, " if columns > 1 else ""
@@ -169,7 +171,8 @@ def _what_failed(error: ChildFailedError, columns: int) -> str:
         how = f"was ended by {failure.signal_name()}"
     else:
         how = f"ended with exit code {failure.exitcode}, as told above"
-    return "; ".join([f"{who} {how}, and with it the others", *told[:1]])
+    why = [failure.message for failure in told[:1]]
+    return UsageError("; ".join([f"{who} {how}, and with it the others", *why]))
 
 
 @contextmanager
