@@ -38,7 +38,7 @@ def test_the_package_lists_its_commands_on_a_terminal_of_80_by_24(
 def test_the_package_runs_a_command_by_its_name(forks: Forks, tmp_path: Path) -> None:
     done = forks.run("-m", "alexnet_repro", "prepare", "--cfg", "job", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "\nsource: null\n" in done.stdout
+    assert "\noutput: null\n" in done.stdout
     mistyped = forks.run("-m", "alexnet_repro", "trian", "seed=1", cwd=tmp_path)
     assert mistyped.returncode == 2
     assert "No such command 'trian'. Did you mean 'train'?" in mistyped.stderr

@@ -237,9 +237,13 @@ def remove_unused(directory: Path, own: str | None) -> None:
                 parent.rmdir()
 
 
-def _leave_reason(directory: Path, error: Exception) -> None:
-    """In the folder of a run that had begun, why it ended, as a sweep does for its jobs."""
-    if global_rank() == 0 and (directory / "run.json").is_file():
+def _leave_reason(directory: Path, since: float, error: Exception) -> None:
+    """In the folder of a run that began after ``since``, why it ended: as a sweep does for jobs.
+
+    A run that was refused did not begin: the folder is that of an earlier one.
+    """
+    begun = directory / "run.json"
+    if global_rank() == 0 and begun.is_file() and begun.stat().st_mtime >= since:
         said = f"{error}" if isinstance(error, UsageError) else f"{type(error).__name__}: {error}"
         with contextlib.suppress(OSError):
             write_json(directory / "job.json", {"status": "failed", "error": said})
@@ -289,13 +293,14 @@ def command(
         @functools.wraps(function)
         def task(config: DictConfig) -> float | None:
             started.append(config)
+            since = time.time()
             try:
                 return function(config)
             except Exception as error:
                 error_ = out_of_memory(error, OmegaConf.select(config, "data.batch_size")) or error
                 if (settings := HydraConfig.get()).mode == RunMode.RUN:
                     remove_unused(Path(settings.runtime.output_dir), settings.output_subdir)
-                    _leave_reason(Path(settings.runtime.output_dir), error_)
+                    _leave_reason(Path(settings.runtime.output_dir), since, error_)
                     end(error_)  # to an error that is raised Hydra adds a line of its own
                 raise error_ from (error if error_ is not error else error.__cause__)
 

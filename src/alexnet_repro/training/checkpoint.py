@@ -326,7 +326,8 @@ def load_trained(
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "images"
-        raise UsageError(f"{path}: its {place} cannot be right ({first['msg']})") from error
+        said = first["msg"].removeprefix("Value error, ")
+        raise UsageError(f"{path}: its {place} cannot be right ({said})") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{path}: its parts do not fit together ({error!r})") from error
     except RuntimeError as error:

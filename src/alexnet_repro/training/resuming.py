@@ -159,7 +159,7 @@ def started(configuration: Configuration, directory: Path) -> Start:
         _check_folder(configuration, directory)
         return Start(str(directory))
     checkpoint = read_checkpoint(path)
-    _check_is_training(path, checkpoint)
+    check_is_training(path, checkpoint)
     changed = _allowed(configuration, path, checkpoint["config"], values)
     left = _is_left(configuration, path, checkpoint)
     if changed and not left:
@@ -234,7 +234,8 @@ def empty(directory: Path) -> None:
             path.unlink()
 
 
-def _check_is_training(path: Path, checkpoint: Mapping[str, Any]) -> None:
+def check_is_training(path: Path, checkpoint: Mapping[str, Any]) -> None:
+    """Raises UsageError if a checkpoint holds weights alone."""
     if missing := {"loops", "callbacks", "optimizer_states"} - checkpoint.keys():
         raise UsageError(
             f"resume={path}: it holds weights without the state of a training (no {min(missing)}); "
@@ -292,10 +293,19 @@ def _with_defaults_of(now: Mapping[str, Any], before: Mapping[str, Any]) -> dict
     """
     filled = {key: before.get(key, {} if key == "callbacks" else None) for key in now}
     for key in ("model", "data", "optimizer", "schedule"):
-        if isinstance(before.get(key), Mapping) and TARGET in now[key]:
-            own = {name: value for name, value in now[key].items() if name not in before[key]}
-            usual = described({TARGET: now[key][TARGET]}, key)
-            filled[key] = {k: v for k, v in own.items() if usual.get(k, MISSING) == v} | before[key]
+        if isinstance(before.get(key), Mapping):
+            filled[key] = _filled(now[key], before[key], key)
+    return filled
+
+
+def _filled(now: Mapping[str, Any], before: Mapping[str, Any], place: str) -> dict[str, Any]:
+    usual, filled = described({TARGET: now[TARGET]}, place) if TARGET in now else {}, dict(before)
+    for name, value in now.items():
+        if name not in before:
+            if usual.get(name, MISSING) == value:
+                filled[name] = value
+        elif isinstance(value, Mapping) and isinstance(before[name], Mapping):
+            filled[name] = _filled(value, before[name], f"{place}.{name}")
     return filled
 
 
