@@ -490,3 +490,20 @@ def test_every_run_has_to_specialize(find: Find, config_of: Config, tmp_path: Pa
     assert find("kernels", kernels(1, 0.001), kind="kernels").what == "not resolved"
     found = find("kernels", kernels(1, 0.001), kernels(2, 0.3), kind="kernels")
     assert [(v.what, v.why) for v in found.verdicts] == [("not resolved", "1 of 2 runs")]
+
+
+def test_of_several_groups_one_whose_networks_learned_with_most_pairs_speaks(
+    find: Find, config_of: Config
+) -> None:
+    def runs(batch_size: int, seeds: int, apart: float, **more: Any) -> list[dict[str, Any]]:
+        errors = {seed: (40.0, 40.0 + apart + seed / 10) for seed in range(seeds)}
+        place = {"dataset": "imagenette", "data__batch_size": batch_size}
+        return ablated(config_of, "ablation_no_lrn", errors, **place, **more)
+
+    few, many = runs(32, 2, 1.0), runs(64, 3, 2.0, model__width=0.25)
+    assert len(find("lrn", *few, *many).measured[0].of) == 3
+    for record in many:
+        record["chance"] = {"top1": 41.0, "top5": 50.0}
+    assert len(find("lrn", *few, *many).measured[0].of) == 2
+    assert find("table_1", *few, *many).where == "other photographs"
+    assert len(find("table_1", *few, *many).measured[0].of) == 2, "the network most like it"

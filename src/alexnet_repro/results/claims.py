@@ -252,9 +252,14 @@ class Archive:
         return found
 
     def find(self, claim: Claim) -> Finding:
-        """What the group of records that is most like the paper's measurement says of a claim."""
+        """What the group of records that speaks best of a claim says of it.
+
+        It has the paper's data and settings if there are such records; else networks that may be
+        compared, and most of them or the ones most like the paper's.
+        """
         by_figure = [self.measure(figure, claim.same_machine) for figure in claim.figures]
         groups = {group for figure in by_figure for group in figure}
+        compared = any(figure.minus or figure.over for figure in claim.figures)
 
         def on_dataset(group: Group) -> bool:
             return group.dataset == claim.dataset and claim.split in (None, group.split)
@@ -262,8 +267,11 @@ class Archive:
         def rank(group: Group) -> tuple[Any, ...]:
             own = [figure[group] for figure in by_figure if group in figure]
             newest = max(record.date for m in own for record in m.records)
+            decided = not any(objection for m in own for objection in _objections(m))
             unlike, seeds = len(group.unlike_the_paper), min(len(m.mean.values) for m in own)
-            return on_dataset(group), len(own), -unlike, seeds, newest, str(group)
+            # Of a comparison more pairs see more; an error is that of the network most like it.
+            like = (seeds, -unlike) if compared else (-unlike, seeds)
+            return on_dataset(group), len(own), not unlike, decided, *like, newest, str(group)
 
         if not groups:
             return Finding(claim)
