@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from alexnet_repro.base import record
+from alexnet_repro.base.config import opened, with_list
 from alexnet_repro.base.files import write_json, write_text
-from alexnet_repro.base.record import chance_error, error_interval, provenance
+from alexnet_repro.base.record import as_typed, chance_error, error_interval, provenance
 
 
 # Wilson's interval as tabulated: 0, 1, 5 of 10; 50 of 100 (in percent).
@@ -52,6 +53,27 @@ def test_provenance_names_commit_packages_and_machine() -> None:
             ["git", "-C", checkout, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
         ).stdout.strip()
         assert found["commit"].removesuffix("+changes") == head
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "seed=1",
+        "data.batch_size=8",
+        "data.source.root=my photos",
+        "data.name=it's",
+        "data.source.root=C:\\photos\\",
+        r"data.name=\'",
+        "experiment=[demo,six_conv]",
+        "checkpoint=a.ckpt",
+        "checkpoint=a.ckpt,epoch=1 b.ckpt",
+        "resume=last",
+        "data.name='a,b'",
+    ],
+)
+def test_a_record_names_its_command_as_it_was_typed(typed: str) -> None:
+    composed = opened(with_list(typed, ["checkpoint"]))
+    assert as_typed(composed) == typed
 
 
 def test_a_failed_write_leaves_the_file_as_it_was(

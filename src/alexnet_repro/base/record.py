@@ -5,6 +5,7 @@ import io
 import math
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -52,6 +53,25 @@ def chance_error(classes: int) -> dict[str, float]:
     return {f"top{k}": 100 * (1 - min(k, classes) / classes) for k in (1, 5)}
 
 
+def as_typed(override: str) -> str:
+    """An override of Hydra's without the marks that ``opened`` and ``with_list`` put on it.
+
+    ``++data.name='my photos'`` as ``data.name=my photos``, ``checkpoint=['a','b']`` as
+    ``checkpoint=a,b``.
+    """
+    key, equals, value = override.removeprefix("++").partition("=")
+    text = r"'((?:[^'\\,]|\\.)*)'"
+    if re.fullmatch(rf"{text}|\[{text}(,{text})*\]", value):
+        # Backslashes count only before a quote and at the end.
+        parts = (re.sub(r"(\\+)(?='|$)", _half, one) for one in re.findall(text, value))
+        value = ",".join(parts)
+    return f"{key}{equals}{value}"
+
+
+def _half(backslashes: re.Match[str]) -> str:
+    return backslashes[0][: len(backslashes[0]) // 2]
+
+
 def provenance(command: str, arguments: Iterable[str] | None = None) -> dict[str, Any]:
     """Command, date, code version, package versions and machine of this process.
 
@@ -65,7 +85,7 @@ def provenance(command: str, arguments: Iterable[str] | None = None) -> dict[str
         has_all = program.stem == "alexnet" or program.match("alexnet_repro/__main__.py")
         arguments = sys.argv[2 if has_all else 1 :]
     return {
-        "command": f"python -m {command} {shlex.join(arguments)}".rstrip(),
+        "command": f"python -m {command} {shlex.join(map(as_typed, arguments))}".rstrip(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _commit(),
         "version": version_of("alexnet-repro"),

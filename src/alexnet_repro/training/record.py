@@ -58,9 +58,8 @@ class Record(Callback):
         path = self.directory / "run.json"
         goes_on = self.start.checkpoint is not None and path.is_file()
         before = processes(path) if goes_on else []
-        typed = [override.removeprefix("++") for override in HydraConfig.get().overrides.task]
         (self.directory / "job.json").unlink(missing_ok=True)  # why it ended before
-        process = provenance("alexnet_repro.train", typed)
+        process = provenance("alexnet_repro.train", HydraConfig.get().overrides.task)
         if self.start.changed:
             process["changed"] = self.start.changed
         self._processes = [*before, process]
