@@ -18,7 +18,8 @@ from alexnet_repro.base.errors import UsageError
 from alexnet_repro.data.preprocess import shorter_side_and_centre
 from alexnet_repro.interop.classifier import Classifier
 from alexnet_repro.interop.export import program
-from alexnet_repro.training.checkpoint import Trained, check_resume, load_trained
+from alexnet_repro.training.checkpoint import Trained, load_trained
+from alexnet_repro.training.resuming import check_resume
 
 Run = Callable[..., None]
 
@@ -148,7 +149,7 @@ def test_an_exported_folder_is_a_checkpoint_too(
     weights = tmp_path / "half" / "model.safetensors"
     assert weights.read_bytes() == (tmp_path / "again" / "model.safetensors").read_bytes()
     with pytest.raises(UsageError, match="it holds weights without the state of a training"):
-        check_resume(weights, original.network, original.classes)
+        check_resume(weights, original.network, original)
     # Folders of who trained it do not go along.
     assert set(whole.config["data"]) == {"name", "batch_size", "exif_orientation"}
 

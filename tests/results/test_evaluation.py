@@ -244,7 +244,12 @@ def test_counts_are_those_of_torchmetrics_at_a_thousand_classes() -> None:
             lambda c: c["ImageDataModule"].update(classes=["apple", "cherry", "banana"]),
             "its classes are not those of .*member1",
         ),
-        (lambda c: c["ImageDataModule"].update(image_size=64), "add data.image_size=64"),
+        (
+            lambda c: c["ImageDataModule"].update(
+                image_size=240, mean_image=torch.zeros(240, 240, 3)
+            ),
+            "add data.image_size=240",
+        ),
     ],
 )
 def test_a_network_for_other_data_is_refused_in_one_line(
