@@ -231,7 +231,7 @@ def test_summary_prints_the_numbers_of_the_paper_and_trains_nothing(
             "model.removed_conv=1: conv1 cannot be removed, since its stride",
         ),
         (["data=folder"], "data.source.root has no default: add data.source.root="),
-        (["data=folder", "data.source.root=nowhere"], "there is no folder nowhere/train"),
+        (["data=folder", "data.source.root=nowhere"], "there is no folder nowhere; expected"),
         (["resume=last"], "resume=last: no run of alexnet in runs/alexnet has a checkpoint"),
         (["resume=no.ckpt"], "resume=no.ckpt: there is no such file"),
         (["trainer=gpu"], "trainer.accelerator=gpu: this machine has no GPU"),

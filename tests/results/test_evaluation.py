@@ -295,7 +295,7 @@ def test_progress_is_told_by_the_batch(
 
 
 def with_words(checkpoint: dict[str, Any]) -> None:
-    words = ["apple", "yellow fruit, banana", "crane"]
+    words = ["crane, a bird", "yellow fruit, banana", "crane"]
     redrawn(1)(checkpoint)
     checkpoint["ImageDataModule"]["words"] = words
 
@@ -304,7 +304,7 @@ def with_words(checkpoint: dict[str, Any]) -> None:
     ("folders", "way"),
     [
         ({"banana": "banana", "cherry": "cherry"}, "names"),
-        ({"banana": "Yellow_fruit", "cherry": "crane"}, "words"),
+        ({"banana": "Yellow_fruit", "cherry": "Cherry"}, "words"),
         ({"banana": "1", "cherry": "02"}, "numbers"),
     ],
 )
@@ -339,7 +339,8 @@ def test_a_folder_of_some_of_the_classes_is_evaluated_by_itself(
         (("banana", "plum"), "knows 1 of the 2 classes of folder, and not plum; they have to be"),
         (("banana", "2"), "knows 1 of the 2 classes of folder, and not 2"),
         (("0", "3"), "knows 0 of the 2 classes of folder, and not 0, 3"),
-        (("yellow fruit", "banana"), "yellow fruit of folder could be the same"),
+        (("yellow fruit", "banana"), "banana, yellow fruit of folder could be one or several"),
+        (("apple", "crane"), "the classes crane of folder could be one or several of the net"),
     ],
 )
 def test_classes_that_do_not_match_are_told_before_anything_is_prepared(
@@ -353,3 +354,17 @@ def test_classes_that_do_not_match_are_told_before_anything_is_prepared(
         run([saved("network", with_words)], root, f"data.cache_dir={cache}")
     assert "\n" not in str(error.value)
     assert not cache.exists()
+
+
+def test_numbers_are_the_names_of_a_network_whose_names_are_numbers(
+    saved: Any, run: Evaluate, tiny_images: Path, tmp_path: Path
+) -> None:
+    def numbered(checkpoint: dict[str, Any]) -> None:
+        redrawn(1)(checkpoint)
+        checkpoint["ImageDataModule"]["classes"] = ["10", "2", "7"]  # in the order of text
+
+    for name, called in {"apple": "010", "cherry": "07"}.items():
+        shutil.copytree(tiny_images / "test" / name, tmp_path / "other" / called)
+    record = run([saved("network", numbered)], f"data.source.root={tmp_path / 'other'}")
+    rows = record["by_class"]["centre"]
+    assert [(row["class"], row["images"]) for row in rows] == [("10", 3), ("2", 0), ("7", 3)]

@@ -1,18 +1,13 @@
 """Whole releases of ImageNet (Fall 2009, Fall 2011): a tar per synset, and no splits."""
 
 import logging
-from typing import Annotated
-
-from pydantic import Field
 
 from alexnet_repro.base.build import Natural
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.base.files import user_path
 from alexnet_repro.data.ilsvrc import class_tars
 from alexnet_repro.data.listing import Notes
-from alexnet_repro.data.sources import Labelled, Source, drawn
-
-Share = Annotated[float, Field(ge=0, le=1)]
+from alexnet_repro.data.sources import Labelled, Share, Source, drawn
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +25,7 @@ def release(
     Args:
         root: folder of the tars.
         whole: name of the tar of all class tars.
-        held_out: share of the images of each class, from 0 to 1.
+        held_out: share of the images of each class.
         min_images: classes with fewer images are left out.
         split_seed: of the draw.
 
@@ -53,4 +48,5 @@ def release(
         held = drawn(len(images), held_out, split_seed, int(wnid[1:]))
         for i, file in enumerate(images):
             splits["val" if i in held else "train"].append((file, label))
+    notes.tell(root)
     return Source.of(classes, splits, notes)

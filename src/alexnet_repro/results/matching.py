@@ -1,7 +1,7 @@
 """Which of a network's classes those of other images are: ImageNetV2's 0…999, a part of them."""
 
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.data.datamodule import ImageDataModule
@@ -14,8 +14,8 @@ def matched_labels(member: Trained, data: ImageDataModule) -> tuple[list[int], s
     """The network's label for every class of the data, and how they were matched.
 
     All of them are matched in the same way, the first that is possible for all: by their names; by
-    words, of which a network and the data may have several for a class; or by numbers, from 0 in
-    the network's order. Nothing is prepared for it.
+    words, of which a network and the data may have several for a class; or by numbers, which are
+    the network's names if these are numbers, and its labels if not. Nothing is prepared for it.
 
     Raises:
         UsageError: naming classes that the network does not know, or that could be several of its.
@@ -23,14 +23,21 @@ def matched_labels(member: Trained, data: ImageDataModule) -> tuple[list[int], s
     classes, words = data.listed_classes
     if classes == member.classes:
         return list(range(len(classes))), "names"
-    asked, own = _spellings(classes, words), _spellings(member.classes, member.words)
-    numbers = all(name.isdecimal() and int(name) < len(own) for name in classes)
+    by_name, by_word = _labels(map(_composed, member.classes)), dict[str, set[int]]()
+    for spelled in _spellings(member.classes, member.words):
+        for word, of_word in _labels(spelled).items():
+            by_word.setdefault(word, set()).update(of_word)
+    asked = list(zip(*_spellings(classes, words), strict=True))
+    numbers = list(member.classes)
+    if not all(map(str.isdecimal, numbers)):
+        numbers = [str(label) for label in range(len(numbers))]
+    by_number = _labels(name.lstrip("0") for name in numbers)
     ways: dict[str, Callable[[int], set[int]]] = {
-        "names": lambda i: {label for label, one in enumerate(own) if one[0] == asked[i][0]},
-        "words": lambda i: {label for label, one in enumerate(own) if set(one) & set(asked[i])},
-        "numbers": lambda i: {int(classes[i])} if numbers else set(),
+        "names": lambda i: by_name.get(_composed(classes[i]), set()),
+        "words": lambda i: set().union(*(by_word.get(word, set()) for word in asked[i])),
+        "numbers": lambda i: by_number.get(classes[i].lstrip("0"), set()),
     }
-    unknown, several = list[str](), list[str]()
+    unknown, several = list[str](), list(classes)
     for way, candidates in ways.items():
         found = [candidates(i) for i in range(len(classes))]
         labels = [label for one in found for label in one]
@@ -38,7 +45,7 @@ def matched_labels(member: Trained, data: ImageDataModule) -> tuple[list[int], s
             return labels, way
         if way == "words":
             unknown = [name for name, one in zip(classes, found, strict=True) if not one]
-            several = [name for name, one in zip(classes, found, strict=True) if one]
+            several = [n for n, one in zip(classes, found, strict=True) if len(one) > 1] or several
     if unknown:
         raise UsageError(
             f"{member.path}: its network knows {len(classes) - len(unknown)} of the {len(classes)} "
@@ -46,19 +53,31 @@ def matched_labels(member: Trained, data: ImageDataModule) -> tuple[list[int], s
             f"the network's are ({_some(member.classes)}), in words, or by numbers from 0"
         )
     raise UsageError(
-        f"{member.path}: some of the classes {_some(several)} of {data.dataset_name} could be the "
-        "same or several of the network's; call them as the network does"
+        f"{member.path}: the classes {_some(several)} of {data.dataset_name} could be one or "
+        "several of the network's; call them as the network does"
     )
 
 
+def _labels(names: Iterable[str]) -> dict[str, set[int]]:
+    """The labels of each name."""
+    found: dict[str, set[int]] = {}
+    for label, name in enumerate(names):
+        found.setdefault(name, set()).add(label)
+    return found
+
+
 def _spellings(names: Sequence[str], words: Sequence[str] | None) -> list[list[str]]:
-    """Of each class the name, all its words and the first, without what is no difference."""
+    """The names, all words and first words of classes, without what is no difference."""
+    said = words or names
+    first = [text.split(",")[0] for text in said]
+    return [
+        [_composed(text).casefold().replace("_", " ").strip() for text in texts]
+        for texts in (names, said, first)
+    ]
 
-    def plain(text: str) -> str:
-        return unicodedata.normalize("NFC", text).casefold().replace("_", " ").strip()
 
-    said = zip(names, words or names, strict=True)
-    return [[plain(one) for one in (name, all_, all_.split(",")[0])] for name, all_ in said]
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
 
 
 def _some(names: Sequence[str]) -> str:
