@@ -2,7 +2,10 @@
 
 import csv
 import json
+import os
+import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +13,7 @@ import pytest
 import torch
 
 from tests.forks import Forks
+from tests.soak.images import noise_images
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -141,3 +145,46 @@ def test_wandb_goes_on_with_the_same_run_and_is_disabled_where_it_is_asked_to_be
     assert done.returncode == 0, done.stderr
     assert "W&B" not in done.stdout
     assert not list((tmp_path / "disabled").glob("wandb/*run*"))
+
+
+def test_a_place_where_wandb_cannot_write_is_told_before_the_training(
+    train_tiny: Command, tmp_path: Path
+) -> None:
+    pytest.importorskip("wandb")
+    done = train_tiny("logger=wandb", HOME="/proc/none", WANDB_MODE="offline")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: logger=wandb: W&B writes to /proc/none/.config/wandb")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_other_images_under_the_same_names_are_refused(
+    train_tiny: Command, run: Path, tmp_path: Path
+) -> None:
+    noise_images(tmp_path / "others", train=9, others=3)
+    more = ("resume=run/checkpoints/last.ckpt", "schedule.epochs=2", "data.source.root=others")
+    done = train_tiny(*more)
+    assert done.returncode == 2
+    assert "it was trained on other images than those of the data" in done.stderr
+
+
+def test_a_killed_reader_is_told_in_one_line(forks: Forks, tiny: list[str], tmp_path: Path) -> None:
+    endless = [*tiny, "schedule.epochs=10000", "data.num_workers=1", "hydra.run.dir=run"]
+    fork = forks.start("-m", "alexnet_repro.train", *endless, cwd=tmp_path)
+    while not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists():
+        assert fork.poll() is None, fork.printed
+        time.sleep(0.05)
+    readers = Path(f"/proc/{fork.pid}/task/{fork.pid}/children").read_text().split()
+    os.kill(int(readers[0]), signal.SIGKILL)
+    assert fork.wait(120) == 2, fork.printed
+    assert fork.stderr.count("\n") == 1
+    assert "error: data.num_workers: a reader of images failed" in fork.stderr
+
+
+def test_jobs_that_change_their_folder_have_a_table(train_tiny: Command, tmp_path: Path) -> None:
+    done = train_tiny(
+        "-m", "seed=1,2", "schedule.epochs=1", "hydra.job.chdir=true", "hydra.sweep.dir=sweep"
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    with (tmp_path / "sweep" / "sweep.csv").open() as file:
+        assert [row["status"] for row in csv.DictReader(file)] == ["completed"] * 2

@@ -4,12 +4,21 @@ import logging
 import os
 import socket
 import sys
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from alexnet_repro.base.config import global_rank
+from alexnet_repro.base.errors import UsageError
 
 log = logging.getLogger(__name__)
+
+PLACES = {
+    "WANDB_CONFIG_DIR": "~/.config/wandb",
+    "WANDB_CACHE_DIR": "~/.cache/wandb",
+    "WANDB_DATA_DIR": "~/.local/share/wandb",
+}
+"""Where W&B writes beside the run, by the environment variable that says so."""
 
 
 def wandb_mode() -> str | None:
@@ -25,8 +34,22 @@ def wandb_mode() -> str | None:
 
 
 def quiet() -> Any:
-    """Settings of W&B with which it leaves the terminal to this program."""
+    """Settings of W&B with which it leaves the terminal to this program.
+
+    Raises:
+        UsageError: if it will not be able to write, which it would say after the training.
+    """
     import wandb as client
+
+    for variable, usual in PLACES.items():
+        place = Path(os.environ.get(variable, usual)).expanduser()
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(
+                f"logger=wandb: W&B writes to {place}, which it cannot ({error.strerror}); set "
+                f"{variable}=FOLDER in the environment"
+            ) from error
 
     settings = client.Settings(silent=True)
     client.setup(settings)

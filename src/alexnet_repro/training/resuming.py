@@ -14,6 +14,7 @@ from alexnet_repro.base.build import PACKAGE, PARTIAL, TARGET, described
 from alexnet_repro.base.config import checkpoint_to_resume
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.base.schema import RESULT, read_record, reason
+from alexnet_repro.data.datamodule import ImageDataModule
 from alexnet_repro.training.checkpoint import (
     BEFORE,
     DATA,
@@ -292,21 +293,15 @@ def _with_defaults_of(now: Mapping[str, Any], before: Mapping[str, Any]) -> dict
     What a checkpoint names is not looked up.
     """
     filled = {key: before.get(key, {} if key == "callbacks" else None) for key in now}
-    for key in ("model", "data", "optimizer", "schedule"):
-        if isinstance(before.get(key), Mapping):
-            filled[key] = _filled(now[key], before[key], key)
-    return filled
+    return {key: _filled(now[key], value, key) for key, value in filled.items()}
 
 
-def _filled(now: Mapping[str, Any], before: Mapping[str, Any], place: str) -> dict[str, Any]:
-    usual, filled = described({TARGET: now[TARGET]}, place) if TARGET in now else {}, dict(before)
-    for name, value in now.items():
-        if name not in before:
-            if usual.get(name, MISSING) == value:
-                filled[name] = value
-        elif isinstance(value, Mapping) and isinstance(before[name], Mapping):
-            filled[name] = _filled(value, before[name], f"{place}.{name}")
-    return filled
+def _filled(now: Any, before: Any, key: str) -> Any:
+    if not (isinstance(now, Mapping) and isinstance(before, Mapping)):
+        return before
+    usual = described({TARGET: now[TARGET]}, key) if TARGET in now else {}
+    new = {k: v for k, v in now.items() if k not in before and usual.get(k, MISSING) == v}
+    return new | {k: _filled(now.get(k), v, f"{key}.{k}") for k, v in before.items()}
 
 
 def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -382,6 +377,13 @@ def check_resume(path: Path, network: nn.Module, data: Any) -> None:
             f"resume={path}: its {len(classes)} classes are not the "
             f"{len(own_classes)} of the data; resume on the same data, or start from its weights "
             "with init_from="
+        )
+    mean = there.get("mean_image") if isinstance(data, ImageDataModule) else None
+    # Images that were decoded elsewhere may differ in the last bits.
+    if mean is not None and (mean - data.state_dict()["mean_image"]).abs().max() > 1:
+        raise UsageError(
+            f"resume={path}: it was trained on other images than those of the data, by their mean; "
+            "resume on the same ones, or start from its weights with init_from="
         )
     found, own = network_weights(checkpoint), dict(network.state_dict())
     for name in sorted(found.keys() | own.keys()):

@@ -72,7 +72,8 @@ class SweepTable(Callback):
         else:
             row |= _errors(directory / "result.json")
         write_json(directory / ROW, row)
-        _gather(Path(config.hydra.sweep.dir))
+        # With hydra.job.chdir the job is elsewhere.
+        _gather(Path(config.hydra.runtime.cwd, config.hydra.sweep.dir))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         directory = Path(config.hydra.sweep.dir)
