@@ -18,6 +18,7 @@ from alexnet_repro.base.build import build
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.data import miniature as miniature_ilsvrc
 from alexnet_repro.data import sources
+from alexnet_repro.data.listing import is_image
 from alexnet_repro.data.sources import cifar10, folder, imagenette, miniature
 from alexnet_repro.data.words import WORDS_FILES
 
@@ -479,3 +480,14 @@ def test_words_may_be_given_and_then_need_every_class(root: Path, tmp_path: Path
     assert folder(str(root), words=str(given)).words == ("tabby", "setter")
     (root / "words.txt").write_text("cat tabby\n")
     assert folder(str(root)).words is None
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        *[("a.jpg", True), ("a.JPEG", True), ("a/b.c.png", True), ("a.b/c.webp", True)],
+        *[("jpg", False), ("a.jpg/b", False), ("a.pdf", False), ("a.heic", False), ("a.", False)],
+    ],
+)
+def test_the_extension_says_what_is_an_image(name: str, expected: bool) -> None:
+    assert is_image(name) == expected

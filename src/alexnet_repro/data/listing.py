@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import IO, Protocol
 
 from PIL import Image
@@ -41,7 +41,8 @@ def printable(name: str) -> str:
 
 def is_image(name: str) -> bool:
     """Whether a file is taken for an image: by its extension, if Pillow reads such files."""
-    return PurePath(name).suffix.lower() in _extensions()
+    _, dot, extension = name.rpartition(".")
+    return bool(dot) and f".{extension.lower()}" in _extensions()
 
 
 def is_hidden(path: str) -> bool:
