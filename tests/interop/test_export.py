@@ -18,8 +18,9 @@ from alexnet_repro.base.errors import UsageError
 from alexnet_repro.data.preprocess import shorter_side_and_centre
 from alexnet_repro.interop.classifier import Classifier
 from alexnet_repro.interop.export import program
-from alexnet_repro.training.checkpoint import Trained, load_trained, read_checkpoint
-from alexnet_repro.training.resuming import check_is_training
+from alexnet_repro.training.checkpoint import Trained, load_trained
+from alexnet_repro.training.resuming import started
+from tests.recorded import configuration
 
 Run = Callable[..., None]
 
@@ -149,7 +150,7 @@ def test_an_exported_folder_is_a_checkpoint_too(
     weights = tmp_path / "half" / "model.safetensors"
     assert weights.read_bytes() == (tmp_path / "again" / "model.safetensors").read_bytes()
     with pytest.raises(UsageError, match="it holds weights without the state of a training"):
-        check_is_training(weights, read_checkpoint(weights))
+        started(configuration(f"resume={weights}"), tmp_path / "run")
     # Folders of who trained it do not go along.
     assert set(whole.config["data"]) == {"name", "batch_size", "exif_orientation"}
 
