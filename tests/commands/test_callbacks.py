@@ -1,6 +1,7 @@
 """``callbacks=``: Lightning's own, a researcher's own, and those that a run cannot do without."""
 
 import csv
+import json
 import os
 import subprocess
 from collections.abc import Callable
@@ -177,3 +178,19 @@ def test_a_callback_that_only_watches_makes_no_other_run_and_one_that_averages_d
     assert settings(plain) == settings(watched)
     assert not same_configuration(plain, averaged)
     assert settings(averaged)["callbacks.weight_averaging.decay"] == 0.9
+
+
+def test_what_lightning_averages_at_the_end_has_a_checkpoint(
+    train_tiny: Command, command: Command, tmp_path: Path, tiny_images: Path
+) -> None:
+    swa = "callbacks.swa._target_=lightning.pytorch.callbacks.StochasticWeightAveraging"
+    more = ("callbacks.swa.swa_lrs=0.05", "callbacks.swa.swa_epoch_start=1", "schedule.epochs=3")
+    done = train_tiny(swa, *more, "schedule=constant", "optimizer.lr=0.05", "hydra.run.dir=run")
+    assert done.returncode == 0, done.stderr
+    tested = json.loads((tmp_path / "run" / "result.json").read_text())["errors"]["centre"]
+    data = ("data=folder", f"data.source.root={tiny_images}", "crops=centre", "output=again.json")
+    path = "run/checkpoints/averaged.ckpt"
+    assert command("evaluate", f"checkpoint={path}", *data).returncode == 0
+    measured = json.loads((tmp_path / "again.json").read_text())["errors"]["centre"]
+    key = "negative_log_likelihood"
+    assert measured[key] == pytest.approx(tested[key], rel=1e-5)

@@ -174,6 +174,20 @@ def test_the_same_command_of_two_processes_goes_on(
     assert len(record(run)["resumed_from"]) == 1
 
 
+def test_columns_that_were_killed_before_their_test_are_tested(
+    forks: Forks, tiny: list[str], tmp_path: Path
+) -> None:
+    arguments = (*tiny, *LEARNING, *TWO, "schedule.epochs=1", "skip_finished=true")
+    runs = [forks.run(*TRAIN, *arguments, "hydra.run.dir=tested/run", cwd=tmp_path)]
+    first = record(tmp_path / "tested" / "run")
+    (tmp_path / "tested" / "run" / "result.json").unlink()
+    runs.append(forks.run(*TRAIN, *arguments, "hydra.run.dir=tested/run", cwd=tmp_path))
+    assert [run.returncode for run in runs] == [0, 0], runs[1].stderr
+    assert "nothing left to train: tested" in runs[1].stdout
+    again = record(tmp_path / "tested" / "run")
+    assert (again["errors"], again["curve"]) == (first["errors"], first["curve"])
+
+
 @pytest.mark.cuda
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
 @pytest.mark.parametrize("performance", ["exact", "fast"])

@@ -27,6 +27,9 @@ WAITING = timedelta(minutes=30)
 LEAVING = timedelta(seconds=20)
 """For the others to hear why all of them end."""
 
+SPEAKING = 1.0
+"""Seconds in which the first process tells the user."""
+
 SETTLED = "settled"
 
 
@@ -96,7 +99,12 @@ class Together:
         self._left = True
         heard = [f"heard {rank}" for rank in range(1, self.count)]
         if self.rank > 0:
-            self._told(SETTLED, heard[self.rank - 1])
+            try:
+                self._told(SETTLED, heard[self.rank - 1])
+            except UsageError:
+                # With the first process that ends, torchrun ends the one that says why.
+                time.sleep(SPEAKING)
+                raise
             return
         self._tell(SETTLED, error=verdict)
         with suppress(RuntimeError):
