@@ -36,7 +36,7 @@ def test_an_environment_that_has_torch_is_used_and_no_other_is_filled(tmp_path: 
     assert f"{active}/bin/python -m pip install" in dry(tmp_path, active=active)
     without = environment(tmp_path / "without", "numpy")
     for other in (dry(tmp_path, active=without), dry(tmp_path)):
-        assert "\n.venv/bin/python -m pip install" in other
+        assert "\n.venv/bin/python -m alexnet_repro.train" in other
         assert str(tmp_path) not in other
 
 

@@ -177,7 +177,7 @@ def test_a_killed_reader_is_told_in_one_line(forks: Forks, tiny: list[str], tmp_
     os.kill(int(readers[0]), signal.SIGKILL)
     assert fork.wait(120) == 2, fork.printed
     assert fork.stderr.count("\n") == 1
-    assert "error: data.num_workers: a reader of images failed" in fork.stderr
+    assert "error: data.num_workers: a data worker failed" in fork.stderr
 
 
 def test_jobs_that_change_their_folder_have_a_table(train_tiny: Command, tmp_path: Path) -> None:
