@@ -20,10 +20,12 @@ from torch.distributed.rendezvous import rendezvous
 
 from alexnet_repro.base.config import LAUNCHED, global_rank
 from alexnet_repro.base.errors import UsageError
-from alexnet_repro.columns.launch import started_by_others
+from alexnet_repro.columns.launch import end_with_launcher, started_by_others
 
 WAITING = timedelta(minutes=30)
 """For another process, which may prepare images at its start."""
+OPENING = timedelta(minutes=1)
+"""For the store of torchrun, which is there unless that was killed."""
 LEAVING = timedelta(seconds=20)
 """For the others to hear why all of them end."""
 
@@ -46,12 +48,17 @@ class Together:
     def store(self) -> Store:
         """Opened when it is needed: who waits in it, waits for all."""
         if self._store is None:
-            if "TORCHELASTIC_RUN_ID" not in os.environ:
+            torchrun = "TORCHELASTIC_RUN_ID" in os.environ
+            if not torchrun:
                 # Under srun nobody has said where the first process is.
                 slurm = SLURMEnvironment()
                 os.environ["MASTER_ADDR"] = slurm.main_address
                 os.environ["MASTER_PORT"] = str(slurm.main_port)
-            opened, _, _ = next(rendezvous("env://", self.rank, self.count, timeout=WAITING))
+            opened, _, _ = next(
+                rendezvous(
+                    "env://", self.rank, self.count, timeout=OPENING if torchrun else WAITING
+                )
+            )
             self._store = PrefixStore("alexnet_repro", opened)
         return self._store
 
@@ -134,6 +141,7 @@ class Together:
 @contextmanager
 def together() -> Iterator[Together]:
     """Within it the processes of a run start; what one of them refuses ends all of them."""
+    end_with_launcher()
     processes = Together()
     try:
         yield processes

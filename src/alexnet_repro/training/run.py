@@ -22,7 +22,7 @@ from alexnet_repro.base.record import provenance
 from alexnet_repro.base.schema import RESULT
 from alexnet_repro.base.system import keep_freed_memory
 from alexnet_repro.columns.exchange import between_processes
-from alexnet_repro.columns.launch import end_with_launcher, launch, must_launch
+from alexnet_repro.columns.launch import launch, must_launch
 from alexnet_repro.columns.together import together
 from alexnet_repro.network.structure import print_summary
 from alexnet_repro.training.checkpoint import start_from
@@ -227,7 +227,6 @@ def prepare_process(configuration: Configuration) -> None:
         UsageError: if GPUs are asked for that this machine does not have.
     """
     quieten_libraries()
-    end_with_launcher()
     check_accelerator(configuration.trainer)
     set_fp32_precision(configuration.fp32_precision)
     if on_cpu(configuration.trainer):
