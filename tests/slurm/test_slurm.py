@@ -170,7 +170,7 @@ def test_a_mistake_is_told_once(
     job = submit(*arguments, "schedule.epochs=1", options=options)
     cluster.wait_until(job, "FAILED")
     lines = (tmp_path / f"{job}.out").read_text().splitlines()
-    own = [line for line in lines if not line.startswith(("srun: ", "slurmstepd: "))]
+    own = [line for line in lines if not line.startswith(("srun: ", "slurmstepd"))]
     assert len(own) == 1, lines
     assert told in own[0]
 
