@@ -174,6 +174,7 @@ def test_the_same_command_of_two_processes_goes_on(
     assert len(record(run)["resumed_from"]) == 1
 
 
+@pytest.mark.long
 def test_columns_that_were_killed_before_their_test_are_tested(
     forks: Forks, tiny: list[str], tmp_path: Path
 ) -> None:

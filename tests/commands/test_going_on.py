@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from alexnet_repro.base.errors import UsageError
+from alexnet_repro.training.run import told_in_one_line
 from tests.forks import Forks
 from tests.soak.images import noise_images
 
@@ -178,6 +180,15 @@ def test_a_killed_reader_is_told_in_one_line(forks: Forks, tiny: list[str], tmp_
     assert fork.wait(120) == 2, fork.printed
     assert fork.stderr.count("\n") == 1
     assert "error: data.num_workers: a data worker failed" in fork.stderr
+
+
+def test_a_reader_that_is_killed_while_it_sends_is_told_too() -> None:
+    program = "raise ConnectionResetError(104, 'Connection reset by peer')"
+    told = r"data\.num_workers: a data worker failed"
+    with pytest.raises(UsageError, match=told), told_in_one_line():
+        exec(compile(program, "torch/utils/data/dataloader.py", "exec"))
+    with pytest.raises(ConnectionResetError), told_in_one_line():
+        exec(compile(program, "elsewhere.py", "exec"))
 
 
 def test_jobs_that_change_their_folder_have_a_table(train_tiny: Command, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -241,12 +242,17 @@ def told_in_one_line() -> Iterator[None]:
         yield
     except MisconfigurationException as error:
         raise UsageError(f"trainer: {' '.join(str(error).split())}") from error
-    except RuntimeError as error:
+    except (RuntimeError, ConnectionError, EOFError) as error:
         if "conditioned on metric" in str(error):
             raise UsageError(f"callbacks: {' '.join(str(error).split())}") from error
-        if "DataLoader" in str(error):
+        # Killed while it sends a batch, a worker is a connection that ends.
+        raised_in = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+        sending = not isinstance(error, RuntimeError)
+        sending = sending and any(Path(name).name == "dataloader.py" for name in raised_in)
+        if "DataLoader" in str(error) or sending:
+            said = (str(error).splitlines() or [type(error).__name__])[0]
             raise UsageError(
-                f"data.num_workers: a data worker failed ({str(error).splitlines()[0]}); "
+                f"data.num_workers: a data worker failed ({said}); "
                 "fewer need less memory, and 0 reads in the training process"
             ) from error
         if lost := between_processes(error):
