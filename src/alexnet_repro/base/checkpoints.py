@@ -38,8 +38,15 @@ def find_checkpoint(given: str) -> Path:
         raise UsageError(f"{given}: {here}")
     if (place / WEIGHTS).is_file():
         return place / WEIGHTS
-    # before_last.ckpt is alone where a kill came between two renames.
-    found = list(place.rglob("checkpoints/*last.ckpt"))
-    if not found:
+    if (found := newest_checkpoint(place, "**/checkpoints")) is None:
         raise UsageError(f"{place}: no run in it has saved checkpoints/last.ckpt")
-    return max(found, key=lambda path: (path.stat().st_mtime, path.name == "last.ckpt"))
+    return found
+
+
+def newest_checkpoint(place: Path, folders: str) -> Path | None:
+    """The last checkpoint of the run that saved last, of those whose folders match a pattern."""
+    # before_last.ckpt is alone where a kill came between two renames.
+    found = place.glob(f"{folders}/*last.ckpt")
+    return max(
+        found, key=lambda path: (path.stat().st_mtime, path.name == "last.ckpt"), default=None
+    )

@@ -24,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from alexnet_repro.base.build import checked
+from alexnet_repro.base.checkpoints import newest_checkpoint
 from alexnet_repro.base.console import take_any_character
 from alexnet_repro.base.errors import UsageError, out_of_memory
 from alexnet_repro.base.extras import check_plugins
@@ -129,14 +130,13 @@ def checkpoint_to_resume(resume: str, run_name: str) -> Path:
         if not path.is_file():
             raise UsageError(f"resume={resume}: there is no such file; give a .ckpt file or 'last'")
         return path
-    # before_last.ckpt is alone where a kill came between two renames.
-    found = list(Path("runs", run_name).glob("*/checkpoints/*last.ckpt"))
-    if not found:
+    found = newest_checkpoint(Path("runs", run_name), "*/checkpoints")
+    if found is None:
         raise UsageError(
             f"resume=last: no run of {run_name} in {Path('runs', run_name)} has a checkpoint; "
             "start one without resume, or give the path of a .ckpt file"
         )
-    return max(found, key=lambda path: (path.stat().st_mtime, path.name == "last.ckpt"))
+    return found
 
 
 def experiment_name(choice: str | None, overrides: Sequence[str]) -> str:

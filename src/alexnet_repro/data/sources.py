@@ -219,7 +219,7 @@ def _by_class(place: Path, top: Path, notes: Notes) -> dict[str, list[File]]:
     for path in sorted(place.iterdir()):
         if not path.is_dir() or is_hidden(path.name):
             continue
-        if (name := _composed(path.name)) in found:
+        if (name := composed(path.name)) in found:
             raise UsageError(
                 f"{path}: there is another folder of that name, in another form of Unicode; put "
                 "the images of both into one, or rename one"
@@ -231,7 +231,7 @@ def _by_class(place: Path, top: Path, notes: Notes) -> dict[str, list[File]]:
     for path_in_it, file in images(place, notes, called):
         name, below, _ = path_in_it.partition("/")
         if below:
-            found[_composed(name)].append(file)
+            found[composed(name)].append(file)
         else:
             notes.damaged.append(f"{file.name} (lies in no folder of a class)")
     if not any(found.values()):
@@ -239,7 +239,7 @@ def _by_class(place: Path, top: Path, notes: Notes) -> dict[str, list[File]]:
     return found
 
 
-def _composed(name: str) -> str:
+def composed(name: str) -> str:
     """A name as most systems write it: macOS has its letters apart from their accents."""
     return unicodedata.normalize("NFC", name)
 
@@ -261,7 +261,7 @@ def _check_classes(
                 f"{place}: found {len(classes)} class folders; at least two are needed"
             )
         if empty := sorted(name for name, files in classes.items() if not files):
-            inside = next(path for path in place.iterdir() if _composed(path.name) == empty[0])
+            inside = next(path for path in place.iterdir() if composed(path.name) == empty[0])
             holds = sorted(path.name for path in inside.iterdir())
             why = f"it holds {printable(holds[0])}, which is no image" if holds else "it is empty"
             raise UsageError(

@@ -1,10 +1,10 @@
 """Which of a network's classes those of other images are: ImageNetV2's 0…999, a part of them."""
 
-import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.data.datamodule import ImageDataModule
+from alexnet_repro.data.sources import composed
 from alexnet_repro.training.checkpoint import Trained
 
 SHOWN = 3
@@ -23,7 +23,7 @@ def matched_labels(member: Trained, data: ImageDataModule) -> tuple[list[int], s
     classes, words = data.listed_classes
     if classes == member.classes:
         return list(range(len(classes))), "names"
-    by_name, by_word = _labels(map(_composed, member.classes)), dict[str, set[int]]()
+    by_name, by_word = _labels(map(composed, member.classes)), dict[str, set[int]]()
     for spelled in _spellings(member.classes, member.words):
         for word, of_word in _labels(spelled).items():
             by_word.setdefault(word, set()).update(of_word)
@@ -33,7 +33,7 @@ def matched_labels(member: Trained, data: ImageDataModule) -> tuple[list[int], s
         numbers = [str(label) for label in range(len(numbers))]
     by_number = _labels(name.lstrip("0") for name in numbers)
     ways: dict[str, Callable[[int], set[int]]] = {
-        "names": lambda i: by_name.get(_composed(classes[i]), set()),
+        "names": lambda i: by_name.get(composed(classes[i]), set()),
         "words": lambda i: set().union(*(by_word.get(word, set()) for word in asked[i])),
         "numbers": lambda i: by_number.get(classes[i].lstrip("0"), set()),
     }
@@ -71,13 +71,9 @@ def _spellings(names: Sequence[str], words: Sequence[str] | None) -> list[list[s
     said = words or names
     first = [text.split(",")[0] for text in said]
     return [
-        [_composed(text).casefold().replace("_", " ").strip() for text in texts]
+        [composed(text).casefold().replace("_", " ").strip() for text in texts]
         for texts in (names, said, first)
     ]
-
-
-def _composed(name: str) -> str:
-    return unicodedata.normalize("NFC", name)
 
 
 def _some(names: Sequence[str]) -> str:

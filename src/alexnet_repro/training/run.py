@@ -245,11 +245,7 @@ def told_in_one_line() -> Iterator[None]:
     except (RuntimeError, ConnectionError, EOFError) as error:
         if "conditioned on metric" in str(error):
             raise UsageError(f"callbacks: {' '.join(str(error).split())}") from error
-        # Killed while it sends a batch, a worker is a connection that ends.
-        raised_in = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
-        sending = not isinstance(error, RuntimeError)
-        sending = sending and any(Path(name).name == "dataloader.py" for name in raised_in)
-        if "DataLoader" in str(error) or sending:
+        if "DataLoader" in str(error) or _while_sending(error):
             said = (str(error).splitlines() or [type(error).__name__])[0]
             raise UsageError(
                 f"data.num_workers: a data worker failed ({said}); "
@@ -260,6 +256,14 @@ def told_in_one_line() -> Iterator[None]:
         raise
     finally:
         finish()
+
+
+def _while_sending(error: BaseException) -> bool:
+    """Whether a data worker was killed while it sent a batch: a connection that ends."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return not isinstance(error, RuntimeError) and any(
+        Path(frame.filename).name == "dataloader.py" for frame in frames
+    )
 
 
 def quieten_libraries() -> None:
