@@ -91,7 +91,7 @@ def test_before_its_time_is_up_a_slurm_job_is_queued_again_if_its_command_goes_o
         assert "SLURM job 17 is not requeued" in output
         return
     assert (tmp_path / "asked").read_text() == "requeue 17\n"
-    assert "SLURM job 17 has been requeued" in output
+    assert "requeueing SLURM job 17" in output
     # As SLURM starts it again: the same command, which goes on with the next epoch.
     epochs = output.count("\nepoch ")
     again = train(forks, tmp_path, *tiny, *STEPS, ENDLESS, *goes, env=slurm)

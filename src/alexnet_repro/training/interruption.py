@@ -124,7 +124,8 @@ class Interruption(Checkpoint):
         return int(largest)
 
     def _end(self, number: int) -> None:
-        name = signal.Signals(number).name
+        # SLURM ends a job at once when it is requeued: whatever is to be read is said before.
+        log.info("%s: saved, stopping", signal.Signals(number).name)
         job = slurm_job() if global_rank() == 0 else None
         # A job that ends within the grace of a preemption is not queued again by SLURM itself.
         if job is not None and (number == signal.SIGUSR1 or preempted(job)):
@@ -136,7 +137,6 @@ class Interruption(Checkpoint):
                     "skip_finished=true hydra.run.dir=FOLDER",
                     job,
                 )
-        log.info("%s: saved, stopping", name)
         raise Interrupted(number)
 
 
@@ -162,9 +162,9 @@ def requeue(job: str) -> None:
     if re.fullmatch(r"[0-9_]+", job) is None:
         log.warning("%r is not the name of a SLURM job: not requeued", job)
         return
+    log.info("requeueing SLURM job %s", job)
     try:
         subprocess.run(["scontrol", "requeue", job], check=True, capture_output=True, text=True)
-        log.info("SLURM job %s has been requeued", job)
     except (OSError, subprocess.CalledProcessError) as error:
         reason = str(getattr(error, "stderr", None) or error).strip()
         log.warning("SLURM job %s could not be requeued (%s)", job, reason)
