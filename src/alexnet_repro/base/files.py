@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -163,11 +163,42 @@ def temporary_folder() -> Iterator[Path]:
 
 
 @contextmanager
+def alone_in(folder: Path) -> Iterator[bool]:
+    """Whether no other process is in ``folder``; if so, none can be until the end.
+
+    Where the file system has no locks for folders, as some that machines share, nobody is seen.
+    """
+    with ExitStack() as held:
+        try:
+            held.enter_context(_locked(folder))
+            alone = True
+        except OSError as error:
+            alone = not isinstance(error, BlockingIOError)
+        yield alone
+
+
+_descriptors: set[int] = set()
+
+
+@contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Holds the lock of a folder; an OSError if another process does."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    _descriptors.add(descriptor)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     finally:
-        os.close(descriptor)
+        # A process that was forked meanwhile has closed its own.
+        if descriptor in _descriptors:
+            _descriptors.remove(descriptor)
+            os.close(descriptor)
+
+
+def _let_go() -> None:
+    """In a forked process, such as a reader of images: the lock ends with who took it."""
+    while _descriptors:
+        os.close(_descriptors.pop())
+
+
+os.register_at_fork(after_in_child=_let_go)

@@ -1,6 +1,5 @@
 """One process for each device: started here, by torchrun, or by srun."""
 
-import ctypes
 import logging
 import os
 import signal
@@ -19,8 +18,6 @@ from alexnet_repro.base.config import LAUNCHED
 from alexnet_repro.base.errors import DivergenceError, UsageError
 from alexnet_repro.base.files import temporary_folder
 from alexnet_repro.base.system import usable_cores
-
-PR_SET_PDEATHSIG = 1
 
 
 def must_launch(trainer: dict[str, Any]) -> bool:
@@ -100,12 +97,6 @@ def launch(
     """
     arguments = ["-m", "alexnet_repro.train", *overrides, f"hydra.run.dir='{directory}'"]
     in_processes(processes, sys.executable, *arguments, columns=columns, decision=decision)
-
-
-def end_with_launcher() -> None:
-    """Have the system end this process when the one that launched it has been killed."""
-    if "TORCHELASTIC_RUN_ID" in os.environ and sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def in_processes(

@@ -75,14 +75,15 @@ def train(config: DictConfig) -> float | None:
             return None
         directory = own_folder()
         launches = must_launch(configuration.trainer)
-        start = Start(**processes.decided(lambda: asdict(started(configuration, directory))))
-        if start.finished is not None:
-            return finished(Path(start.finished), start, directory)
-        if launches:
-            return launched(configuration, start)
-        run = Run.of(configuration, start)
-        processes.agree(run.identity)
-    return run.trained()
+        with processes.alone_in(directory):
+            start = Start(**processes.decided(lambda: asdict(started(configuration, directory))))
+            if start.finished is not None:
+                return finished(Path(start.finished), start, directory)
+            if launches:
+                return launched(configuration, start)
+            run = Run.of(configuration, start)
+            processes.agree(run.identity)
+            return run.trained()
 
 
 def own_folder() -> Path:
