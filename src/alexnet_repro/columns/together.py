@@ -76,7 +76,7 @@ class Together:
 
     @contextmanager
     def alone_in(self, directory: Path) -> Iterator[None]:
-        """Within it nobody else trains in the folder of the run, which the first process has seen to.
+        """Within it no other run trains in the folder of this one: the first process sees to it.
 
         Raises:
             UsageError: if somebody does.
