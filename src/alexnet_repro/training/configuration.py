@@ -109,7 +109,6 @@ class Configuration:
     init_from: str | None
     init_layers: list[str] | None
     checkpoint_every_n_steps: Count | None
-    on_nonfinite: Literal["stop", "skip"]
     fp32_precision: Literal["ieee", "tf32"]
     skip_finished: bool
     overwrite: bool
