@@ -37,15 +37,12 @@ class ColumnPipelineStrategy(ModelParallelStrategy):
     Args:
         micro_batches: parts of a batch that flow through the stages one after the other, so that
             one is computed while the other crosses.
-        replicas: pairs of columns; None for as many as there are devices for.
         timeout: seconds after which a process that waits for another gives up.
     """
 
-    def __init__(
-        self, micro_batches: Count = 1, replicas: Count | None = None, timeout: Positive = 600
-    ) -> None:
+    def __init__(self, micro_batches: Count = 1, timeout: Positive = 600) -> None:
         super().__init__(
-            data_parallel_size="auto" if replicas is None else replicas,
+            data_parallel_size="auto",
             tensor_parallel_size=COLUMNS,
             save_distributed_checkpoint=False,
             timeout=timedelta(seconds=timeout),
@@ -154,11 +151,14 @@ def the_network(module: nn.Module) -> AlexNet:
     """
     networks = [m for m in module.modules() if isinstance(m, AlexNet)]
     if len(networks) != 1 or networks[0].columns != COLUMNS:
-        raise UsageError("ColumnPipelineStrategy trains one AlexNet with columns=2")
+        raise UsageError(
+            "model: ColumnPipelineStrategy trains one AlexNet with columns=2; trainer=auto, cpu, "
+            "gpu and ddp train any network"
+        )
     if any(m.columns != COLUMNS for m in networks[0].modules() if isinstance(m, ResponseNorm)):
         raise UsageError(
-            "ColumnPipelineStrategy: the windows of this network's response normalization cross "
-            "from one column to the other (response_norm.columns=1, as Caffe's do)"
+            "model.response_norm.columns=1: Caffe's windows cross from one column to the other, "
+            "which two devices cannot; train it with trainer=auto, cpu, gpu or ddp"
         )
     if any(isinstance(m, OptimizedModule) or m._compiled_call_impl for m in module.modules()):
         # What is compiled would compute both columns in each process.

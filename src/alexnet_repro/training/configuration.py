@@ -35,7 +35,7 @@ from alexnet_repro.base.build import (
 from alexnet_repro.base.config import CONF
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.base.mistakes import meant
-from alexnet_repro.columns.strategy import COLUMNS, ColumnPipelineStrategy
+from alexnet_repro.columns.strategy import COLUMNS, ColumnPipelineStrategy, the_network
 from alexnet_repro.data.augment import AugmentOptions
 from alexnet_repro.data.datamodule import ImageDataModule
 from alexnet_repro.network.alexnet import INPUT_SIZE, WINDOWS_SIZE, AlexNet
@@ -296,14 +296,17 @@ class Configuration:
             )
 
     def _check_arrangement(self) -> None:
-        network = located(self.model, "model")
-        self._check_foreign(network)
+        target = located(self.model, "model")
+        self._check_foreign(target)
+        network: torch.nn.Module = torch.nn.Identity()
         if _is_a(self.model, "model", *OURS):
             # What its arguments have wrong only together, it says when it is built.
             with torch.device("meta"):
-                make_network(self.model, classes=1000, input_size=self.data.get("input_size"))
+                network = make_network(
+                    self.model, classes=1000, input_size=self.data.get("input_size")
+                )
         size = self.data.get("input_size", INPUT_SIZE)
-        if network in (AlexNet, TorchvisionAlexNet) and size not in (INPUT_SIZE, WINDOWS_SIZE):
+        if target in (AlexNet, TorchvisionAlexNet) and size not in (INPUT_SIZE, WINDOWS_SIZE):
             raise UsageError(
                 f"data.input_size={size}: the network reads 224×224 pixels (§4.5), or Caffe's 227; "
                 "crops of data.crop_size are enlarged to that"
@@ -311,6 +314,7 @@ class Configuration:
         for key in ("devices", "num_nodes"):
             checked(_arrangement, {key: self.trainer[key]}, "trainer", complete=False)
         if self.has_columns:
+            the_network(network)
             self._check_columns()
         elif self.processes > 1 and TARGET not in self.strategy:
             raise UsageError(
@@ -333,34 +337,11 @@ class Configuration:
                 )
 
     def _check_columns(self) -> None:
-        if not _is_a(self.model, "model", AlexNet):
-            raise UsageError(
-                f"model._target_={self.model[TARGET]}: this network has no columns; train it with "
-                "trainer=auto, cpu, gpu or ddp"
-            )
-        model = described(self.model, "model")
-        if model["columns"] == 1:
-            raise UsageError(
-                "model.columns=1: the one-GPU net has no second column for a second device; "
-                "train it with trainer=auto, cpu, gpu or ddp"
-            )
-        if (model["response_norm"] or {}).get("columns", COLUMNS) < COLUMNS:
-            raise UsageError(
-                "model.response_norm.columns=1: Caffe's windows cross from one column to the "
-                "other, which two devices cannot; train it with trainer=auto, cpu, gpu or ddp"
-            )
         devices = self.trainer["devices"]
         if devices % COLUMNS:
             raise UsageError(
                 f"trainer.devices={devices}: every column needs a device of its own; choose an "
                 "even number"
-            )
-        replicas = self.strategy.get("replicas")
-        if replicas is not None and COLUMNS * replicas != self.processes:
-            raise UsageError(
-                f"strategy.replicas={replicas} of 2 columns need {COLUMNS * replicas} devices, but "
-                f"trainer.devices={devices} × trainer.num_nodes={self.trainer['num_nodes']} are "
-                f"{self.processes}"
             )
         if self.trainer["accelerator"] == "auto":
             raise UsageError("trainer.accelerator=auto: choose cpu or gpu for the columns")
