@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from alexnet_repro.base.console import counting
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.base.files import unreadable
+from alexnet_repro.base.schema import first_mistake
 from alexnet_repro.base.system import usable_cores
 from alexnet_repro.data.listing import printable
 from alexnet_repro.data.preprocess import Orientation, Pixels
@@ -155,9 +156,8 @@ class Manifest(Described):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            wrong = error.errors()[0]
-            key = ".".join(str(part) for part in wrong["loc"])
-            raise ValueError(printable(f"manifest.json: {key}: {wrong['msg']}")) from error
+            told = ": ".join(first_mistake(error))
+            raise ValueError(printable(f"manifest.json: {told}")) from error
 
     @property
     def stored_as(self) -> StoredAs:

@@ -15,6 +15,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self
@@ -36,6 +37,7 @@ from torch import nn
 from alexnet_repro.base.build import Count, Side, checked
 from alexnet_repro.base.errors import PrunedError, UsageError
 from alexnet_repro.base.files import sync_folder, unreadable
+from alexnet_repro.base.schema import first_mistake
 from alexnet_repro.data.augment import Augmentation, AugmentOptions
 from alexnet_repro.data.datamodule import ImageDataModule
 from alexnet_repro.data.statistics import Statistics
@@ -117,11 +119,19 @@ def _system_error(error: BaseException | None) -> OSError | None:
 def damage(path: Path) -> str | None:
     """What is wrong with a checkpoint file, or None if every part is as its checksum says.
 
+    A file that has not changed is read once.
+
     Raises:
         UsageError: if the system does not let it be read.
     """
     if path.suffix == ".safetensors":
         return None  # what reads it says
+    found = path.stat()
+    return _damage(path.resolve(), found.st_mtime_ns, found.st_size)
+
+
+@cache
+def _damage(path: Path, modified: int, size: int) -> str | None:
     try:
         with zipfile.ZipFile(path) as archive:
             # torch compresses nothing; what is compressed may grow without end.
@@ -326,10 +336,8 @@ def load_trained(
             config=config,
         )
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "images"
-        said = first["msg"].removeprefix("Value error, ")
-        raise UsageError(f"{path}: its {place} cannot be right ({said})") from error
+        place, said = first_mistake(error)
+        raise UsageError(f"{path}: its {place or 'images'} cannot be right ({said})") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{path}: its parts do not fit together ({error!r})") from error
     except RuntimeError as error:
@@ -359,13 +367,7 @@ def _network(
     try:
         # Whether it is the network of these weights is known before it takes any memory.
         with torch.device("meta"):
-            shapes = {name: w.shape for name, w in built(model, classes).state_dict().items()}
-        for name, shape in shapes.items():
-            if name in weights and weights[name].shape != shape:
-                raise UsageError(
-                    f"{path}: its weights are not those of its network (size mismatch for {name}: "
-                    f"{tuple(weights[name].shape)}, not {tuple(shape)})"
-                )
+            built(model, classes).load_state_dict(weights, assign=True)
         return built(model, classes)
     except ValueError as error:
         raise UsageError(f"{path}: its configuration is not valid ({error})") from error
