@@ -15,6 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from rich.filesize import decimal
+
 from alexnet_repro.base.errors import UsageError
 
 log = logging.getLogger(__name__)
@@ -43,25 +45,64 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` so that ``path`` holds either what it held before or all of it."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write ``content`` so that ``path`` holds either what it held before or all of it."""
     with all_of(path) as unfinished:
-        unfinished.write_text(text, encoding="utf-8")
+        unfinished.write_bytes(content)
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system says of a disk that has no room for a file."""
 
 
 @contextmanager
 def all_of(path: Path) -> Iterator[Path]:
-    """The name of a file to write, which takes the place of ``path`` once all of it is written."""
-    with tempfile.NamedTemporaryFile(
-        dir=path.parent, prefix=f".{path.name}-", delete=False
-    ) as file:
-        unfinished = Path(file.name)
-        try:
+    """The name of a file to write, which takes the place of ``path`` once all of it is written.
+
+    Raises:
+        OSError: naming ``path``, if the disk is full or does not take the file.
+    """
+    prefix, unfinished = f".{path.name}-", None
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=prefix, delete=False) as file:
+            unfinished = Path(file.name)
             yield unfinished
             os.fsync(file.fileno())
             unfinished.chmod(0o644)
             unfinished.replace(path)
-        except BaseException:
+    except BaseException as error:
+        if unfinished is not None:
             unfinished.unlink(missing_ok=True)
+        if (refused := _refused(error, str(path.with_name(prefix)))) is None:
             raise
+        raise OSError(refused, os.strerror(refused), str(path)) from error
+
+
+def _refused(error: BaseException | None, temporary: str) -> int | None:
+    """The number of the system's error for which a file was not written, if it was for one."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno is not None:
+            full = error.errno in FULL and error.filename is None
+            if full or str(error.filename).startswith(temporary):
+                return error.errno
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def check_room(directory: Path, needed: int, what: str) -> None:
+    """Tell how much will be written into a folder.
+
+    Raises:
+        UsageError: if its disk has no room for that.
+    """
+    free = shutil.disk_usage(directory).free
+    told = f"{directory}: {what} takes {decimal(needed)}, {decimal(free)} are free"
+    if needed > free:
+        raise UsageError(told)
+    log.info("%s", told)
 
 
 @contextmanager
