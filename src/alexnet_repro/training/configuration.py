@@ -350,6 +350,11 @@ class Configuration:
                 "model.response_norm.columns=1: Caffe's windows cross from one column to the "
                 "other, which two devices cannot; train it with trainer=auto, cpu, gpu or ddp"
             )
+        if model["batch_norm"]:
+            raise UsageError(
+                "model.batch_norm=true: batch normalization is not split between columns; train it "
+                "with trainer=auto, cpu, gpu or ddp"
+            )
         devices = self.trainer["devices"]
         if devices % COLUMNS:
             raise UsageError(
