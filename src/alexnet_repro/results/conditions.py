@@ -1,8 +1,7 @@
 """Which experiment a run was, and under which other settings it ran.
 
-The experiment is what the run was told, by its record; the settings are those of its recorded
-configuration. Two runs are compared only if all that differs between them is what the experiment
-changes.
+The experiment follows from the recorded command, the settings from the recorded configuration. Two
+runs are compared only if they differ in nothing but what the experiment changes.
 """
 
 import json
@@ -41,8 +40,8 @@ GLOBAL = ("experiment", "recipe")
 """Groups whose files set keys of any part."""
 
 LENGTH = {"schedule.epochs", "schedule.notes_epochs"}
-"""How long a run is, is no part of an experiment: only runs of equal length are compared, or runs
-of the length that the experiment's own file says."""
+"""The length of a run is not part of an experiment: runs are compared if they are equally long, or
+as long as the experiment's own file says."""
 
 
 def settings(config: Values) -> Settings:
@@ -129,8 +128,7 @@ class Experiments:
     def experiment(self, network: Values) -> str:
         """What a network was trained as: a name, several joined by +, or the baseline.
 
-        That is an experiment of which the run was told all that its file says, by the file's name
-        or key by key.
+        That is an experiment whose file, or every key in it, was in the command.
         """
         own, told = settings(network["config"]), self._told(network)
         target = str(own.get(f"model.{TARGET}", PACKAGE))
@@ -148,7 +146,7 @@ class Experiments:
         return "+".join(largest) or BASELINE
 
     def _told(self, network: Values) -> Callable[[str], bool]:
-        """Whether a run was told a key; of one that does not say what it was told, of any key."""
+        """Whether a key was in the command; without a recorded command, any key may have been."""
         typed = arguments(network)
         chosen = [n for n in names(typed.get("experiment")) if n in self.changes]
         if "command" not in network and not chosen:
