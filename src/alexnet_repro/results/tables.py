@@ -214,7 +214,7 @@ def measured_text(measured: Measured) -> str:
 
 
 def difference_text(measured: Measured, where: str) -> str:
-    """Between the two sides of a comparison; of a single error on the same data, from the paper's."""
+    """Between two sides of a comparison; of a single error on the same data, from the paper's."""
     figure, found = measured.figure, measured.mean
     if figure.over:
         return f"× {with_interval(found, 2, sign=False)}"
