@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from alexnet_repro.data.augment import PAPER
+from alexnet_repro.data.augment import PAPER, AugmentOptions
 from alexnet_repro.data.prepare import cached
 from alexnet_repro.data.reader import EpochOrder, TrainingCrops
 from alexnet_repro.data.sources import folder
@@ -108,3 +108,17 @@ def test_the_order_is_a_function_of_seed_and_epoch() -> None:
     ]
     assert len(set(orders)) == 5
     assert tuple(range(500)) not in orders
+
+
+def test_a_resized_crop_depends_on_seed_epoch_and_image_alone(train: StoredSplit) -> None:
+    options = AugmentOptions(resized_crop=0.25, mean_crop="centre")
+    crops = TrainingCrops(train, 56, 3, options)
+    keys = [(5, position, index) for position, index in enumerate((70, 3, 41))]
+    state = torch.get_rng_state()
+    read = crops.__getitems__(keys)["image"]
+    assert torch.equal(state, torch.get_rng_state())
+    assert read.shape == (3, 56, 56, 3)
+    assert torch.equal(crops.__getitems__([(5, 9, 41)])["image"][0], read[2])
+    assert not torch.equal(crops.__getitems__([(6, 2, 41)])["image"][0], read[2])
+    other = TrainingCrops(train, 56, 4, options)
+    assert not torch.equal(other.__getitems__(keys)["image"], read)

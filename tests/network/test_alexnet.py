@@ -686,3 +686,29 @@ def test_a_slice_of_the_network_is_its_layers() -> None:
     assert [name for name, _ in upto.named_children()] == names[: names.index("conv3")]
     with torch.no_grad():
         assert torch.equal(after(upto(images)), network(images))
+
+
+# What came after 2012
+
+
+@pytest.mark.parametrize("width", [0.25, 1.0])
+def test_hes_weights_keep_the_variance_of_the_signal_at_any_width(width: float) -> None:
+    torch.manual_seed(0)
+    network = AlexNet(10, width=width, weight_std="he")
+    for name in NAMES[:-1]:
+        weight = getattr(network, name).weight
+        expected = (2 / weight[0].numel()) ** 0.5
+        # Pixels are not of variance 1, as He et al. assume.
+        expected /= 64 if name == "conv1" else 1
+        assert float(weight.std()) == pytest.approx(expected, rel=0.02), name
+
+
+def test_batch_normalization_stands_between_each_convolution_and_its_activation() -> None:
+    network = AlexNet(10, width=0.05, response_norm=None, batch_norm=True)
+    names = [name for name, _ in network.named_children()]
+    for layer in NAMES[:5]:
+        place = names.index(layer)
+        assert names[place + 1 : place + 3] == [f"{layer}_batch_norm", f"{layer}_relu"]
+    images = 60 * torch.randn(8, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    normalized = network[:3](images).mean((0, 2, 3))
+    torch.testing.assert_close(normalized, torch.zeros(len(normalized)), atol=1e-4, rtol=0)

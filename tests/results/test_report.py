@@ -329,3 +329,58 @@ def test_a_student_sees_the_runs_first_and_what_is_not_measured_is_folded(
     open_ones = [name for name, folded in sections if not folded]
     assert open_ones == ["forest", "ablations", "claims", "reading"]
     assert {"table1", "table2", "unmeasured", "records"} < {name for name, _ in sections}
+
+
+STAIRS = {"alexnet": 30.0, "then_and_now_1_he_start": 30.0, "then_and_now_2_batch_norm": 27.0}
+STAIRS |= {"then_and_now_5_cosine": 24.0, "then_and_now_6_adamw": 25.0}
+STAIRS |= {"then_and_now_8_weight_average": 23.0}
+
+
+@pytest.fixture(scope="module")
+def stairs(config_of: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report on steps from 2012 to today, each of two seeds in the settings of ``small``."""
+    folder = tmp_path_factory.mktemp("stairs")
+    records = [
+        trained(config_of(f"[small,{name}]"), top1 + seed / 10, seed=seed, dataset="imagenette")
+        for seed in (1, 2)
+        for name, top1 in STAIRS.items()
+    ]
+    write_report(written(folder / "runs", *records), folder / "report", CLAIMS)
+    return folder / "report"
+
+
+def test_each_step_from_2012_to_today_is_set_beside_the_one_before(stairs: Path) -> None:
+    rows = rows_of(stairs, "ladder")
+    assert [row[:3] for row in rows] == [
+        ["2012", "1, 2", "30.1"],
+        ["he start", "1, 2", "30.1"],
+        ["batch norm", "1, 2", "27.1"],
+        ["cosine", "1, 2", "24.1"],
+        ["adamw", "1, 2", "25.1"],
+        ["weight average", "1, 2", "23.1"],
+    ]
+    assert [row[4] for row in rows] == [
+        "–",
+        "0.0 (0.0 to 0.0)",
+        "−3.0 (−3.0 to −3.0)",
+        "–",  # the step before it is not there
+        "+1.0 (+1.0 to +1.0)",
+        "–",
+    ]
+
+
+def test_the_steps_are_drawn_as_a_staircase_from_top_to_bottom(stairs: Path) -> None:
+    text = (stairs / "index.html").read_text()
+    (drawn,) = re.findall(r'<section id="ladder">.*?(<svg.*?</svg>)', text, re.DOTALL)
+    heights = []
+    for step in ("2012", "he start", "batch norm", "cosine", "adamw", "weight average"):
+        (place,) = re.findall(rf' y="([\d.]+)"[^>]*>{step}</text>', drawn)
+        heights.append(float(place))
+    assert heights == sorted(heights)
+    for error in ("30.1", "27.1", "24.1", "25.1", "23.1"):
+        assert f">{error}</text>" in drawn
+
+
+def test_without_steps_there_is_no_staircase(report: Path) -> None:
+    assert rows_of(report, "ladder") == []
+    assert 'id="ladder"' not in (report / "index.html").read_text()

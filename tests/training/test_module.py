@@ -181,6 +181,22 @@ def test_a_training_step_follows_the_gradient_of_the_cross_entropy(
     assert float(fit.callback_metrics["train/step_loss"]) == pytest.approx(by_hand, rel=1e-5)
 
 
+def test_mixed_images_have_the_smoothed_shares_of_their_classes_and_the_error_of_the_larger(
+    classifier: ImageClassifier, random: torch.Generator
+) -> None:
+    images = torch.randn(8, 3, 4, 4, generator=random)
+    labels = torch.randint(CLASSES, (8,), generator=random)
+    whole = functional.one_hot(labels, CLASSES).float()
+    shares = 0.7 * whole + 0.3 * whole.roll(1, 0)
+    classifier.label_smoothing = 0.1
+    loss = classifier.training_step({"image": images, "label": shares}, 0).detach()
+    logits = classifier.network(images).detach()
+    targets = 0.9 * shares + 0.1 / CLASSES
+    assert float(loss) == pytest.approx(float(-(targets * logits.log_softmax(1)).sum(1).mean()))
+    found = classifier.metrics["train/errors"].compute()
+    assert float(found["top1_error"]) == pytest.approx(counted_error(logits, labels, 1))
+
+
 def test_every_epoch_counts_anew(
     trainer: MakeTrainer,
     classifier: ImageClassifier,

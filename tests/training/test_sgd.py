@@ -290,3 +290,11 @@ def test_names_and_schedule_marks_survive_a_checkpoint(network: nn.Module) -> No
     assert [g["scheduled"] for g in restored.param_groups] == [True, False] * 8
     assert restored.param_groups[3]["name"] == "conv2.bias"
     assert restored.param_groups[3]["lr"] == 0.02
+
+
+def test_a_layer_may_have_a_learning_rate_of_its_own() -> None:
+    groups = paper_sgd(AlexNet(10, width=0.05), lr={"conv1": 1e-5, "others": 3e-3}).param_groups
+    assert {group["lr"] for group in groups if group["name"].startswith("conv1.")} == {1e-5}
+    assert {group["lr"] for group in groups if not group["name"].startswith("conv1.")} == {3e-3}
+    with pytest.raises(ValueError, match="lr: add others"):
+        paper_sgd(AlexNet(10, width=0.05), lr={"conv1": 1e-5})

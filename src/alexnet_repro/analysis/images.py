@@ -1,4 +1,4 @@
-"""Images that a user names: one file, a folder of them, or a pattern."""
+"""Images given by the user: a file, a folder or a pattern."""
 
 import glob
 import io
@@ -88,7 +88,7 @@ def _table(found: Sequence[Answered], rows: str) -> Table:
 def find_images(given: str) -> list[Path]:
     """The files that ``given`` means: itself, those in it and in its folders, or what it matches.
 
-    In folders and among matches, a file is an image by its extension; what else was found is told.
+    In folders and among matches, a file is an image if its extension says so; others are reported.
 
     Args:
         given: a file, a folder or a pattern (``*``, ``?``, ``**``).

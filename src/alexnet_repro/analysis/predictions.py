@@ -1,4 +1,4 @@
-"""What a trained network takes an image for (§7.1, Fig. 4): its most probable classes."""
+"""The classes that a trained network finds most probable for an image (§7.1, Fig. 4)."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -117,7 +117,7 @@ def class_rows(trained: Trained, prediction: Prediction) -> list[dict[str, Any]]
 
 
 def described(trained: Trained) -> dict[str, Any]:
-    """The network in a record, with the settings by which records are told apart."""
+    """The network for a record, with the settings by which reports distinguish networks."""
     return {
         "checkpoint_sha256": checksum(trained.path),
         "experiment": trained.config["run_name"],

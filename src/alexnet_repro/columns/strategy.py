@@ -146,8 +146,8 @@ def the_network(module: nn.Module) -> AlexNet:
     """The AlexNet within a LightningModule.
 
     Raises:
-        UsageError: if there is none, or it has one column, or normalizes over both at once, or
-            something of it is compiled.
+        UsageError: if there is none, or it has one column, or normalizes over both at once or
+            over batches, or something of it is compiled.
     """
     networks = [m for m in module.modules() if isinstance(m, AlexNet)]
     if len(networks) != 1 or networks[0].columns != COLUMNS:
@@ -159,6 +159,13 @@ def the_network(module: nn.Module) -> AlexNet:
         raise UsageError(
             "model.response_norm.columns=1: Caffe's windows cross from one column to the other, "
             "which two devices cannot; train it with trainer=auto, cpu, gpu or ddp"
+        )
+    if any(isinstance(m, nn.BatchNorm2d) for m in networks[0].modules()):
+        raise UsageError("ColumnPipelineStrategy: batch normalization is not split between columns")
+    if any(isinstance(m, nn.BatchNorm2d) for m in networks[0].modules()):
+        raise UsageError(
+            "model.batch_norm=true: batch normalization is not split between columns; train it "
+            "with trainer=auto, cpu, gpu or ddp"
         )
     if any(isinstance(m, OptimizedModule) or m._compiled_call_impl for m in module.modules()):
         # What is compiled would compute both columns in each process.

@@ -6,6 +6,7 @@ happens on the device, for the whole batch at once.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from alexnet_repro.base.build import Count, NonNegative, Positive
+from alexnet_repro.base.build import Count, Fraction, NonNegative, Positive
 from alexnet_repro.data.statistics import Statistics
 
 Integers = npt.NDArray[np.int64]
@@ -35,6 +36,14 @@ class AugmentOptions:
         colour_magnitude: multiples of the ``eigenvalue`` of each component (the paper) or of the
             ``standard_deviation`` along it (the program).
         colour_divisor: image plus noise is divided by it (the program: 1.1) while noise is on.
+        resized_crop: the least share of an image's area that a random crop takes, which is then
+            resized (torchvision's RandomResizedCrop); None for crops of one size (the paper).
+        mixup: α of the Beta distribution by which each image is mixed with another one of its batch
+            (Zhang et al. 2018); 0 mixes none.
+        label_smoothing: share of a label that is spread over all classes (Szegedy et al. 2016).
+
+    Raises:
+        ValueError: if the mean of resized crops is to be that of the place they were cut from.
     """
 
     random_crop: bool = True
@@ -44,6 +53,13 @@ class AugmentOptions:
     colour_pca: NonNegative = 0.1
     colour_magnitude: Literal["eigenvalue", "standard_deviation"] = "eigenvalue"
     colour_divisor: Positive = 1.0
+    resized_crop: Fraction | None = None
+    mixup: NonNegative = 0.0
+    label_smoothing: Fraction = 0.0
+
+    def __post_init__(self) -> None:
+        if self.resized_crop is not None and self.mean_crop != "centre":
+            raise ValueError("resized_crop: crops of any size have one mean, mean_crop=centre")
 
 
 PAPER = AugmentOptions()
@@ -77,6 +93,16 @@ def _uniform(seed: int, epoch: int, ids: Integers, stream: int) -> npt.NDArray[n
             x = x ^ (x >> np.uint64(31))
     uniform: npt.NDArray[np.float64] = ((x >> np.uint64(11)).astype(np.float64) + 0.5) / 2.0**53
     return uniform
+
+
+@contextmanager
+def drawn_from(*numbers: int) -> Iterator[None]:
+    """What torch draws within it is a function of these numbers alone."""
+    with torch.random.fork_rng(devices=()):
+        # A generator reads only the low 32 bits of a seed: mix all numbers into them.
+        mixed = np.random.SeedSequence(numbers).generate_state(1)[0]
+        torch.default_generator.manual_seed(int(mixed))
+        yield
 
 
 def draw(

@@ -21,7 +21,7 @@ from alexnet_repro.base.build import TARGET, Count, Natural, Pixels, Seed, build
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.base.files import user_path
 from alexnet_repro.base.system import usable_cores
-from alexnet_repro.data.augment import PAPER, Augmentation, AugmentOptions
+from alexnet_repro.data.augment import PAPER, Augmentation, AugmentOptions, drawn_from
 from alexnet_repro.data.prepare import cached
 from alexnet_repro.data.preprocess import Orientation
 from alexnet_repro.data.reader import EpochOrder, SharedBatches, TrainingCrops, WholeImages
@@ -351,11 +351,26 @@ class ImageDataModule(L.LightningDataModule):
         if self.trainer.training:
             image, label = batch.pop("image"), batch.pop("label")
             view = augmentation.training_view(image, **batch)
+            if self.augment.mixup:
+                view, label = self._mixed(view, label)
             # Where weights are of another precision, the Trainer converts what it reads, before.
             return {"image": self._in_precision(view), "label": label}
         crops: Literal["centre", "ten"] = "ten" if self.trainer.testing else "centre"
         views = augmentation.test_views(batch["image"], crops)
         return {"views": map(self._in_precision, views), "label": batch["label"]}
+
+    def _mixed(self, images: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+        """Images mixed with others of their batch, and the shares of the classes (B, classes)."""
+        # Seconds to import.
+        from torchvision.transforms.v2 import MixUp
+
+        assert self.trainer is not None
+        batch = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        with drawn_from(self.seed, self.trainer.current_epoch, batch):
+            mixed: tuple[Tensor, Tensor] = MixUp(
+                alpha=self.augment.mixup, num_classes=len(self.classes)
+            )(images, label)
+        return mixed
 
     def _in_precision(self, view: Tensor) -> Tensor:
         assert self.trainer is not None

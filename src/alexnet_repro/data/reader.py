@@ -5,11 +5,12 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, Dataset, Sampler
 
-from alexnet_repro.data.augment import AugmentOptions, draw
+from alexnet_repro.data.augment import AugmentOptions, draw, drawn_from
 from alexnet_repro.data.store import StoredSplit
 
 Key = tuple[int, int, int]
@@ -87,6 +88,12 @@ class TrainingCrops(Dataset[dict[str, Tensor]]):
         self, split: StoredSplit, crop_size: int, seed: int, options: AugmentOptions
     ) -> None:
         self.split, self.crop_size, self.seed, self.options = split, crop_size, seed, options
+        self._resized_crop = None
+        if options.random_crop and options.resized_crop is not None:
+            # Seconds to import.
+            from torchvision.transforms.v2 import RandomResizedCrop
+
+            self._resized_crop = RandomResizedCrop(crop_size, (options.resized_crop, 1.0))
 
     def __len__(self) -> int:
         return len(self.split)
@@ -97,7 +104,7 @@ class TrainingCrops(Dataset[dict[str, Tensor]]):
         draws = draw(self.seed, int(epochs[0]), indices, positions, margin, self.options)
         crops = np.empty((len(keys), size, size, 3), dtype=np.uint8)
         for crop, index, (top, left) in zip(crops, indices, draws.offset, strict=True):
-            crop[:] = self.split.image(index)[top : top + size, left : left + size]
+            crop[:] = self._cut(int(epochs[0]), int(index), top, left)
         return {
             "image": torch.from_numpy(crops),
             "label": torch.from_numpy(self.split.labels[indices]),
@@ -105,6 +112,14 @@ class TrainingCrops(Dataset[dict[str, Tensor]]):
             "reflect": torch.from_numpy(draws.reflect),
             "colour": torch.from_numpy(draws.colour),
         }
+
+    def _cut(self, epoch: int, index: int, top: int, left: int) -> npt.NDArray[np.uint8]:
+        image, size = self.split.image(index), self.crop_size
+        if self._resized_crop is None:
+            return image[top : top + size, left : left + size]
+        with drawn_from(self.seed, epoch, index):
+            crop: Tensor = self._resized_crop(torch.tensor(image).permute(2, 0, 1))
+        return crop.permute(1, 2, 0).numpy()
 
 
 class WholeImages(Dataset[dict[str, Tensor]]):

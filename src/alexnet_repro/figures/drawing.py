@@ -52,7 +52,7 @@ def figure_2(checkpoint: Path | None) -> Pictured:
 
 @paper_style()
 def figure_3(trained: Trained, permutations: int, seed: int, output: Path) -> Pictured:
-    """The kernels of conv1, and what tells the columns apart, with its record ``kernels.json``."""
+    """The kernels of conv1 and how the columns differ, with the record ``kernels.json``."""
     measured = specialization(trained, permutations, seed)
     record = {
         "format": 1,

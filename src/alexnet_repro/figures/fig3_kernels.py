@@ -1,4 +1,4 @@
-"""Fig. 3, the kernels of conv1, and beside it what tells the columns apart."""
+"""Fig. 3, the kernels of conv1, and how the columns differ."""
 
 from typing import Any
 

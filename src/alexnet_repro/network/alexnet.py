@@ -31,6 +31,9 @@ INPUT_SIZE = 224
 WINDOWS_SIZE = 227
 """What the windows of conv1 cover of a side: 55 of them, 4 pixels apart, 11 wide."""
 
+PIXEL_SCALE = 64
+"""About the standard deviation of pixels 0–255; He's initialization takes inputs of variance 1."""
+
 KERNELS = {"conv1": 96, "conv2": 256, "conv3": 384, "conv4": 384, "conv5": 256, "conv6": 256}
 NEURONS = {"fc6": 4096, "fc7": 4096}
 ONE_GPU_KERNELS = {"conv1": 48, "conv2": 128, "conv3": 192, "conv4": 192, "conv5": 256}
@@ -136,8 +139,10 @@ class AlexNet(nn.Sequential):
         norm_before_relu_in_conv1: the 2012 program's layer 1: norm, pool, then the activation.
         within_map_norm_in_conv2: the 2012 program's second normalization in layer 2.
         norm_after_pool: pool, then norm, in layers 1 and 2, as Caffe's CaffeNet does.
+        batch_norm: batch normalization (Ioffe & Szegedy 2015) after every convolution, before its
+            activation; not in the paper.
         weight_std: standard deviation of the zero-mean Gaussian initial weights (§6), by layer;
-            layers not named get 0.01.
+            layers not named get 0.01. ``he`` for the standard deviations of He et al. (2015).
         bias: initial biases by layer; layers not named get the paper's.
 
     Shape: images (batch, 3, 224, 224), RGB 0–255 minus the training mean → logits
@@ -165,7 +170,8 @@ class AlexNet(nn.Sequential):
         norm_before_relu_in_conv1: bool = False,
         within_map_norm_in_conv2: bool = False,
         norm_after_pool: bool = False,
-        weight_std: Mapping[str, NonNegative] = WEIGHT_STD,
+        batch_norm: bool = False,
+        weight_std: Mapping[str, NonNegative] | Literal["he"] = WEIGHT_STD,
         bias: Mapping[str, float] = BIASES,
     ) -> None:
         super().__init__()
@@ -173,6 +179,7 @@ class AlexNet(nn.Sequential):
             raise ValueError("norm_after_pool and norm_before_relu_in_conv1 exclude each other")
         self.columns, self.width = columns, width
         self._activation, self._pool = activation, pool
+        self._batch_norm = batch_norm
         self._response_norm = None if response_norm is None else dict(response_norm)
         self._maps = 3
 
@@ -229,13 +236,17 @@ class AlexNet(nn.Sequential):
     @torch.no_grad()
     def reset_parameters(
         self,
-        weight_std: Mapping[str, float] = WEIGHT_STD,
+        weight_std: Mapping[str, float] | Literal["he"] = WEIGHT_STD,
         bias: Mapping[str, float] = BIASES,
     ) -> None:
-        """Draw the weights anew from N(0, weight_std) and set the biases (§6)."""
+        """Draw the weights anew from N(0, weight_std²) and set the biases (§6)."""
         for layer, module in self.named_children():
             if isinstance(module, nn.Conv2d | nn.Linear):
-                module.weight.normal_(0, weight_std.get(layer, WEIGHT_STD[layer]))
+                if isinstance(weight_std, Mapping):
+                    module.weight.normal_(0, weight_std.get(layer, WEIGHT_STD[layer]))
+                else:
+                    nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                    module.weight.div_(PIXEL_SCALE if layer == "conv1" else 1)
                 assert module.bias is not None
                 module.bias.fill_(bias.get(layer, BIASES[layer]))
 
@@ -252,6 +263,8 @@ class AlexNet(nn.Sequential):
         padding = size // 2 if padding is None else padding
         groups = 1 if reads_both_columns else self.columns
         self.add_module(layer, nn.Conv2d(self._maps, kernels, size, stride, padding, groups=groups))
+        if self._batch_norm:
+            self.add_module(f"{layer}_batch_norm", nn.BatchNorm2d(kernels))
         self._maps = kernels
 
     def _nonlinearity(self, layer: str) -> None:

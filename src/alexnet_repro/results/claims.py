@@ -1,4 +1,4 @@
-"""The paper's claims: which records speak of each, and what they say."""
+"""The paper's claims: which records test each, and what follows."""
 
 import math
 from collections import Counter
@@ -32,7 +32,7 @@ OTHER_PHOTOGRAPHS = "other photographs"
 """Where it was found."""
 
 HARMLESS = {"trainer.precision", "fp32_precision"}
-"""Settings that are told, but do not make a measurement another one than the paper's."""
+"""Settings that are listed, but do not count as different from the paper's."""
 SHARED = ("measure", "of", "minus", "over", "expected", "within", "at_most")
 """Keys of figures that may stand in their claim."""
 
@@ -131,7 +131,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Finding:
-    """A claim, the group of records that speaks of it best, and what follows of each figure."""
+    """A claim, the group of records that tests it best, and what follows for each figure."""
 
     claim: Claim
     group: Group | None = None
@@ -196,7 +196,7 @@ def _claim(name: str, entry: dict[str, Any]) -> Claim:
 
 @dataclass(frozen=True)
 class Run:
-    """A record, with what it is of: ``alexnet``, ``5 alexnet + 2 finetune``, None if unknown."""
+    """A record and its experiment: ``alexnet``, ``5 alexnet + 2 finetune``, None if unknown."""
 
     record: Record
     experiment: str | None
@@ -252,7 +252,7 @@ class Archive:
         return found
 
     def find(self, claim: Claim) -> Finding:
-        """What the group of records that speaks best of a claim says of it.
+        """What follows for a claim from the group of records that tests it best.
 
         It has the paper's data and settings if there are such records; else networks that may be
         compared, and most of them or the ones most like the paper's.

@@ -1,8 +1,7 @@
 """Which experiment a run was, and under which other settings it ran.
 
-The experiment is what the run was told, by its record; the settings are those of its recorded
-configuration. Two runs are compared only if all that differs between them is what the experiment
-changes.
+The experiment follows from the recorded command, the settings from the recorded configuration. Two
+runs are compared only if they differ in nothing but what the experiment changes.
 """
 
 import json
@@ -32,8 +31,8 @@ GLOBAL = ("experiment", "recipe")
 """Groups whose files set keys of any part."""
 
 LENGTH = {"schedule.epochs", "schedule.notes_epochs"}
-"""How long a run is, is no part of an experiment: only runs of equal length are compared, or runs
-of the length that the experiment's own file says."""
+"""The length of a run is not part of an experiment: runs are compared if they are equally long, or
+as long as the experiment's own file says."""
 
 
 def settings(config: Values) -> Settings:
@@ -86,7 +85,9 @@ class Experiments:
         self.changes: dict[str, Settings] = {}
         for group in GLOBAL:
             for name in sorted(path.stem for path in (CONF / group).glob("*.yaml")):
-                self.changes[name] = self.other_settings(self._settings(_said(group, name)))
+                said = _said(group, name)
+                said.callbacks = changing(said.get("callbacks") or {})
+                self.changes[name] = self.other_settings(self._settings(said))
         experiments = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
         self.names = [name for name in experiments if name not in (BASELINE, *REGIMES)]
         first = {name: _read("experiment", name).get("defaults", [""])[0] for name in self.names}
@@ -106,8 +107,7 @@ class Experiments:
     def experiment(self, network: Values) -> str:
         """What a network was trained as: a name, several joined by +, or the baseline.
 
-        That is an experiment of which the run was told all that its file says, by the file's name
-        or key by key.
+        That is an experiment whose file, or every key in it, was in the command.
         """
         own, told = settings(network["config"]), self._told(network)
         target = str(own.get(f"model.{TARGET}", PACKAGE))
@@ -125,32 +125,46 @@ class Experiments:
         return "+".join(largest) or BASELINE
 
     def _told(self, network: Values) -> Callable[[str], bool]:
-        """Whether a run was told a key; of one that does not say what it was told, of any key."""
+        """Whether a key was in the command; without a recorded command, any key may have been."""
         typed = arguments(network)
         chosen = [n for n in names(typed.get("experiment")) if n in self.changes]
         if "command" not in network and not chosen:
             return lambda key: True
         experiments = [name for name in chosen if name not in REGIMES]
         keys = (*typed, *self._together(*experiments, *names(typed.get("recipe"))))
-        return lambda key: any(f"{key}.".startswith(f"{one}.") for one in keys)
+        return lambda key: _within(key, keys)
 
     def conditions(self, network: Values, experiment: str) -> Settings:
         """Where a run's settings differ from the paper's, beside what its experiment changes.
 
-        What a regime says of a key that the experiment changes too, holds for what it is compared
-        with.
+        What a regime says of a key that the experiment changes or replaces holds for what it is
+        compared with, unless the regime was another one when the run was made.
         """
         own, changed = settings(network["config"]), self._together(*names(experiment))
         if any(own.get(key) != changed.get(key) for key in LENGTH):
             changed = _without(LENGTH, changed)
-        chosen = names(arguments(network).get("experiment"))
+        typed = arguments(network)
+        chosen = names(typed.get("experiment"))
         regime = self._together(*(name for name in chosen if name in REGIMES))
-        beside = {key: regime[key] for key in changed if key in regime}
+        beside = {key: value for key, value in regime.items() if _replaced(key, changed)}
+        rest = {key for key in regime.keys() - beside.keys() if not _within(key, typed)}
+        if any(own.get(key) != regime[key] for key in rest):
+            beside = {}
         return self.other_settings(_without(changed, own) | beside)
 
     def _together(self, *chosen: str) -> Settings:
         """What these files change, one after the other; of other names, nothing."""
         return {key: value for name in chosen for key, value in self.changes.get(name, {}).items()}
+
+
+def _within(key: str, keys: Collection[str]) -> bool:
+    """Whether a key is one of these, or within one of them."""
+    return any(f"{key}.".startswith(f"{one}.") for one in keys)
+
+
+def _replaced(key: str, changed: Settings) -> bool:
+    """Whether an experiment changes a key, a part that holds it or the object that it is of."""
+    return _within(key, changed) or f"{key.partition('.')[0]}.{TARGET}" in changed
 
 
 def _without(keys: Collection[str], values: Settings) -> Settings:

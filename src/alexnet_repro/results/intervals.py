@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev, variance
 
-import numpy as np
 from scipy import optimize, stats
 
 BySeed = Mapping[int | None, float]
@@ -45,17 +44,11 @@ class Mean:
         if not self.error:
             return self.error
 
-        # Spreads that may be estimated, in units of the true one; equally probable.
-        spreads = np.sqrt(
-            stats.chi2.ppf((np.arange(1000) + 0.5) / 1000, self.freedom) / self.freedom
-        )
-        bounds = self._critical * spreads
-
         def lack(shift: float) -> float:
-            found = stats.norm.sf(bounds - shift) + stats.norm.cdf(-bounds - shift)
-            return float(found.mean()) - POWER
+            found = stats.nct.sf(self._critical, self.freedom, (shift, -shift))
+            return float(found.sum()) - POWER
 
-        return self.error * float(optimize.brentq(lack, 0, 10 * self._critical))
+        return self.error * float(optimize.brentq(lack, 0, 3 * self._critical))
 
     @property
     def _critical(self) -> float:

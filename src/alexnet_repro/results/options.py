@@ -1,4 +1,4 @@
-"""What an evaluation takes; light, since a mistake in it is told before torch is loaded."""
+"""The keys of an evaluation; light, so that mistakes are reported before torch is imported."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal

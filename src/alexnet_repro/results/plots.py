@@ -21,9 +21,10 @@ from alexnet_repro.results.claims import (
     UNRESOLVED,
     Finding,
 )
-from alexnet_repro.results.intervals import Mean
+from alexnet_repro.results.intervals import Mean, mean
+from alexnet_repro.results.measures import by_seed
 from alexnet_repro.results.records import Record, RecordsBySeed, Values
-from alexnet_repro.results.tables import number, with_interval
+from alexnet_repro.results.tables import number, step_of, with_interval
 
 LINES = [f"#0000c{number}" for number in range(8)]
 """With more experiments colours repeat."""
@@ -142,8 +143,8 @@ def learning_curves(experiments: Mapping[str, RecordsBySeed], title: str) -> Cur
     """Of the runs of a group that have a curve; None if none has."""
     runs = {
         name: curves
-        for name, by_seed in experiments.items()
-        if (curves := [rows for one in by_seed.values() if len(rows := _rows(one)) > 1])
+        for name, runs_of in experiments.items()
+        if (curves := [rows for one in runs_of.values() if len(rows := _rows(one)) > 1])
     }
     if not runs:
         return None
@@ -169,6 +170,24 @@ def _draw_curves(runs: Sequence[Sequence[list[Values]]], title: str) -> str:
                     errors: Any = [row.get(f"{stage}/top1_error") for row in rows]
                     axes.plot(epochs, errors, style, color=colour, lw=width)
         return _svg(figure, title)
+
+
+def staircase(steps: Mapping[str, RecordsBySeed]) -> str:
+    """Top-1 errors from the first step of the ladder down to the last, means with intervals."""
+    errors = [mean(list(by_seed(runs, "ten_crop_top1").values())) for runs in steps.values()]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.4, 0.36 * len(steps) + 0.7), layout="constrained")
+        axes = figure.add_subplot(xlabel="top-1 error, %, ten crops", ymargin=0.08)
+        axes.invert_yaxis()
+        axes.grid(axis="y", visible=False)
+        places = range(len(steps))
+        axes.set_yticks(places, map(step_of, steps))
+        axes.step([one.value for one in errors], places, color=LINES[0], where="pre")
+        for place, one in zip(places, errors, strict=True):
+            axes.plot(one.interval or (one.value,) * 2, (place, place), color=FAINT, lw=1.8)
+            axes.plot(one.value, place, "o", color=LINES[0])
+            axes.annotate(number(one.value), (one.value, place), (8, 5), textcoords="offset points")
+        return _svg(figure, "staircase")
 
 
 def _svg(figure: Figure, name: str) -> str:

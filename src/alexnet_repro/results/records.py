@@ -51,7 +51,7 @@ class Record:
 
     @property
     def seed(self) -> int | None:
-        """Of the training; what measures a network may have a seed of its own."""
+        """Of the training: a measurement may have another one."""
         seed: int | None = self._network.get("seed", self.values.get("seed"))
         return seed
 
@@ -95,8 +95,7 @@ class LeftOut:
 def read_records(directory: Path) -> tuple[list[Record], list[LeftOut]]:
     """Every record of trained networks under ``directory``, in the order of their paths.
 
-    A file that holds something else is passed over; records that are not as they should be, and
-    runs that have none, come second.
+    Other files are skipped; damaged records and runs without a record come second.
 
     Raises:
         UsageError: if there is no such folder.
@@ -157,10 +156,10 @@ def newest_by_seed(records: Iterable[Record]) -> RecordsBySeed:
 
 
 def arguments(network: Values) -> dict[str, str]:
-    """What a training was told by key: its arguments, or, of what measures it, its name.
+    """The arguments of a training by key; of a later measurement, the name of the run.
 
-    The name is ``small+ablation_tanh`` for ``experiment=[small,ablation_tanh]``, if the user did
-    not give the run another one.
+    The name is ``small+ablation_tanh`` for ``experiment=[small,ablation_tanh]``, unless the user
+    gave the run another one.
     """
     if "command" not in network:
         return {"experiment": str(network.get("experiment") or "")}

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from alexnet_repro.base.files import write_text
 from alexnet_repro.results.claims import Archive, Finding, counted, read_claims
 from alexnet_repro.results.conditions import Experiments
-from alexnet_repro.results.plots import Curves, forest_plot, forest_rows, learning_curves
+from alexnet_repro.results.plots import Curves, forest_plot, forest_rows, learning_curves, staircase
 from alexnet_repro.results.records import RecordsBySeed, read_records
 from alexnet_repro.results.tables import (
     Legend,
@@ -19,6 +19,8 @@ from alexnet_repro.results.tables import (
     Trained,
     ablation_table,
     claims_table,
+    ladder,
+    ladder_table,
     left_out_table,
     papers_tables,
     records_table,
@@ -56,9 +58,11 @@ def write_report(
     findings = {name: archive.find(claim) for name, claim in claims.items()}
     found = list(findings.values())
     trained, legend = trained_groups(archive), Legend(run.group for run in archive.runs)
+    steps = ladder(trained)
     listed = [
         claims_table(found, legend),
         ablation_table(trained, archive.experiments, legend),
+        ladder_table(steps, archive.experiments.parents),
         *papers_tables(findings),
         unmeasured_table(found),
         left_out_table(left_out),
@@ -72,6 +76,7 @@ def write_report(
             found,
             tables,
             list(_groups(trained, tables["ablations"], legend)),
+            staircase(steps) if steps else "",
             runs,
             records_at=Path(os.path.relpath(runs, output)).as_posix(),
             newest=newest,
@@ -93,6 +98,7 @@ def _page(
     findings: list[Finding],
     tables: dict[str, Table],
     groups: list[Section],
+    stairs: str,
     runs: Path,
     **said: str,
 ) -> str:
@@ -115,6 +121,7 @@ def _page(
         forest=[forest_plot(rows, narrow) for narrow in (False, True)] if rows else [],
         rows=rows,
         groups=groups,
+        stairs=stairs,
         pictures=pictures,
         counts=counted(findings),
         **said,

@@ -214,7 +214,7 @@ def measured_text(measured: Measured) -> str:
 
 
 def difference_text(measured: Measured, where: str) -> str:
-    """Of a comparison, between the two; of an error by itself, from the paper's for equal data."""
+    """Between two sides of a comparison; of a single error on the same data, from the paper's."""
     figure, found = measured.figure, measured.mean
     if figure.over:
         return f"× {with_interval(found, 2, sign=False)}"
@@ -304,7 +304,7 @@ def ablation_table(trained: Trained, experiments: Experiments, legend: Legend) -
     That is the baseline, or the experiment that it is built on.
     """
     done = {name for named in trained.values() for name in named}
-    missing = [name for name in experiments.names if name not in done]
+    missing = [n for n in experiments.names if n not in done and not n.startswith(LADDER)]
     return Table(
         "ablations",
         "Experiments against the baseline: error (%), ten crops",
@@ -343,6 +343,47 @@ def _ablation_cells(
     stuck = sum(record.at_chance for record in own.values())
     seeds = ", ".join(map(str, own)) + (f" ({stuck} never left chance)" if stuck else "")
     return (seeds, *errors, *differences)
+
+
+LADDER = "then_and_now_"
+"""How the steps of the ladder from 2012 to today are called, in their order, after the baseline."""
+
+
+def ladder(trained: Trained) -> dict[str, RecordsBySeed]:
+    """The steps that were trained under equal settings; of several such groups, of the longest."""
+    steps = [
+        {name: runs for name, runs in named.items() if name == BASELINE or name.startswith(LADDER)}
+        for named in trained.values()
+    ]
+    longest = max(steps, key=len, default={})
+    return longest if len(longest) > 1 else {}
+
+
+def step_of(name: str) -> str:
+    """``batch norm`` of ``then_and_now_2_batch_norm``."""
+    return (
+        "2012" if name == BASELINE else name.removeprefix(LADDER).split("_", 1)[1].replace("_", " ")
+    )
+
+
+def ladder_table(steps: Mapping[str, RecordsBySeed], parents: Mapping[str, str]) -> Table:
+    """Every step of the ladder beside the one before."""
+    return Table(
+        "ladder",
+        "Then and now: from 2012 to today, one step at a time",
+        ("Step", "Seeds", *TOPS, *(f"{top}, from the step before" for top in TOPS)),
+        tuple((step_of(name), *_step_cells(name, steps, parents)) for name in steps),
+        ("Errors in percent, ten crops; every step keeps those above it.",),
+    )
+
+
+def _step_cells(
+    name: str, steps: Mapping[str, RecordsBySeed], parents: Mapping[str, str]
+) -> tuple[str, ...]:
+    *errors, top1, top5 = _ablation_cells(name, steps, parents)
+    if name == BASELINE or parents.get(name, BASELINE) not in steps:
+        return (*errors, NOTHING, NOTHING)
+    return (*errors, *(cell.partition(" against ")[0] for cell in (top1, top5)))
 
 
 def left_out_table(left_out: Sequence[LeftOut]) -> Table:

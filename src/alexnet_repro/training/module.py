@@ -116,6 +116,7 @@ class ImageClassifier(L.LightningModule):
             the same, and the halves of a layer that two processes hold draw different ones.
         scheduler: from the optimizer and the Trainer to what Lightning takes as ``lr_scheduler``;
             None where a callback, such as :class:`PlateauSchedule`, sets the learning rate.
+        label_smoothing: share of a label that is spread over all classes in training.
     """
 
     def __init__(
@@ -125,10 +126,12 @@ class ImageClassifier(L.LightningModule):
         optimizer: Callable[[nn.Module], Optimizer] = paper_sgd,
         seed: int = 0,
         scheduler: Callable[[Optimizer, L.Trainer], Any] | None = None,
+        label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
         self.save_hyperparameters("num_classes", "seed", logger=False)
         self._scheduler = scheduler
+        self.label_smoothing = label_smoothing
         self.images_tested = 0
         self.seed = seed
         self.network = network.to(memory_format=torch.channels_last)
@@ -211,7 +214,9 @@ class ImageClassifier(L.LightningModule):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         (images,), label = views_and_labels(batch)
         logits = self(images).float()
-        loss = cross_entropy(logits, label)
+        loss = cross_entropy(logits, label, label_smoothing=self.label_smoothing)
+        # Of a mixed image, its error is that of the larger part.
+        label = label.argmax(1) if label.dim() > 1 else label
         # A batch that may be skipped is no part of the epoch's mean.
         finite = loss.detach().isfinite()
         mean = torch.where(finite, loss.detach(), 0.0)

@@ -4,7 +4,7 @@ import json
 import logging
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from alexnet_repro.base.build import PACKAGE, PARTIAL, TARGET, described
 from alexnet_repro.base.config import checkpoint_to_resume
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.base.schema import RESULT, read_record, reason
+from alexnet_repro.data.augment import AugmentOptions
 from alexnet_repro.data.datamodule import ImageDataModule
 from alexnet_repro.training.checkpoint import (
     BEFORE,
@@ -299,7 +300,9 @@ def _with_defaults_of(now: Mapping[str, Any], before: Mapping[str, Any]) -> dict
 def _filled(now: Any, before: Any, key: str) -> Any:
     if not (isinstance(now, Mapping) and isinstance(before, Mapping)):
         return before
-    usual = described({TARGET: now[TARGET]}, key) if TARGET in now else {}
+    usual = asdict(AugmentOptions()) if key == "augment" else {}
+    if TARGET in now:
+        usual = described({TARGET: now[TARGET]}, key)
     new = {k: v for k, v in now.items() if k not in before and usual.get(k, MISSING) == v}
     return new | {k: _filled(now.get(k), v, f"{key}.{k}") for k, v in before.items()}
 

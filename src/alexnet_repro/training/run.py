@@ -158,7 +158,9 @@ class Run:
         first_weights(configuration, network, data, start)
         scheduler = None if configuration.schedule_is_callback else make_scheduler(configuration)
         optimizer = make_optimizer(configuration.optimizer)
-        module = ImageClassifier(network, classes, optimizer, configuration.seed, scheduler)
+        smoothing = configuration.augment.get("label_smoothing", 0.0)
+        seed = configuration.seed
+        module = ImageClassifier(network, classes, optimizer, seed, scheduler, smoothing)
         return cls(configuration, start, trainer, data, module)
 
     @property

@@ -72,7 +72,7 @@ class PaperSGD(Optimizer):
 
 def paper_sgd(
     network: nn.Module,
-    lr: NonNegative = 0.01,
+    lr: NonNegative | Mapping[Layer, NonNegative] = 0.01,
     momentum: Fraction = 0.9,
     weight_decay: NonNegative | Mapping[Layer, NonNegative] = 0.0005,
     bias_lr: NonNegative | None = None,
@@ -86,26 +86,33 @@ def paper_sgd(
     Args:
         network: its named parameters are trained.
         lr: ε of the weights.
-        momentum, weight_decay: the constants of the update rule; weight decay by layer if it is a
-            mapping, in which ``others`` names all layers not named.
+        momentum, weight_decay: the constants of the update rule. ε and weight decay are by layer if
+            they are mappings, in which ``others`` names all layers not named.
         bias_lr: ε of the biases, which then stays as it is when that of the weights is divided (the
             2012 program); None for the ε of the weights at all times (the paper).
         bias_weight_decay: whether biases decay too (the paper), or weights only (the program).
+
+    Raises:
+        ValueError: if ``lr`` names layers, and not ``others``.
     """
     groups = []
-    by_layer = weight_decay if isinstance(weight_decay, Mapping) else {"others": weight_decay}
+    rates, decays = (
+        one if isinstance(one, Mapping) else {"others": one} for one in (lr, weight_decay)
+    )
+    if "others" not in rates:
+        raise ValueError("lr: add others, the learning rate of the layers that are not named")
     for name, parameter in network.named_parameters():
         is_bias = name.endswith("bias")
         layer = name.rpartition(".")[0]
-        decay = by_layer.get(layer, by_layer.get("others", 0.0))
+        rate, decay = (of.get(layer, of.get("others", 0.0)) for of in (rates, decays))
         own_lr = is_bias and bias_lr is not None
         groups.append(
             {
                 "params": [parameter],
                 "name": name,
-                "lr": bias_lr if own_lr else lr,
+                "lr": bias_lr if own_lr else rate,
                 "weight_decay": decay if bias_weight_decay or not is_bias else 0.0,
                 "scheduled": not own_lr,
             }
         )
-    return PaperSGD(groups, lr=lr, momentum=momentum)
+    return PaperSGD(groups, momentum=momentum)
