@@ -165,8 +165,7 @@ def tallies(
     own = [{kind: Tally(classes) for kind in kinds} for _ in members]
     together = {kind: Tally(classes) for kind in kinds}
     loader = data.whole_images(split, on_cpu=device.type == "cpu")
-    for member in members:
-        compile_norms(member.network, len(loader) * (1 if crops == "centre" else 10))
+    compile_norms(len(loader) * len(members) * (1 if crops == "centre" else 10))
     autocast = AUTOCAST.get(options.trainer["precision"])
     with (
         torch.inference_mode(),

@@ -40,7 +40,6 @@ from alexnet_repro.data.augment import Augmentation, AugmentOptions
 from alexnet_repro.data.datamodule import ImageDataModule
 from alexnet_repro.data.statistics import Statistics
 from alexnet_repro.network.alexnet import AlexNet
-from alexnet_repro.network.layers import compile_norms
 from alexnet_repro.training.networks import NETWORKS, built, foreign
 
 log = logging.getLogger(__name__)
@@ -313,7 +312,6 @@ def load_trained(
             raise UsageError(f"{path}: its weights are not of {len(images.classes)} classes")
         network = _network(path, config["model"], images, weights, model, trust)
         network.load_state_dict(weights)
-        compile_norms(network, batches=1)  # who shows it many says so
         views = _views(path, config["augment"], images)
         return Trained(
             path=path,
