@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from alexnet_repro.base.errors import DivergenceError
 from alexnet_repro.base.files import write_json
-from alexnet_repro.training.checkpoint import last_checkpoint
+from alexnet_repro.training.checkpoint import CheckpointFile, last_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -134,6 +134,7 @@ class NonFinite(Callback):
         )
 
     def _what_to_do(self) -> str:
+        CheckpointFile.wait()
         skip = "" if self.skips else ", or skip such batches with on_nonfinite=skip"
         if self.last.exists():
             return (
