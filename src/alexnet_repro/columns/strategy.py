@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 from os import PathLike
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import torch
@@ -39,15 +39,22 @@ class ColumnPipelineStrategy(ModelParallelStrategy):
             one is computed while the other crosses.
         replicas: pairs of columns; None for as many as there are devices for.
         timeout: seconds after which a process that waits for another gives up.
+        backend: of torch.distributed: ``auto`` is NCCL for GPUs and gloo for CPUs; gloo also
+            carries what GPUs exchange, through the memory of the machine.
     """
 
     def __init__(
-        self, micro_batches: Count = 1, replicas: Count | None = None, timeout: Positive = 600
+        self,
+        micro_batches: Count = 1,
+        replicas: Count | None = None,
+        timeout: Positive = 600,
+        backend: Literal["auto", "nccl", "gloo"] = "auto",
     ) -> None:
         super().__init__(
             data_parallel_size="auto" if replicas is None else replicas,
             tensor_parallel_size=COLUMNS,
             save_distributed_checkpoint=False,
+            process_group_backend=None if backend == "auto" else backend,
             timeout=timedelta(seconds=timeout),
         )
         self.micro_batches = micro_batches

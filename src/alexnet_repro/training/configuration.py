@@ -365,6 +365,8 @@ class Configuration:
             )
         if self.trainer["accelerator"] == "auto":
             raise UsageError("trainer.accelerator=auto: choose cpu or gpu for the columns")
+        if self.strategy.get("backend") == "nccl" and self.trainer["accelerator"] == "cpu":
+            raise UsageError("strategy.backend=nccl: it is for GPUs; auto takes gloo on CPUs")
         if self.trainer.get("precision") == "16-mixed":
             raise UsageError("trainer.precision=16-mixed: the columns take 32-true or bf16-mixed")
 
