@@ -111,6 +111,7 @@ class Configuration:
     checkpoint_every_n_steps: Count | None
     on_nonfinite: Literal["stop", "skip"]
     fp32_precision: Literal["ieee", "tf32"]
+    compile_network: bool
     skip_finished: bool
     overwrite: bool
     summary: bool
@@ -362,6 +363,10 @@ class Configuration:
                 f"strategy.replicas={replicas} of 2 columns need {COLUMNS * replicas} devices, but "
                 f"trainer.devices={devices} × trainer.num_nodes={self.trainer['num_nodes']} are "
                 f"{self.processes}"
+            )
+        if self.compile_network:
+            raise UsageError(
+                "performance=fastest: columns are not compiled; performance=fast takes them"
             )
         if self.trainer["accelerator"] == "auto":
             raise UsageError("trainer.accelerator=auto: choose cpu or gpu for the columns")
