@@ -377,6 +377,8 @@ def test_a_wrong_value_is_refused_naming_its_key(override: str, message: str) ->
             "trainer.precision=16-mixed: the",
         ),
         (["trainer=columns_ddp", "data.batch_size=130"], "data.batch_size=130: 4 replicas cannot"),
+        (["trainer=two_cpu", "strategy.backend=nccl"], "strategy.backend=nccl: it is for GPUs"),
+        (["trainer=two_cpu", "performance=fastest"], "performance=fastest: columns are not"),
         (["strategy.micro_batches=2"], "strategy.micro_batches=2: this trainer has the whole"),
         (["strategy=columns"], "trainer.devices=1: every column needs a device"),
         (["trainer=two_cpu", "strategy.timeout=0"], "strategy.timeout=0: input should be greater"),

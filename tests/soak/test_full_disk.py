@@ -83,7 +83,7 @@ def test_a_checkpoint_that_is_too_large_for_the_disk_leaves_the_last_one(
 def test_a_full_disk_ends_a_run_with_whole_checkpoints(
     forks: Forks, tiny: list[str], tmp_path: Path, mounted: Callable[..., Path]
 ) -> None:
-    disk = mounted(3 * CHECKPOINT)
+    disk = mounted(5 * CHECKPOINT // 2)
     arguments = [*tiny, "trainer=cpu", f"hydra.run.dir={disk}/run", "schedule.epochs=9"]
     code, output = trained(forks, tmp_path, *arguments)
     assert code == 2, output

@@ -110,6 +110,7 @@ class Configuration:
     init_layers: list[str] | None
     checkpoint_every_n_steps: Count | None
     fp32_precision: Literal["ieee", "tf32"]
+    compile_network: bool
     skip_finished: bool
     overwrite: bool
     summary: bool
@@ -343,8 +344,14 @@ class Configuration:
                 f"trainer.devices={devices}: every column needs a device of its own; choose an "
                 "even number"
             )
+        if self.compile_network:
+            raise UsageError(
+                "performance=fastest: columns are not compiled; performance=fast takes them"
+            )
         if self.trainer["accelerator"] == "auto":
             raise UsageError("trainer.accelerator=auto: choose cpu or gpu for the columns")
+        if self.strategy.get("backend") == "nccl" and self.trainer["accelerator"] == "cpu":
+            raise UsageError("strategy.backend=nccl: it is for GPUs; auto takes gloo on CPUs")
         if self.trainer.get("precision") == "16-mixed":
             raise UsageError("trainer.precision=16-mixed: the columns take 32-true or bf16-mixed")
 

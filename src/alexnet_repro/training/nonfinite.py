@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from alexnet_repro.base.errors import DivergenceError
 from alexnet_repro.base.files import write_json
-from alexnet_repro.training.checkpoint import last_checkpoint
+from alexnet_repro.training.checkpoint import CheckpointFile, last_checkpoint
 
 
 class NonFinite(Callback):
@@ -94,6 +94,7 @@ class NonFinite(Callback):
         )
 
     def _what_to_do(self) -> str:
+        CheckpointFile.wait()
         if self.last.exists():
             return (
                 f"the last good checkpoint is {self.last}: resume it with a lower optimizer.lr and "

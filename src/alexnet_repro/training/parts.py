@@ -163,8 +163,10 @@ def make_trainer(configuration: Configuration, start: Start) -> L.Trainer:
                 f"callbacks.{name}._target_={node[TARGET]}: it does not make a Callback"
             )
         callbacks.append(made)
+    # cuDNN tries which of its algorithms is fastest: not always the same, so not if it has to be.
+    tried = {"benchmark": not configuration.trainer.get("deterministic", False)}
     trainer: L.Trainer = build(
-        configuration.trainer,
+        tried | configuration.trainer,
         "trainer",
         strategy=build(configuration.strategy, "strategy") if configuration.strategy else "auto",
         callbacks=[*callbacks, *pruning()],
