@@ -383,11 +383,26 @@ def test_a_wrong_value_is_refused_naming_its_key(override: str, message: str) ->
         (["strategy=columns"], "trainer.devices=1: every column needs a device"),
         (["trainer=two_cpu", "strategy.timeout=0"], "strategy.timeout=0: input should be greater"),
         (["trainer.devices=2"], "trainer.devices=2, trainer.num_nodes=1: this trainer takes one"),
+        (["trainer.max_epochs=3"], "trainer.max_epochs=3: schedule.epochs=90 says how long"),
+        (["schedule=step", "schedule.monitor=val/foo"], "schedule.monitor=val/foo: torch.optim"),
+        (
+            ["schedule=constant", "schedule._target_=torch.optim.lr_scheduler.LinearLR"],
+            "schedule.changes: there is no such key; schedule=plateau brings none but epochs",
+        ),
+        (["optimizer._target_=torch.optim.Muon"], "optimizer: torch.optim.Muon: Muon only"),
+        (["logger.wandb.tags=[a]"], "logger.wandb: there is none; add logger=wandb"),
+        (["callbacks.swa.lr=1"], "callbacks.swa: there is none; add callbacks=swa"),
+        (
+            ["callbacks.record._target_=lightning.Callback"],
+            "callbacks.record._target_=lightning.Callback: the record and resuming need",
+        ),
+        (
+            ["data._target_=lightning.LightningDataModule"],
+            "data._target_=lightning.LightningDataModule: add data=own_module",
+        ),
     ],
 )
-def test_an_impossible_arrangement_of_columns_is_refused(
-    overrides: list[str], message: str
-) -> None:
+def test_an_impossible_combination_is_refused(overrides: list[str], message: str) -> None:
     with pytest.raises(UsageError) as refused:
         recorded(*overrides)
     assert message in str(refused.value)

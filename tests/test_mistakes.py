@@ -175,6 +175,12 @@ TYPED = [
     ("train", ["model"], "model: not of the form KEY=VALUE"),
     ("train", ["seed=1,2"], "seed=1,2: one value is needed; a list is seed=[1,2], a sweep takes"),
     ("train", ["model=null"], "model=null: there is no such choice; there are alexnet, alexnet_"),
+    (
+        "train",
+        ["experiment=[small,alexnet]", "callbacks=null"],
+        "callbacks=null: there is no such choice; there are default, ",
+    ),
+    ("train", ["+logger=csv"], "+logger=…: leave out the plus sign"),
     ("train", ["-m", "seed=1", "data=cifra10"], "data=cifra10: there is no such choice; did you"),
     ("train", ["data=mnist"], "data=mnist: there is no such choice; there are cifar10, folder, "),
     ("train", ["paths.data_dir=a"], "paths: there is no such key; type data.cache_dir=FOLDER"),

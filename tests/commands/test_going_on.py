@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from alexnet_repro.base.errors import UsageError
+from alexnet_repro.network.alexnet import AlexNet
 from alexnet_repro.training.run import told_in_one_line
 from tests.forks import Fork, Forks
 from tests.soak.images import noise_images
@@ -251,6 +252,26 @@ def test_a_reader_that_is_killed_while_it_sends_is_told_too() -> None:
         exec(compile(program, "torch/utils/data/dataloader.py", "exec"))
     with pytest.raises(ConnectionResetError), told_in_one_line():
         exec(compile(program, "elsewhere.py", "exec"))
+
+
+def test_what_an_optimizer_refuses_at_its_first_step_is_told_of_the_optimizer() -> None:
+    weight = torch.nn.Parameter(torch.ones(2))
+    weight.grad = torch.ones(2)
+    optimizer = torch.optim.SparseAdam([weight])
+    told = "optimizer: SparseAdam does not support dense gradients"
+    with pytest.raises(UsageError, match=told), told_in_one_line():
+        optimizer.step()
+
+    def closure() -> float:
+        raise RuntimeError("what a network raises within a step")
+
+    with pytest.raises(RuntimeError, match="what a network raises"), told_in_one_line():
+        torch.optim.SGD([weight]).step(closure)
+
+
+def test_images_of_another_size_than_the_networks_are_told_of_the_data() -> None:
+    with pytest.raises(UsageError, match="data: images of 64×64 pixels"), told_in_one_line():
+        AlexNet(num_classes=3, width=0.1)(torch.zeros(1, 3, 64, 64))
 
 
 def test_jobs_that_change_their_folder_have_a_table(train_tiny: Command, tmp_path: Path) -> None:

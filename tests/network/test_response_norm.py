@@ -89,6 +89,11 @@ def test_with_alpha_divided_by_n_equals_torch(random: torch.Generator, n: int, b
     torch.testing.assert_close(ours(a), theirs(a), rtol=1e-7, atol=1e-12)
 
 
+def test_constants_that_make_no_sum_are_refused() -> None:
+    with pytest.raises(ValueError, match="n=-1: input should be greater than or equal to 1"):
+        ResponseNorm(16, n=-1)
+
+
 def test_without_the_division_it_does_not_equal_torch(random: torch.Generator) -> None:
     a = 5 * torch.randn(2, 16, 4, 4, generator=random)
     ours, theirs = ResponseNorm(16, alpha=0.3), nn.LocalResponseNorm(5, alpha=0.3, k=2.0)

@@ -61,6 +61,11 @@ def test_top_5_error_of_five_classes_or_fewer_is_zero(
     assert (float(errors.compute()["top5_error"]) == 0) == (classes <= 5)
 
 
+def test_more_classes_than_logits_are_told() -> None:
+    with pytest.raises(ValueError, match="4 logits, but num_classes=7"):
+        ErrorRates(7).update(torch.zeros(2, 4), torch.tensor([0, 1]), torch.tensor(0.0))
+
+
 def test_a_batch_that_is_passed_over_counts_in_nothing(random: torch.Generator) -> None:
     errors, scores = ErrorRates(CLASSES), torch.randn(8, CLASSES, generator=random)
     labels = torch.randint(CLASSES, (8,), generator=random)

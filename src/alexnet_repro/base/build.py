@@ -272,6 +272,8 @@ def _checked_and_built(
 
 
 Callable_ = get_origin(Callable[..., Any])
+LONGEST = 200
+"""Characters of a wrong value that are told."""
 PLAIN = (bool, int, float, str, type(None))
 
 
@@ -434,6 +436,7 @@ def _place_and_message(
         return place, f": {message}"
     # As it is typed.
     given = str(error["input"])
+    given = given if len(given) < LONGEST else f"{given[:LONGEST]}…"
     given = {"None": "null", "True": "true", "False": "false"}.get(given, given)
     return place, f"={given}: {message[0].lower()}{message[1:]}"
 

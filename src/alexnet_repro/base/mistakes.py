@@ -71,10 +71,13 @@ def composing(error: Exception, conf: Path, name: str, arguments: Sequence[str])
     if missing := re.search(r"Interpolation key '(.*?)' not found", str(error)):
         typed = next((one for one in arguments if f"${{{missing[1]}" in one), "the configuration")
         return f"{typed.lstrip('+')}: there is no key {missing[1]}"
+    if twice := re.match(r"Multiple values for ([\w/]+)\.", str(error)):
+        return f"+{twice[1]}=…: leave out the plus sign, which is for a group that there is not yet"
     # A group that is given a number or null is told of without its name.
     for argument in arguments if isinstance(error, ValueError) else ():
         key, _, value = argument.lstrip("+").partition("=")
-        if key and (conf / key).is_dir() and not (conf / key / f"{value}.yaml").is_file():
+        one = key and not value.startswith("[") and (conf / key).is_dir()
+        if one and not (conf / key / f"{value}.yaml").is_file():
             choices = [path.stem for path in (conf / key).glob("*.yaml")]
             return f"{argument}: there is no such choice{_offered(value, choices)}"
     return one_line(error)

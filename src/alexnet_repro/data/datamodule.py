@@ -137,7 +137,10 @@ class ImageDataModule(L.LightningDataModule):
     ) -> None:
         super().__init__()
         if source is None and directory is None:
-            raise UsageError("data=prepared: add data.directory=… (what prepare wrote)")
+            raise UsageError(
+                "data=prepared: add data.directory=… (what prepare wrote); in Python, directory= "
+                "or source="
+            )
         if crop_size > image_size:
             raise UsageError(
                 f"data.crop_size={crop_size}: stored images have only "
@@ -212,7 +215,10 @@ class ImageDataModule(L.LightningDataModule):
     @cached_property
     def _listed(self) -> Source:
         assert self._source is not None
-        return self._source()
+        source = self._source()
+        if not isinstance(source, Source):
+            raise UsageError(f"data.source: it makes no Source, but {type(source).__name__}")
+        return source
 
     @property
     def listed_classes(self) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
@@ -222,7 +228,7 @@ class ImageDataModule(L.LightningDataModule):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        return self.store.classes
+        return self.listed_classes[0]
 
     @property
     def test_split(self) -> str:

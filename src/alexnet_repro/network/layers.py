@@ -12,7 +12,13 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.nn import functional
 
-from alexnet_repro.base.build import ArgumentsOf, Count, NonNegative, Positive
+from alexnet_repro.base.build import (
+    ArgumentsOf,
+    Count,
+    NonNegative,
+    Positive,
+    checks_arguments,
+)
 
 log = logging.getLogger(__name__)
 
@@ -217,6 +223,7 @@ class ResponseNorm(nn.Module):
 
     compiled: ClassVar[bool] = False
 
+    @checks_arguments
     def __init__(
         self,
         maps: Count | None = None,

@@ -140,7 +140,7 @@ def fitting_labels(members: Sequence[Trained], data: ImageDataModule) -> Tensor:
                 f"{member.path}: it was trained on stored images of {member.image_size} pixels; "
                 f"add data.image_size={member.image_size}"
             )
-    if data.listed_classes[0] != first.classes:
+    if data.classes != first.classes:
         told = "%s: %d of the network's %d classes, matched by %s"
         log.info(told, data.dataset_name, len(labels), len(first.classes), way)
     return torch.tensor(labels)

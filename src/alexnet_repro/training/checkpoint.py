@@ -274,7 +274,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     parts = checkpoint if isinstance(checkpoint, dict) else {}
     for name in ("config", "state_dict"):
         if not isinstance(parts.get(name), Mapping):
-            raise UsageError(f"{path}: not a checkpoint of alexnet_repro.train (it has no {name})")
+            raise UsageError(
+                f"{path}: not a checkpoint of alexnet_repro.train (it has no {name}); "
+                "load_from_checkpoint takes one of another Trainer if it is given network="
+            )
     if (written_as := checkpoint.get("format", 1)) not in range(1, FORMAT + 1):
         raise UsageError(
             f"{path}: a checkpoint of format {written_as}; this version reads up to {FORMAT}, "

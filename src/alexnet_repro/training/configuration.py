@@ -65,6 +65,9 @@ OURS = (AlexNet, CifarNet, TorchvisionAlexNet)
 LENGTHS = {"total_steps", "T_max"}
 """Arguments of schedulers for the length of the training, which is known."""
 
+MONITORED = "val/top1_error"
+"""The metric that schedules look at."""
+
 LOGGING = (DeviceStatsMonitor, LearningRateMonitor, ThroughputMonitor)
 """Callbacks that do nothing but write to loggers."""
 
@@ -86,7 +89,7 @@ class Scheduling:
     epochs: Count
     interval: Literal["epoch", "step"] = "epoch"
     frequency: Count = 1
-    monitor: str = "val/top1_error"
+    monitor: str = MONITORED
     warmup_epochs: Annotated[float, Field(ge=0)] = 0
 
 
@@ -192,20 +195,37 @@ class Configuration:
 
     def _check_parts(self) -> None:
         check(self.model, "model", *sizes(self.model, input_size=0).keys() - self.model.keys())
+        if not self.data_are_stored and "cache_dir" in self.data:
+            raise UsageError(
+                f"data._target_={self.data[TARGET]}: add data=own_module, which has no keys of "
+                "other data"
+            )
         for key in self.data_options.keys() & self.data.keys():
             raise UsageError(f"data.{key}: {key} beside it is what the data are given")
         check(self.data, "data", *self.data_options)
         needed = trained(self.optimizer)
         if "params" in needed:
             # What its values have wrong, it says when it is built.
-            build(self.optimizer, "optimizer", params=[torch.nn.Parameter(torch.zeros(2, 2))])
+            weights = [torch.zeros(2, 2, 2, 2), torch.zeros(2)]
+            build(self.optimizer, "optimizer", params=[torch.nn.Parameter(w) for w in weights])
         else:
             check(self.optimizer, "optimizer", *needed)
         if self.schedule_is_callback:
             check(self.schedule, "schedule")
         else:
             self._check_scheduling()
-            check(self.scheduler, "schedule", "optimizer", *LENGTHS - self.schedule.keys())
+            try:
+                check(self.scheduler, "schedule", "optimizer", *LENGTHS - self.schedule.keys())
+            except UsageError as error:
+                if "no such key" in str(error):
+                    raise UsageError(f"{error}; schedule=plateau brings none but epochs") from error
+                raise
+        most, epochs = self.trainer.get("max_epochs"), self.schedule.get("epochs")
+        if epochs is not None and most != epochs:
+            raise UsageError(
+                f"trainer.max_epochs={most}: schedule.epochs={epochs} says how long the schedule, "
+                "and so the training, is"
+            )
         for key, instead in OWNED.items():
             if key in self.trainer:
                 raise UsageError(f"trainer.{key}: {instead}")
@@ -230,8 +250,15 @@ class Configuration:
                     f"callbacks.{name}: the record and resuming need it; a file of callbacks of "
                     "your own begins with defaults: [default]"
                 )
+            bases = getattr(located(self.callbacks[name], f"callbacks.{name}"), "__mro__", ())
+            if not any(base.__module__.startswith("alexnet_repro.") for base in bases):
+                raise UsageError(
+                    f"callbacks.{name}._target_={self.callbacks[name][TARGET]}: the record and "
+                    "resuming need the run's own; give yours another name"
+                )
         for name, node in self.callbacks.items():
             key = f"callbacks.{name}"
+            _check_named(node, key)
             check(node, key, *{"directory", "dirpath", "config", "start"} - node.keys())
             if self.logger is None and _is_a(node, key, *LOGGING):
                 raise UsageError(f"{key}: it writes to loggers, and there is none; add logger=csv")
@@ -241,6 +268,7 @@ class Configuration:
                     "train them with trainer=auto, cpu or gpu"
                 )
         for name, node in (self.logger or {}).items():
+            _check_named(node, f"logger.{name}")
             check(node, f"logger.{name}")
         goes_on = self.resume is not None or self.skip_finished
         if self.overwrite and goes_on:
@@ -261,10 +289,9 @@ class Configuration:
                 f"schedule.{key}={self.schedule[key]}: ReduceLROnPlateau looks at the validation "
                 "once an epoch, and torch puts no warm-up before it"
             )
-        if (most := self.trainer.get("max_epochs")) != options.epochs:
+        if options.monitor != MONITORED and not plateau:
             raise UsageError(
-                f"trainer.max_epochs={most}: schedule.epochs={options.epochs} says how long the "
-                "schedule, and so the training, is"
+                f"schedule.monitor={options.monitor}: {self.schedule[TARGET]} looks at no metric"
             )
         if warmup >= options.epochs or (options.interval == "epoch" and warmup % 1):
             raise UsageError(
@@ -354,6 +381,14 @@ class Configuration:
             raise UsageError("strategy.backend=nccl: it is for GPUs; auto takes gloo on CPUs")
         if self.trainer.get("precision") == "16-mixed":
             raise UsageError("trainer.precision=16-mixed: the columns take 32-true or bf16-mixed")
+
+
+def _check_named(node: Node, key: str) -> None:
+    if TARGET not in node:
+        group, name = key.split(".")
+        raise UsageError(
+            f"{key}: there is none; add {group}={name}, if that is a file, or {key}._target_=…"
+        )
 
 
 def _arrangement(devices: Count, num_nodes: Count) -> None:

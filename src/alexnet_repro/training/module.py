@@ -69,7 +69,7 @@ class ErrorRates(Metric):
     def __init__(self, num_classes: int) -> None:
         super().__init__()
         # With five classes or fewer, every label is among the five most probable.
-        self.places = min(5, num_classes)
+        self.places, self.classes = min(5, num_classes), num_classes
         self.add_state("loss", torch.tensor(0.0), "sum")
         self.add_state("images", torch.tensor(0.0), "sum")
         self.add_state("placed", torch.zeros(self.places, dtype=torch.long), "sum")
@@ -84,7 +84,12 @@ class ErrorRates(Metric):
             label: (B,).
             loss: its mean over the batch.
             counts: False for a batch that is passed over.
+
+        Raises:
+            ValueError: if there are not as many scores as classes.
         """
+        if scores.shape[1] != self.classes:
+            raise ValueError(f"{scores.shape[1]} logits, but num_classes={self.classes}")
         right = scores.topk(self.places).indices == label[:, None]
         self.placed += (right & counts).sum(0)
         images = counts * len(label)

@@ -101,7 +101,7 @@ def foreign(
         raise UsageError(
             f"its network is {name}, which is not of this package: evaluate, predict and export "
             f"build it if you add trust={str(name).partition('.')[0]}, or name it again with "
-            f"model._target_={name}"
+            f"model._target_={name}; load_from_checkpoint is given it as network="
         )
     if TARGET not in named:
         # Modules of a package hold names of others, which are not trusted: torchvision.io.os.

@@ -31,6 +31,7 @@ def make_data(configuration: Configuration) -> L.LightningDataModule:
     """
     data = build(configuration.data, "data", **configuration.data_options)
     if isinstance(data, ImageDataModule):
+        number_of_classes(configuration.model, data)  # which may be told before hours of work
         data.prepare_data()
         return data
     key = f"data._target_={configuration.data[TARGET]}"

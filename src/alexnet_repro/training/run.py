@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from alexnet_repro.base.config import resolved, sweep_name
-from alexnet_repro.base.errors import UsageError
+from alexnet_repro.base.errors import UsageError, one_line
 from alexnet_repro.base.files import user_path
 from alexnet_repro.base.record import provenance
 from alexnet_repro.base.schema import RESULT
@@ -246,11 +246,19 @@ def told_in_one_line() -> Iterator[None]:
     try:
         yield
     except MisconfigurationException as error:
-        raise UsageError(f"trainer: {' '.join(str(error).split())}") from error
-    except (RuntimeError, ConnectionError, EOFError) as error:
+        raise UsageError(f"trainer: {one_line(error)}") from error
+    except (RuntimeError, ValueError, ConnectionError, EOFError) as error:
+        frames = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
         if "conditioned on metric" in str(error):
-            raise UsageError(f"callbacks: {' '.join(str(error).split())}") from error
-        if "DataLoader" in str(error) or _while_sending(error):
+            raise UsageError(f"callbacks: {one_line(error)}") from error
+        for key, place in (("optimizer", "torch/optim/"), ("data", "alexnet_repro/network/")):
+            if place in frames[-1]:
+                raise UsageError(f"{key}: {one_line(error)}") from error
+        # One that was killed while it sent a batch is a connection that ends.
+        sending = isinstance(error, ConnectionError | EOFError) and any(
+            Path(frame).name == "dataloader.py" for frame in frames
+        )
+        if "DataLoader" in str(error) or sending:
             said = (str(error).splitlines() or [type(error).__name__])[0]
             raise UsageError(
                 f"data.num_workers: a data worker failed ({said}); "
@@ -261,14 +269,6 @@ def told_in_one_line() -> Iterator[None]:
         raise
     finally:
         finish()
-
-
-def _while_sending(error: BaseException) -> bool:
-    """Whether a data worker was killed while it sent a batch: a connection that ends."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return not isinstance(error, RuntimeError) and any(
-        Path(frame.filename).name == "dataloader.py" for frame in frames
-    )
 
 
 def quieten_libraries() -> None:
