@@ -419,6 +419,7 @@ def test_last_is_the_newest_checkpoint_of_that_experiment(
         path.touch()
         os.utime(path, (1e9 - age, 1e9 - age))
     assert checkpoint_to_resume("last", "alexnet").parts[-3] == "newest"
+    assert checkpoint_to_resume("runs/alexnet/older", "alexnet").parts[-3] == "older"
     path.with_name("before_last.ckpt").touch()
     newest = tmp_path / "runs" / "alexnet" / "newest" / "checkpoints"
     (newest / "before_last.ckpt").hardlink_to(newest / "last.ckpt")

@@ -15,7 +15,7 @@ def main(config: DictConfig) -> float | None:
             check(values[key], key, *given)
     from alexnet_repro.training.run import train
 
-    return train(config)
+    return train(values)
 
 
 if __name__ == "__main__":

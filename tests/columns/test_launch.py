@@ -1,6 +1,10 @@
 """Who starts the processes of a run."""
 
 import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +23,16 @@ SRUN = {
     "SLURM_STEP_ID": "0",
     "SLURM_JOB_NAME": "alexnet",
 }
+
+LAUNCHER = """
+import os, subprocess, sys, time
+variables = {"RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
+variables |= {"TORCHELASTIC_RUN_ID": "17", "WORLD_SIZE": "2"}
+command = [sys.executable, "-m", "alexnet_repro.train", "trainer=two_cpu"]
+print(subprocess.Popen(command, env=os.environ | variables).pid, flush=True)
+time.sleep(600)
+"""
+"""Starts a process as torchrun does."""
 
 
 @pytest.fixture(autouse=True)
@@ -112,3 +126,29 @@ def test_who_waited_in_vain_is_not_blamed(
     monkeypatch.setattr(launch, "elastic_launch", failing)
     with pytest.raises(UsageError, match=told):
         in_processes(2, fail, columns=2)
+
+
+@pytest.mark.long
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
+def test_a_process_that_still_imports_ends_with_who_launched_it(tmp_path: Path) -> None:
+    launcher = subprocess.Popen(
+        [sys.executable, "-c", LAUNCHER], stdout=subprocess.PIPE, text=True, cwd=tmp_path
+    )
+    assert launcher.stdout is not None
+    process = Path("/proc", launcher.stdout.readline().strip())
+    while "libtorch" not in (process / "maps").read_text():
+        time.sleep(0.05)
+    launcher.kill()
+    launcher.communicate()
+    deadline = time.monotonic() + 10
+    while runs(process):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def runs(process: Path) -> bool:
+    """Whether a process is there that has not ended."""
+    try:
+        return (process / "cmdline").read_bytes() != b""
+    except OSError:
+        return False

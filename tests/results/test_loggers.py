@@ -4,12 +4,15 @@ import logging
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import wandb as client
 from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.loggers.logger import DummyLogger
 
-from alexnet_repro.training.loggers import finish, quiet, wandb_mode
+from alexnet_repro.base.errors import UsageError
+from alexnet_repro.training.loggers import begin, finish, outlived, quiet, wandb_mode
 
 
 @pytest.fixture(autouse=True)
@@ -56,3 +59,32 @@ def test_each_run_of_a_process_is_its_own_and_says_how_it_is_uploaded(
     assert len(runs) == 2
     for run in runs:
         assert f"wandb sync '{run}'" in caplog.text
+
+
+class Unreachable(DummyLogger):
+    """One whose server refuses everything."""
+
+    asked = 0
+
+    def log_hyperparams(self, *arguments: Any, **options: Any) -> None:
+        raise ConnectionError("no\nserver")
+
+    def log_metrics(self, *arguments: Any, **options: Any) -> None:
+        self.asked += 1
+        raise ConnectionError("no\nserver")
+
+
+def test_a_logger_that_cannot_begin_is_a_mistake() -> None:
+    with pytest.raises(UsageError, match=r"^logger: Unreachable: no server$"):
+        begin(Unreachable(), {})
+
+
+def test_a_logger_that_ends_is_told_once_and_not_asked_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    logger = outlived(Unreachable())
+    for step in range(3):
+        logger.log_metrics({"loss": 1.0}, step)
+    logger.finalize("success")
+    assert logger.asked == 1  # type: ignore[attr-defined]
+    assert caplog.messages == ["Unreachable ended (no server): training goes on without it"]

@@ -66,8 +66,9 @@ def wait_for_step(cluster: Cluster, job: str, run: Path) -> None:
     """Until the run has saved, and goes on."""
     deadline = time.monotonic() + 240
     while not (run / "checkpoints" / LAST).exists():
-        assert time.monotonic() < deadline, [path.read_text() for path in run.parent.glob("*.out")]
-        assert cluster.state(job) in ("PENDING", "CONFIGURING", "RUNNING")
+        printed = [path.read_text() for path in run.parent.glob("*.out")]
+        assert time.monotonic() < deadline, printed
+        assert cluster.state(job) in ("PENDING", "CONFIGURING", "RUNNING"), printed
         time.sleep(0.1)
 
 

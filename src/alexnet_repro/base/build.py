@@ -52,6 +52,7 @@ HANDED_ON = {
 """Who takes the arguments that a signature does not name (``**kwargs``), where that is known."""
 
 Init = TypeVar("Init", bound=Callable[..., None])
+Kind = TypeVar("Kind")
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,18 @@ def build(node: Mapping[str, Any], key: str, /, **given: Any) -> Any:
     partial = node.get(PARTIAL, False)
     arguments = _checked_and_built(target, node, key, given, complete=not partial) | given
     return functools.partial(target, **arguments) if partial else called(target, key, **arguments)
+
+
+def built_as(kind: type[Kind], node: Mapping[str, Any], key: str, /, **given: Any) -> Kind:
+    """As :func:`build`, of what has to be a ``kind``.
+
+    Raises:
+        UsageError: if it is not.
+    """
+    made = build(node, key, **given)
+    if not isinstance(made, kind):
+        raise UsageError(f"{key}.{TARGET}={node[TARGET]}: it does not make a {kind.__name__}")
+    return made
 
 
 def build_partial(node: Mapping[str, Any], key: str, *later: str) -> Callable[..., Any]:

@@ -24,11 +24,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from alexnet_repro.base.build import checked
-from alexnet_repro.base.checkpoints import newest_checkpoint
+from alexnet_repro.base.checkpoints import find_checkpoint, newest_checkpoint
 from alexnet_repro.base.console import take_any_character
 from alexnet_repro.base.errors import UsageError, out_of_memory
 from alexnet_repro.base.extras import check_plugins
-from alexnet_repro.base.files import alone_in, user_path, write_json
+from alexnet_repro.base.files import alone_in, write_json
 from alexnet_repro.base.hydra_version import COMPOSING, MAIN, register_resolver
 from alexnet_repro.base.mistakes import check_flags, composing, writing
 from alexnet_repro.base.record import version_of
@@ -121,16 +121,16 @@ def run_directory(resume: str | None, run_name: str, now: str) -> str:
 
 
 def checkpoint_to_resume(resume: str, run_name: str) -> Path:
-    """The checkpoint that ``resume=…`` means: a path, or ``last`` of the newest run of that name.
+    """The checkpoint that ``resume=…`` means: a file, the folder of a run, or the newest of a name.
 
     Raises:
         UsageError: if there is none.
     """
     if resume != "last":
-        path = user_path(resume)
-        if not path.is_file():
-            raise UsageError(f"resume={resume}: there is no such file; give a .ckpt file or 'last'")
-        return path
+        try:
+            return find_checkpoint(resume)
+        except UsageError as error:
+            raise UsageError(f"resume={error}") from error
     found = newest_checkpoint(Path("runs", run_name), "*/checkpoints")
     if found is None:
         raise UsageError(

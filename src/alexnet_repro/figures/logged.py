@@ -20,7 +20,7 @@ from torch import Tensor
 from alexnet_repro.data.datamodule import ImageDataModule
 from alexnet_repro.training.checkpoint import Trained
 from alexnet_repro.training.curve import curve_of
-from alexnet_repro.training.loggers import attempt
+from alexnet_repro.training.loggers import attempt, begin
 
 SHOWN = 16
 """Test images of which predictions are shown, of all classes in turn."""
@@ -51,7 +51,7 @@ class Logged(Callback):
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         for logger in trainer.loggers:
             if not isinstance(logger, CSVLogger):
-                logger.log_hyperparams(self.config)
+                begin(logger, self.config)
 
     # Within validation, whose weights they are. All processes come here: each may hold a part.
     def on_validation_batch_end(

@@ -83,8 +83,24 @@ def attempt(logger: Logger, call: Callable[..., None], *arguments: Any, **option
         call(*arguments, **options)
     except Exception as error:  # each has errors of its own
         ended.add(logger)
-        name, said = type(logger).__name__, str(error).partition("\n")[0] or type(error).__name__
-        log.warning("%s ended (%s): training goes on without it", name, said)
+        told = "%s ended (%s): training goes on without it"
+        log.warning(told, type(logger).__name__, _reason(error))
+
+
+def begin(logger: Logger, config: dict[str, Any]) -> None:
+    """Give a logger the configuration of the run, with which those that use a server open it.
+
+    Raises:
+        UsageError: with what it refused it for: nothing has been trained by then.
+    """
+    try:
+        logger.log_hyperparams(config)
+    except Exception as error:  # each has errors of its own
+        raise UsageError(f"logger: {type(logger).__name__}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def finish() -> None:

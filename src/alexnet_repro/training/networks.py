@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from alexnet_repro.base.build import CLASSES, TARGET, build, located, taken, takes_any
+from alexnet_repro.base.build import CLASSES, TARGET, built_as, located, taken, takes_any
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.network.alexnet import AlexNet
 from alexnet_repro.network.cifar import Cifar13Net, Cifar18Net
@@ -52,9 +52,7 @@ def make_network(model: Node, classes: int, input_size: int | None) -> nn.Module
     Raises:
         UsageError: if it cannot be built, or is no ``torch.nn.Module``.
     """
-    network = build(model, "model", **sizes(model, classes, input_size))
-    if not isinstance(network, nn.Module):
-        raise UsageError(f"model._target_={model[TARGET]}: it does not make a torch.nn.Module")
+    network = built_as(nn.Module, model, "model", **sizes(model, classes, input_size))
     if model[TARGET] not in NETWORKS and input_size is not None:
         _try_image(network, f"model._target_={model[TARGET]}", classes, input_size)
     return network

@@ -12,7 +12,15 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LinearLR, SequentialLR
 
-from alexnet_repro.base.build import CLASSES, TARGET, build, build_partial, located, taken
+from alexnet_repro.base.build import (
+    CLASSES,
+    TARGET,
+    build,
+    build_partial,
+    built_as,
+    located,
+    taken,
+)
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.data.datamodule import ImageDataModule
 from alexnet_repro.training.changed_optimizer import ChangedOptimizer, as_it_was
@@ -29,14 +37,12 @@ def make_data(configuration: Configuration) -> L.LightningDataModule:
     Raises:
         UsageError: for what the user can put right; or if another one lacks a loader.
     """
-    data = build(configuration.data, "data", **configuration.data_options)
+    data = built_as(L.LightningDataModule, configuration.data, "data", **configuration.data_options)
     if isinstance(data, ImageDataModule):
         number_of_classes(configuration.model, data)  # which may be told before hours of work
         data.prepare_data()
         return data
     key = f"data._target_={configuration.data[TARGET]}"
-    if not isinstance(data, L.LightningDataModule):
-        raise UsageError(f"{key}: it does not make a LightningDataModule")
     for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
         if getattr(type(data), name) is getattr(L.LightningDataModule, name):
             raise UsageError(f"{key}: it has no {name}, which a run needs")
@@ -140,10 +146,7 @@ def make_loggers(configuration: Configuration, start: Start) -> list[Logger]:
     for name, node in (configuration.logger or {}).items():
         same = start.wandb is not None and located(node, name) is WandbLogger
         goes_on = {"id": start.wandb, "resume": "allow"} if same else {}
-        made = build(goes_on | node, f"logger.{name}")
-        if not isinstance(made, Logger):
-            raise UsageError(f"logger.{name}._target_={node[TARGET]}: it does not make a Logger")
-        loggers.append(outlived(made))
+        loggers.append(outlived(built_as(Logger, goes_on | node, f"logger.{name}")))  # type: ignore[type-abstract]
     return loggers
 
 
@@ -158,15 +161,11 @@ def make_trainer(configuration: Configuration, start: Start) -> L.Trainer:
         callbacks.append(build(configuration.schedule, "schedule"))
     for name, node in configuration.callbacks.items():
         own = {k: v for k, v in taken(located(node, name), **filled).items() if k not in node}
-        made = build(node, f"callbacks.{name}", **own)
-        if not isinstance(made, L.Callback):
-            raise UsageError(
-                f"callbacks.{name}._target_={node[TARGET]}: it does not make a Callback"
-            )
-        callbacks.append(made)
+        callbacks.append(built_as(L.Callback, node, f"callbacks.{name}", **own))
     # cuDNN tries which of its algorithms is fastest: not always the same, so not if it has to be.
     tried = {"benchmark": not configuration.trainer.get("deterministic", False)}
-    trainer: L.Trainer = build(
+    return built_as(
+        L.Trainer,
         tried | configuration.trainer,
         "trainer",
         strategy=build(configuration.strategy, "strategy") if configuration.strategy else "auto",
@@ -176,7 +175,6 @@ def make_trainer(configuration: Configuration, start: Start) -> L.Trainer:
         default_root_dir=directory,
         use_distributed_sampler=not configuration.data_are_stored,
     )
-    return trainer
 
 
 def on_cpu(trainer: Mapping[str, Any]) -> bool:

@@ -51,7 +51,7 @@ RECIPE = {
 Kind = Literal["aside", "how", "grows", "named", "fixed"]
 
 KINDS: dict[str, Kind] = {
-    # Asides change nothing of what a run measures, if it ends.
+    # Asides change nothing of what a run measures, if it ends; earlier versions had on_nonfinite.
     **dict.fromkeys(("logger", "resume", "resume_with", "skip_finished", "overwrite"), "aside"),
     **dict.fromkeys(("checkpoint_every_n_steps", "on_nonfinite", "summary"), "aside"),
     **{f"callbacks.{name}": "aside" for name in WATCHING},

@@ -4,7 +4,7 @@ import json
 import logging
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,10 +13,9 @@ from typing import Any
 import lightning as L
 from hydra.core.hydra_config import HydraConfig
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from omegaconf import DictConfig
 from torch import nn
 
-from alexnet_repro.base.config import resolved, sweep_name
+from alexnet_repro.base.config import sweep_name
 from alexnet_repro.base.errors import UsageError, one_line
 from alexnet_repro.base.files import user_path
 from alexnet_repro.base.record import provenance
@@ -58,8 +57,8 @@ LONG = 30
 """Epochs that nobody trains on the rendered images but by mistake."""
 
 
-def train(config: DictConfig) -> float | None:
-    """Train and test what ``config`` describes; callbacks write its record.
+def train(values: Mapping[str, Any]) -> float | None:
+    """Train and test what a configuration describes; callbacks write its record.
 
     Returns:
         The least top-1 error in percent on the validation images, for a search to minimize; None
@@ -69,7 +68,7 @@ def train(config: DictConfig) -> float | None:
         UsageError: for what the user can put right.
     """
     with together() as processes:
-        configuration = Configuration.of(resolved(config))
+        configuration = Configuration.of(values)
         if configuration.summary:
             print_summary(configuration.model)
             return None
