@@ -1,5 +1,6 @@
 """A checkpoint as other programs read it: ONNX, torch.export, safetensors with a model card."""
 
+import io
 import json
 import logging
 import warnings
@@ -118,9 +119,9 @@ def write_torch_export(trained: Trained, output: Path) -> None:
     """One file for ``torch.export.load``, with ``classifier.json`` inside."""
     made = Classifier.of(trained)
     with written(output) as unfinished:
-        inside = {"classifier.json": json.dumps(settings(trained))}
-        with unfinished.open("wb") as file:
-            torch.export.save(program(made), file, extra_files=inside)
+        inside, content = {"classifier.json": json.dumps(settings(trained))}, io.BytesIO()
+        torch.export.save(program(made), content, extra_files=inside)
+        unfinished.write_bytes(content.getbuffer())
         with unfinished.open("rb") as file:
             check_logits(str(output), torch.export.load(file).module(), made)
 
