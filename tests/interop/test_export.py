@@ -2,6 +2,7 @@
 
 import errno
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -249,8 +250,9 @@ def test_a_network_that_takes_the_number_of_images_for_a_constant_is_refused(
 def test_a_missing_extra_is_told_with_what_installs_it(
     export: Run, strong: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("alexnet_repro.interop.export.find_spec", lambda package: None)
-    with pytest.raises(UsageError, match=r"onnx is not installed; pip install 'alexnet-repro\["):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    told = r"onnx: export is not installed; pip install 'alexnet-repro\[export\]'"
+    with pytest.raises(UsageError, match=told):
         export("onnx", "net.onnx", f"--checkpoint={strong}")
 
 
