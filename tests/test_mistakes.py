@@ -217,6 +217,11 @@ TYPED = [
     ("train", ["--seed=1"], "--seed=1: keys are typed without dashes: seed=1"),
     ("evaluate", ["--summary"], "--summary: keys are typed without dashes: summary=VALUE"),
     ("train", ["data.batch_size=a b("], "data.batch_size=a b(: not of the form KEY=VALUE ("),
+    (
+        "prepare",
+        ["data=folder", "source=a", "data.name=${nope}"],
+        "data.name: Interpolation key 'nope' not found",
+    ),
     ("prepare", ["souce=a"], "souce: there is no such key; did you mean source?"),
     (
         "prepare",

@@ -7,6 +7,7 @@ import typer
 
 from alexnet_repro import cli
 from alexnet_repro.base.errors import UsageError
+from alexnet_repro.base.extras import require
 
 commands = cli.app()
 
@@ -56,7 +57,7 @@ def serve(
     from alexnet_repro.page import server
     from alexnet_repro.page.shown import Limits, network_of
 
-    server.check_installed()
+    require("serve", "serve")
     trained = trained_network(checkpoint, device, words)
     shown = network_of(trained, index, node)
     limits = Limits(neighbours, top, max_megabytes, max_megapixels)

@@ -24,7 +24,7 @@ from PIL import Image
 
 from alexnet_repro.analysis.predictions import Prediction, predict
 from alexnet_repro.base.errors import UsageError
-from alexnet_repro.page.server import check_installed
+from alexnet_repro.base.extras import require
 from alexnet_repro.page.shown import Limits
 from alexnet_repro.training.checkpoint import load_trained
 from tests.forks import Forks
@@ -363,7 +363,7 @@ def test_a_port_in_use_is_told_in_one_line(checkpoint: str) -> None:
 def test_without_its_server_a_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     with pytest.raises(UsageError, match=r"pip install 'alexnet-repro\[serve\]'"):
-        check_installed()
+        require("serve", "serve")
 
 
 def test_a_file_that_is_no_checkpoint_is_told(forks: Forks, tmp_path: Path) -> None:

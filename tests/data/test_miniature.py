@@ -1,7 +1,9 @@
 """The miniature set is deterministic, irregular like ILSVRC, and not to be solved by colour."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -136,7 +138,7 @@ def test_generate_writes_every_split_and_class(tmp_path: Path) -> None:
         for name in CLASSES:
             files = sorted(path.name for path in (directory / split / name).iterdir())
             assert files == [f"{i:04d}.jpg" for i in range(count)]
-    assert list(directory.parent.iterdir()) == [directory]
+    assert sorted(directory.parent.iterdir()) == [directory.with_name(".miniature.lock"), directory]
 
 
 def test_files_hold_the_rendered_images(tmp_path: Path) -> None:
@@ -158,20 +160,20 @@ def test_generate_leaves_an_existing_set_alone(
     assert {path: path.stat().st_mtime_ns for path in directory.rglob("*")} == before
 
 
-def test_two_processes_may_generate_at_once(
+def test_of_those_who_generate_at_once_one_renders(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    directory = tmp_path / "miniature"
+    directory, rendered = tmp_path / "miniature", list[tuple[object, ...]]()
 
-    def meanwhile(split: str, class_index: int, image_index: int, seed: int = 0) -> Image.Image:
-        monkeypatch.undo()
-        generate(directory, seed, TINY)
-        return render(split, class_index, image_index, seed)
+    def counted(*arguments: Any) -> Image.Image:
+        rendered.append(arguments)
+        return render(*arguments)
 
-    monkeypatch.setattr(miniature, "render", meanwhile)
-    assert generate(directory, images_per_class=TINY) == directory
-    assert list(tmp_path.iterdir()) == [directory]
-    assert len(list(directory.rglob("*.jpg"))) == len(CLASSES) * sum(TINY.values())
+    monkeypatch.setattr(miniature, "render", counted)
+    with ThreadPoolExecutor(3) as jobs:
+        made = list(jobs.map(lambda _: generate(directory, images_per_class=TINY), range(3)))
+    assert made == 3 * [directory]
+    assert len(rendered) == len(set(rendered)) == len(CLASSES) * sum(TINY.values())
 
 
 @pytest.mark.parametrize("interruption", [RuntimeError, KeyboardInterrupt])
@@ -186,4 +188,4 @@ def test_an_interrupted_generate_leaves_nothing(
     monkeypatch.setattr(miniature, "render", interrupted)
     with pytest.raises(interruption):
         generate(tmp_path / "miniature", images_per_class=TINY)
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == [".miniature.lock"]

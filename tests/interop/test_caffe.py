@@ -132,6 +132,11 @@ def cut(name: str) -> Callable[[list[Layer]], None]:
     return change
 
 
+def folded(layers: list[Layer]) -> None:
+    layer = next(layer for layer in layers if layer.name == "fc7")
+    layer.blobs[0] = layer.blobs[0].reshape(2, -1, layer.blobs[0].shape[-1])
+
+
 def untrained(layers: list[Layer]) -> None:
     layers[0].blobs.clear()
 
@@ -147,6 +152,7 @@ def untrained(layers: list[Layer]) -> None:
         (setting("norm1", norm_region=1), "norm1 and norm2 differ, or normalize within maps"),
         (setting("drop6", dropout_ratio=0.2), "has different dropout ratios"),
         (cut("fc6"), "fc6.weight has the shape"),
+        (folded, "cannot reshape array of size"),
         (untrained, "conv1 has no weights and biases"),
     ],
 )

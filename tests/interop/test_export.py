@@ -1,6 +1,8 @@
 """What other programs read computes what the checkpoint computes."""
 
+import errno
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -248,8 +250,9 @@ def test_a_network_that_takes_the_number_of_images_for_a_constant_is_refused(
 def test_a_missing_extra_is_told_with_what_installs_it(
     export: Run, strong: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("alexnet_repro.interop.export.find_spec", lambda package: None)
-    with pytest.raises(UsageError, match=r"onnx is not installed; pip install 'alexnet-repro\["):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    told = r"onnx: export is not installed; pip install 'alexnet-repro\[export\]'"
+    with pytest.raises(UsageError, match=told):
         export("onnx", "net.onnx", f"--checkpoint={strong}")
 
 
@@ -282,3 +285,26 @@ def test_a_folder_where_a_file_is_to_be_written_is_named(
     (tmp_path / "net.pt2").mkdir()
     with pytest.raises(TyperException, match=r"'net\.pt2' is a directory"):
         export(command, "net.pt2", f"--checkpoint={strong}")
+
+
+@pytest.mark.parametrize(
+    ("command", "output", "written"),
+    [("torch-export", "net.pt2", "net.pt2"), ("safetensors", "hub", "hub/model.safetensors")],
+)
+def test_a_full_disk_is_told_with_the_name_that_was_typed(
+    export: Run,
+    strong: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    output: str,
+    written: str,
+) -> None:
+    def full(*arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left on device") as told:
+        export(command, output, f"--checkpoint={strong}")
+    assert told.value.filename == written
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

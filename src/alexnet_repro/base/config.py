@@ -89,13 +89,12 @@ def resolved(config: DictConfig) -> dict[str, Any]:
     try:
         values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        message = str(error).splitlines()[0]
+        message, key = str(error).splitlines()[0], getattr(error, "full_key", None)
         if missing := re.search(r"Missing mandatory value: (\S+)", message):
             # The key itself, or the one that it takes its value from.
-            interpolated = "interpolation" in message
-            key = missing.group(1) if interpolated else getattr(error, "full_key", "")
+            key = missing.group(1) if "interpolation" in message else key
             raise UsageError(f"{key} has no default: add {key}=… to the command") from error
-        raise UsageError(message) from error
+        raise UsageError(f"{key or 'configuration'}: {message}") from error
     return values  # type: ignore[return-value]
 
 

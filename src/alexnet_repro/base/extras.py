@@ -39,10 +39,14 @@ def check_plugins(arguments: Iterable[str]) -> None:
     """Raise a UsageError if an argument needs an extra that is not installed."""
     for argument in arguments:
         for beginning, extra in PLUGINS.items():
-            if re.match(beginning, argument) and not installed(extra):
-                raise UsageError(
-                    f"{argument}: {extra} is not installed; pip install 'alexnet-repro[{extra}]'"
-                )
+            if re.match(beginning, argument):
+                require(extra, argument)
+
+
+def require(extra: str, what: str) -> None:
+    """Raise a UsageError naming ``what``, if the extra that it needs is not installed."""
+    if not installed(extra):
+        raise UsageError(f"{what}: {extra} is not installed; pip install 'alexnet-repro[{extra}]'")
 
 
 def _found(module: str) -> bool:

@@ -9,7 +9,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -126,6 +126,25 @@ def locked(directory: Path, shared: bool = False) -> Iterator[None]:
             told = "%s: its file system has no locks (%s): have no other process make it now"
             log.warning(told, directory, error.strerror)
         yield
+
+
+def made_once(directory: Path, make: Callable[[Path], None]) -> Path:
+    """``directory``, which ``make`` fills under another name if it is not there yet.
+
+    It is whole or not there. Of processes that want it at once, one makes it.
+    """
+    if not directory.exists():
+        with locked(directory):
+            if not directory.exists():
+                unfinished = directory.with_name(f".{directory.name}.unfinished")
+                # What a killed process left.
+                shutil.rmtree(unfinished, ignore_errors=True)
+                try:
+                    make(unfinished)
+                    unfinished.rename(directory)
+                finally:
+                    shutil.rmtree(unfinished, ignore_errors=True)
+    return directory
 
 
 def sync_folder(directory: Path) -> None:

@@ -8,8 +8,8 @@ classes stay what they are under reflection and translation. Varied sizes and as
 few greyscale files give the input pipeline the irregularities that it meets in ILSVRC.
 """
 
+import logging
 import math
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +18,10 @@ import numpy as np
 from numpy.random import Generator, SeedSequence, default_rng
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+
+from alexnet_repro.base.files import made_once
+
+log = logging.getLogger(__name__)
 
 IMAGES_PER_CLASS: dict[str, int] = {"train": 140, "val": 20, "test": 40}
 
@@ -282,11 +286,9 @@ def generate(
 
     An existing ``directory`` is taken as it is. A new one appears only when it is whole.
     """
-    if directory.exists():
-        return directory
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{directory.name}-", dir=directory.parent) as scratch:
-        root = Path(scratch) / directory.name
+
+    def render_all(root: Path) -> None:
+        log.info("rendering the miniature ILSVRC into %s", directory)
         for split, count in images_per_class.items():
             for class_index, name in enumerate(CLASSES):
                 folder = root / split / name
@@ -294,10 +296,5 @@ def generate(
                 for image_index in range(count):
                     image = render(split, class_index, image_index, seed)
                     image.save(folder / f"{image_index:04d}.jpg", quality=92)
-        try:
-            root.rename(directory)
-        except OSError:
-            # Of two processes that render at once, as jobs of a sweep do, the first to end counts.
-            if not directory.is_dir():
-                raise
-    return directory
+
+    return made_once(directory, render_all)

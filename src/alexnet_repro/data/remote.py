@@ -1,6 +1,6 @@
 """Stores that lie in object storage (s3://, gs://, abfs://, hdfs://), copied here before use."""
 
-import shutil
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -8,7 +8,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from alexnet_repro.base.errors import UsageError
-from alexnet_repro.base.files import check_room, locked
+from alexnet_repro.base.files import check_room, made_once
 from alexnet_repro.data.store import verify
 
 
@@ -25,17 +25,7 @@ def local_copy(uri: str, cache_dir: Path) -> Path:
     """
     place = urlsplit(uri)
     name = f"{place.netloc}{place.path}".strip("/").replace("/", "-")
-    directory = cache_dir / name
-    if directory.exists():
-        return directory
-    with locked(directory):
-        if not directory.exists():
-            partial = cache_dir / f"{name}.copying"
-            shutil.rmtree(partial, ignore_errors=True)
-            _copy(uri, partial)
-            verify(partial)
-            partial.rename(directory)
-    return directory
+    return made_once(cache_dir / name, partial(_copy, uri))
 
 
 def _copy(uri: str, to: Path) -> None:
@@ -46,6 +36,6 @@ def _copy(uri: str, to: Path) -> None:
         to.mkdir()
         fs.copy_files(path, str(to), source_filesystem=filesystem)
     except (OSError, pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        shutil.rmtree(to, ignore_errors=True)
         reason = str(error).splitlines()[0]
         raise UsageError(f"data.directory={uri}: cannot be copied ({reason})") from error
+    verify(to)

@@ -287,8 +287,6 @@ def hold_out(
 def miniature(root: str, seed: Natural) -> Source:
     """The miniature ILSVRC, rendered into ``root`` the first time (see ``data.miniature``)."""
     directory = user_path(root) / f"seed{seed}"
-    if not directory.exists():
-        log.info("rendering the miniature ILSVRC into %s", directory)
     return folder(str(miniature_ilsvrc.generate(directory, seed=seed)))
 
 

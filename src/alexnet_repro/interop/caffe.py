@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from alexnet_repro.base.errors import UsageError
+from alexnet_repro.base.errors import UsageError, one_line
 from alexnet_repro.interop.caffe_files import CaffeLayer, read_caffemodel
 from alexnet_repro.network.alexnet import KERNELS, AlexNet
 
@@ -53,54 +53,61 @@ def read_caffe(
         UsageError: if the file cannot be read, or holds another network.
     """
     name, layers = read_caffemodel(path)
-    last = next((layer for layer in layers if layer.startswith("fc8")), None)
-    if last is None:
-        raise UsageError(f"{path}: has no layer fc8; {ONLY_THESE}")
-    _check_settings(path, layers)
-    weights, classes = _weights(path, layers, last)
+    try:
+        return name, *_of_layers(layers, options)
+    except ValueError as error:
+        raise UsageError(
+            f"{path}: {one_line(error)}; only bvlc_alexnet and CaffeNet, of any width, can be "
+            "converted"
+        ) from error
+
+
+def _of_layers(
+    layers: Mapping[str, CaffeLayer], options: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Options and weights; a ValueError says why the layers are those of another network."""
+    _check_settings(layers)
+    weights = _weights(layers)
     own = {
         **options,
         "width": len(weights["conv1.weight"]) / KERNELS["conv1"],
-        "num_classes": classes,
-        "dropout": _dropout(path, layers),
-        "response_norm": {**options["response_norm"], **_response_norm(path, layers)},
+        "num_classes": len(weights["fc8.bias"]),
+        "dropout": _dropout(layers),
+        "response_norm": {**options["response_norm"], **_response_norm(layers)},
     }
-    if _pools_first(path, layers):
+    if _pools_first(layers):
         own["norm_after_pool"] = True
-    _check_shapes(path, own, weights)
+    _check_shapes(own, weights)
     for layer in ("fc7", "fc8"):
         weights[f"{layer}.weight"] /= 1 - own["dropout"]
-    return name, own, weights
+    return own, weights
 
 
-ONLY_THESE = "only bvlc_alexnet and CaffeNet, of any width, can be converted"
-
-
-def _layer(path: Path, layers: Mapping[str, CaffeLayer], name: str) -> CaffeLayer:
+def _layer(layers: Mapping[str, CaffeLayer], name: str) -> CaffeLayer:
     if name not in layers:
-        raise UsageError(f"{path}: has no layer {name}; {ONLY_THESE}")
+        raise ValueError(f"has no layer {name}")
     return layers[name]
 
 
-def _check_settings(path: Path, layers: Mapping[str, CaffeLayer]) -> None:
+def _check_settings(layers: Mapping[str, CaffeLayer]) -> None:
     for name, wanted in (CONVOLUTIONS | POOLINGS).items():
-        found = _layer(path, layers, name).settings
+        found = _layer(layers, name).settings
         for key, value in wanted.items():
             said = found.get(key, WRITTEN_OUT.get(key))
             said = WRITTEN_OUT[key] if said == () else said
             if said != value:
-                raise UsageError(f"{path}: {name} has {key} {said}, not {value}; {ONLY_THESE}")
+                raise ValueError(f"{name} has {key} {said}, not {value}")
 
 
-def _weights(
-    path: Path, layers: Mapping[str, CaffeLayer], last: str
-) -> tuple[dict[str, Tensor], int]:
-    """By the names of :class:`AlexNet`, conv1 for red, green and blue; and the classes."""
+def _weights(layers: Mapping[str, CaffeLayer]) -> dict[str, Tensor]:
+    """By the names of :class:`AlexNet`, conv1 for red, green and blue."""
     weights = {}
+    # Who trains on other classes calls it fc8_flickr and the like.
+    last = next((layer for layer in layers if layer.startswith("fc8")), "fc8")
     for name in (*CONVOLUTIONS, "fc6", "fc7", last):
-        blobs = _layer(path, layers, name).blobs
+        blobs = _layer(layers, name).blobs
         if len(blobs) != 2:
-            raise UsageError(f"{path}: {name} has no weights and biases: it was never trained")
+            raise ValueError(f"{name} has no weights and biases: it was never trained")
         own = "fc8" if name == last else name
         weight, bias = blobs
         # Before 2015 all shapes were of four numbers, with ones in front.
@@ -108,43 +115,43 @@ def _weights(
         weights[f"{own}.weight"] = torch.from_numpy(np.array(weight))
         weights[f"{own}.bias"] = torch.from_numpy(np.array(bias.reshape(-1)))
     weights["conv1.weight"] = weights["conv1.weight"].flip(1)
-    return weights, len(weights["fc8.bias"])
+    return weights
 
 
-def _dropout(path: Path, layers: Mapping[str, CaffeLayer]) -> float:
+def _dropout(layers: Mapping[str, CaffeLayer]) -> float:
     ratios = {
         float(layer.settings["dropout_ratio"])
         for layer in layers.values()
         if "dropout_ratio" in layer.settings
     }
     if len(ratios) > 1:
-        raise UsageError(f"{path}: has different dropout ratios, {sorted(ratios)}; {ONLY_THESE}")
+        raise ValueError(f"has different dropout ratios, {sorted(ratios)}")
     return ratios.pop() if ratios else 0.0
 
 
-def _response_norm(path: Path, layers: Mapping[str, CaffeLayer]) -> dict[str, Any]:
-    first, second = (_layer(path, layers, name).settings for name in NORMS)
+def _response_norm(layers: Mapping[str, CaffeLayer]) -> dict[str, Any]:
+    first, second = (_layer(layers, name).settings for name in NORMS)
     if first != second or first.get("norm_region", 0):
-        raise UsageError(f"{path}: norm1 and norm2 differ, or normalize within maps; {ONLY_THESE}")
+        raise ValueError("norm1 and norm2 differ, or normalize within maps")
     if "local_size" not in first:
-        raise UsageError(f"{path}: norm1 is not a response normalization; {ONLY_THESE}")
+        raise ValueError("norm1 is not a response normalization")
     constants = {key: first[key] for key in ("alpha", "beta", "k")}
     return {"n": first["local_size"], **constants, "divide_alpha_by_n": True, "columns": 1}
 
 
-def _pools_first(path: Path, layers: Mapping[str, CaffeLayer]) -> bool:
+def _pools_first(layers: Mapping[str, CaffeLayer]) -> bool:
     """Whether norm1 and norm2 read what pool1 and pool2 write."""
-    first = {layers[f"norm{i}"].reads == _layer(path, layers, f"pool{i}").writes for i in (1, 2)}
+    first = {layers[f"norm{i}"].reads == _layer(layers, f"pool{i}").writes for i in (1, 2)}
     if len(first) > 1:
-        raise UsageError(f"{path}: pools before normalizing in one layer only; {ONLY_THESE}")
+        raise ValueError("pools before normalizing in one layer only")
     return first.pop()
 
 
-def _check_shapes(path: Path, options: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
+def _check_shapes(options: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
     with torch.device("meta"):
         # Norms have no weights, and their windows take time to write down.
         own = AlexNet(**{k: v for k, v in options.items() if k[0] != "_"} | {"response_norm": None})
     for name, parameter in own.state_dict().items():
         if weights[name].shape != parameter.shape:
             found, wanted = (tuple(shape) for shape in (weights[name].shape, parameter.shape))
-            raise UsageError(f"{path}: {name} has the shape {found}, not {wanted}; {ONLY_THESE}")
+            raise ValueError(f"{name} has the shape {found}, not {wanted}")

@@ -7,6 +7,7 @@ from typing import Any
 
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.base.files import checksum, user_path
+from alexnet_repro.base.schema import RESULT, read_record, reason
 from alexnet_repro.training.checkpoint import Trained
 from alexnet_repro.training.networks import NETWORKS
 
@@ -34,18 +35,20 @@ def record_of(trained: Trained, given: Path | None) -> dict[str, Any] | None:
     Raises:
         UsageError: if ``given`` is no record, or one of other checkpoints.
     """
-    path = trained.path.parent.parent / "result.json" if given is None else user_path(given)
+    path = trained.path.parent.parent / RESULT if given is None else user_path(given)
     if given is None and not path.is_file():
         return None
     try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        record["errors"], record["dataset"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"--record {path}: no record of train or evaluate ({error})") from error
+        record = read_record(path)
+    except (OSError, ValueError) as error:
+        told = f"--record {path}: no record of train or evaluate ({reason(error)})"
+        raise UsageError(told) from error
+    if record.get("dataset") is None or "centre" not in record.get("errors", {}):
+        raise UsageError(f"--record {path}: no record of train or evaluate (it has no errors)")
     if given is None and record.get("epochs") != trained.epoch:
         # A run measures its last network: best.ckpt may be of an earlier epoch.
         return None
-    measured = {one["sha256"] for one in record.get("checkpoints", ())}
+    measured = {one.get("sha256") for one in record.get("checkpoints", ())}
     if measured and checksum(trained.path) not in measured:
         raise UsageError(f"--record {path}: was measured on another checkpoint than {trained.path}")
     return record
@@ -68,7 +71,7 @@ def model_card(trained: Trained, config: Mapping[str, Any], given: Path | None) 
                 task_type="image-classification",
                 dataset_type=record["dataset"]["name"],
                 dataset_name=record["dataset"]["name"],
-                dataset_split=record["split"],
+                dataset_split=record.get("split"),
                 metric_type="accuracy",
                 metric_name="top-1 accuracy in percent",
                 metric_value=round(100 - record["errors"]["centre"]["top1"], 2),

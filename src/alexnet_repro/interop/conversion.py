@@ -1,5 +1,6 @@
 """From the file of another program to a checkpoint that every command takes."""
 
+import io
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -98,9 +99,10 @@ def convert(
         },
     }
     output.parent.mkdir(parents=True, exist_ok=True)
+    content = io.BytesIO()
+    torch.save(checkpoint, content)
     with all_of(output) as unfinished:
-        with unfinished.open("wb") as file:
-            torch.save(checkpoint, file)
+        unfinished.write_bytes(content.getbuffer())
         load_trained(unfinished)
     parameters = sum(tensor.numel() for tensor in weights.values())
     log.info("%s: %s, %s parameters, %d classes", source, name, f"{parameters:,}", len(names))

@@ -1,11 +1,11 @@
 """A checkpoint as other programs read it: ONNX, torch.export, safetensors with a model card."""
 
+import io
 import json
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from alexnet_repro.analysis.predictions import trained_network
 from alexnet_repro.base.checkpoints import WEIGHTS
 from alexnet_repro.base.console import counting
 from alexnet_repro.base.errors import UsageError
+from alexnet_repro.base.extras import require
 from alexnet_repro.base.files import all_of, checksum, write_bytes, write_json, write_text
 from alexnet_repro.base.record import provenance
 from alexnet_repro.data.datamodule import stored_images
@@ -39,11 +40,6 @@ TOLERANCE = 1e-4
 BATCH = {"image": {0: torch.export.Dim("batch")}}
 """The first dimension of what is read may have any size."""
 
-NEEDED = {
-    "onnx": ("onnx", "onnxscript", "onnxruntime"),
-    "safetensors": ("huggingface_hub",),
-}
-
 
 def network(
     checkpoint: Path,
@@ -55,13 +51,10 @@ def network(
     """The network to export; a foreign one as :func:`load_trained` takes it.
 
     Raises:
-        UsageError: if it cannot be read, or a package that writes the format is not installed.
+        UsageError: if it cannot be read, or the extra for the format is not installed.
     """
-    for package in NEEDED.get(to, ()):
-        if find_spec(package) is None:
-            raise UsageError(
-                f"{to}: {package} is not installed; pip install 'alexnet-repro[export]'"
-            )
+    if to != "torch_export":
+        require("export", to)
     return trained_network(checkpoint, "cpu", words, model, trust)
 
 
@@ -118,9 +111,9 @@ def write_torch_export(trained: Trained, output: Path) -> None:
     """One file for ``torch.export.load``, with ``classifier.json`` inside."""
     made = Classifier.of(trained)
     with written(output) as unfinished:
-        inside = {"classifier.json": json.dumps(settings(trained))}
-        with unfinished.open("wb") as file:
-            torch.export.save(program(made), file, extra_files=inside)
+        inside, content = {"classifier.json": json.dumps(settings(trained))}, io.BytesIO()
+        torch.export.save(program(made), content, extra_files=inside)
+        unfinished.write_bytes(content.getbuffer())
         with unfinished.open("rb") as file:
             check_logits(str(output), torch.export.load(file).module(), made)
 

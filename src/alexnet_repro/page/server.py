@@ -6,18 +6,11 @@ import socket
 from collections.abc import Collection
 
 from alexnet_repro.base.errors import UsageError
-from alexnet_repro.base.extras import installed
 from alexnet_repro.page.shown import Limits, Shown
 
 log = logging.getLogger(__name__)
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-
-
-def check_installed() -> None:
-    """Raise a UsageError without the packages of the extra."""
-    if not installed("serve"):
-        raise UsageError("serve: its server is not installed; pip install 'alexnet-repro[serve]'")
 
 
 def serve(shown: Shown, limits: Limits, host: str, port: int, names: Collection[str]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from alexnet_repro.base.errors import UsageError
+from alexnet_repro.base.extras import require
 from alexnet_repro.base.files import write_json
 from alexnet_repro.results.tables import Table
 from alexnet_repro.training.loggers import why_offline
@@ -30,14 +31,9 @@ def write_wandb_report(
         output: folder that gets ``wandb_report.json``, the report's specification, then.
 
     Raises:
-        UsageError: if wandb-workspaces is not installed, or the server refuses.
+        UsageError: if its extra is not installed, or the server refuses.
     """
-    try:
-        import wandb_workspaces  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            "--wandb: wandb-workspaces is not installed; pip install 'alexnet-repro[reports]'"
-        ) from error
+    require("reports", "--wandb")
     reason = why_offline()
     if reason is not None:
         write_json(output / FILE, specification(compose_report(project, entity or UNNAMED, tables)))
