@@ -361,12 +361,14 @@ def test_a_wrong_value_is_refused_naming_its_key(override: str, message: str) ->
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["trainer=two_cpu", "model.columns=1"], "model.columns=1: the one-GPU net has no second"),
+        (
+            ["trainer=two_cpu", "model.columns=1"],
+            "model: ColumnPipelineStrategy trains one AlexNet with",
+        ),
         (
             ["trainer=two_cpu", "trainer.devices=3"],
             "trainer.devices=3: every column needs",
         ),
-        (["trainer=two_cpu", "strategy.replicas=2"], "strategy.replicas=2 of 2 columns need 4"),
         (
             ["trainer=two_cpu", "strategy.micro_batches=3"],
             "strategy.micro_batches=3: does not",
@@ -376,7 +378,8 @@ def test_a_wrong_value_is_refused_naming_its_key(override: str, message: str) ->
             "trainer.precision=16-mixed: the",
         ),
         (["trainer=columns_ddp", "data.batch_size=130"], "data.batch_size=130: 4 replicas cannot"),
-        (["trainer=columns_ddp", "strategy.replicas=3"], "strategy.replicas=3 of 2 columns need 6"),
+        (["trainer=two_cpu", "strategy.backend=nccl"], "strategy.backend=nccl: it is for GPUs"),
+        (["trainer=two_cpu", "performance=fastest"], "performance=fastest: columns are not"),
         (["strategy.micro_batches=2"], "strategy.micro_batches=2: this trainer has the whole"),
         (["strategy=columns"], "trainer.devices=1: every column needs a device"),
         (["trainer=two_cpu", "strategy.timeout=0"], "strategy.timeout=0: input should be greater"),

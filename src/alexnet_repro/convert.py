@@ -10,7 +10,7 @@ from alexnet_repro import cli
 Source = Annotated[
     Path, typer.Argument(exists=True, help="A .caffemodel file, or torchvision's .pth.")
 ]
-Output = Annotated[Path, typer.Argument(help="Checkpoint to write.")]
+Output = Annotated[Path, typer.Argument(dir_okay=False, help="Checkpoint to write.")]
 Classes = Annotated[
     Path | None,
     typer.Option(

@@ -8,7 +8,7 @@ import typer
 from alexnet_repro import cli
 from alexnet_repro.base.errors import UsageError
 
-File = Annotated[Path, typer.Argument(help="File to write.")]
+File = Annotated[Path, typer.Argument(dir_okay=False, help="File to write.")]
 
 commands = cli.app()
 
@@ -75,7 +75,7 @@ def torch_export(
 
 @commands.command(epilog=cli.example("alexnet export safetensors folder --checkpoint runs/demo"))
 def safetensors(
-    output: Annotated[Path, typer.Argument(help="Folder to write.")],
+    output: Annotated[Path, typer.Argument(file_okay=False, help="Folder to write.")],
     checkpoint: cli.Checkpoint,
     record: Annotated[
         Path | None,

@@ -34,16 +34,19 @@ def serve(
     host: Annotated[
         str, typer.Option(help="0.0.0.0 opens the page to other machines, without a password.")
     ] = "127.0.0.1",
+    name: Annotated[
+        list[str],
+        typer.Option(help="A name by which others, or a proxy, ask for the page; repeatable."),
+    ] = [],  # noqa: B006
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the page.")] = 7860,
-    max_megabytes: Annotated[float, typer.Option(help="Largest upload, in MiB.")] = 20,
-    max_megapixels: Annotated[float, typer.Option(max=89, help="Largest image.")] = 50,
+    max_megabytes: Annotated[
+        float, typer.Option(min=0.01, max=1000, help="Largest upload, in MiB.")
+    ] = 20,
+    max_megapixels: Annotated[float, typer.Option(min=0.01, max=89, help="Largest image.")] = 50,
     words: cli.Words = None,
     device: cli.Device = "auto",
 ) -> None:
     """Serve a page to try a network in the browser."""
-    for name, value in (("megabytes", max_megabytes), ("megapixels", max_megapixels)):
-        if value <= 0:
-            raise UsageError(f"--max-{name} {value:g}: must be more than 0")
     if data and index is None:
         raise UsageError(
             f"{data[0]}: its images are those of an index; add --index, or leave it out"
@@ -56,7 +59,8 @@ def serve(
     server.check_installed()
     trained = trained_network(checkpoint, device, words)
     shown = network_of(trained, index, node)
-    server.serve(shown, Limits(neighbours, top, max_megabytes, max_megapixels), host, port)
+    limits = Limits(neighbours, top, max_megabytes, max_megapixels)
+    server.serve(shown, limits, host, port, name)
 
 
 if __name__ == "__main__":

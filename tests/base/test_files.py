@@ -1,5 +1,6 @@
-"""What a killed process leaves in the system's temporary folder, the next one removes."""
+"""Files are written whole under their own name, and what a kill leaves the next process removes."""
 
+import errno
 import signal
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from alexnet_repro.base.files import TEMPORARY, temporary_folder
+from alexnet_repro.base.files import TEMPORARY, all_of, temporary_folder, write_text
 
 HOLDING = """
 import time
@@ -40,3 +41,29 @@ def test_a_folder_is_removed_after_a_kill_and_left_alone_while_it_is_used(
     with temporary_folder() as ours:
         assert [path.name for path in tmp_path.glob(f"{TEMPORARY}*")] == [ours.name]
     assert [path.name for path in tmp_path.iterdir()] == ["other"]
+
+
+def test_a_file_that_cannot_be_written_is_called_by_its_name_not_by_a_temporary_one(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "folder").mkdir()
+    for path in (tmp_path / "folder", tmp_path / "nowhere" / "file", tmp_path / ("x" * 255)):
+        with pytest.raises(OSError, match=r"\[Errno") as told:
+            write_text(path, "something")
+        assert told.value.filename == str(path)
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path: Path) -> None:
+    full = RuntimeError("failed to write")
+    full.__cause__ = OSError(errno.ENOSPC, "in the words of a library")
+    with pytest.raises(OSError, match="No space left on device") as told, all_of(tmp_path / "a"):
+        raise full
+    assert told.value.filename == str(tmp_path / "a")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_cannot_be_read_keeps_its_name_while_another_is_written(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as told, all_of(tmp_path / "a"):
+        (tmp_path / "b").read_bytes()
+    assert told.value.filename == str(tmp_path / "b")

@@ -1,9 +1,14 @@
 """Who starts the processes of a run."""
 
+import signal
+from typing import Any
+
 import pytest
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from alexnet_repro.base.config import fail
 from alexnet_repro.base.errors import DivergenceError, UsageError
+from alexnet_repro.columns import launch
 from alexnet_repro.columns.launch import in_processes, must_launch
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "17", "WORLD_SIZE": "2"}
@@ -80,3 +85,30 @@ def test_what_a_process_ends_with_is_what_the_launcher_raises(kind: type[UsageEr
     with pytest.raises(UsageError, match=r"^the loss is nan$") as raised:
         in_processes(2, fail, "the loss is nan", kind)
     assert type(raised.value) is kind
+
+
+@pytest.mark.parametrize(
+    ("codes", "told"),
+    [
+        # NCCL aborts who waits, and the launcher ends or kills the one that hangs.
+        ((-signal.SIGABRT, -signal.SIGTERM), "rank 0 .* aborted, .* rank 1 does not answer within"),
+        ((-signal.SIGABRT, -signal.SIGKILL), r"rank 1 \(.* was ended by SIGKILL"),
+        ((-signal.SIGTERM, -signal.SIGABRT), "rank 1 .* aborted, .* rank 0 does not answer within"),
+        ((-signal.SIGABRT, 1), "rank 1 .* ended with exit code 1"),
+        ((-signal.SIGABRT, -signal.SIGABRT), "rank 0 .* was ended by SIGABRT"),
+    ],
+)
+def test_who_waited_in_vain_is_not_blamed(
+    monkeypatch: pytest.MonkeyPatch, codes: tuple[int, ...], told: str
+) -> None:
+    failures = {rank: ProcessFailure(rank, 17, code, "none") for rank, code in enumerate(codes)}
+
+    def failing(*arguments: Any) -> Any:
+        def launched(*arguments: Any) -> None:
+            raise ChildFailedError("train", failures)
+
+        return launched
+
+    monkeypatch.setattr(launch, "elastic_launch", failing)
+    with pytest.raises(UsageError, match=told):
+        in_processes(2, fail, columns=2)

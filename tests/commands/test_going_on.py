@@ -14,8 +14,10 @@ import torch
 
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.training.run import told_in_one_line
-from tests.forks import Forks
+from tests.forks import Fork, Forks
 from tests.soak.images import noise_images
+
+from .test_column_faults import descendants
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -30,6 +32,18 @@ def contents(folder: Path) -> dict[str, bytes]:
 def curve(run: Path) -> list[dict[str, str]]:
     with (run / "curve.csv").open() as file:
         return list(csv.DictReader(file))
+
+
+def wait_for_checkpoint(fork: Fork, run: Path) -> Path:
+    last = run / "checkpoints" / "last.ckpt"
+    while not last.exists():
+        assert fork.poll() is None, fork.printed
+        time.sleep(0.05)
+    return last
+
+
+def command_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text()
 
 
 @pytest.fixture
@@ -85,6 +99,35 @@ def test_overwriting_leaves_one_run(train_tiny: Command, run: Path) -> None:
     record = json.loads((run / "result.json").read_text())
     assert (record["seed"], record["resumed_from"], record["epochs"]) == (3, [], 2)
     assert not list(run.glob("result_*"))
+
+
+def test_of_two_trainings_in_one_folder_at_the_same_moment_one_is_refused(
+    forks: Forks, tiny: list[str], tmp_path: Path
+) -> None:
+    command = ["-m", "alexnet_repro.train", *tiny, "hydra.run.dir=run", "skip_finished=true"]
+    started = [forks.start(*command, "schedule.epochs=9", cwd=tmp_path) for _ in range(2)]
+    assert sorted(one.wait() for one in started) == [0, 2]
+    (refused,) = (one for one in started if one.wait() == 2)
+    assert refused.stderr.startswith(f"error: {tmp_path / 'run'}: another run is being trained in")
+    assert refused.stderr.count("\n") == 1
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["epochs"] == 9
+    assert len(json.loads((tmp_path / "run" / "run.json").read_text())) == 1
+    assert not (tmp_path / "run" / "job.json").exists()
+
+
+def test_the_folder_of_a_killed_run_is_free_at_once(
+    forks: Forks, tiny: list[str], tmp_path: Path
+) -> None:
+    command = ["-m", "alexnet_repro.train", *tiny, "hydra.run.dir=run", "skip_finished=true"]
+    endless = ("schedule.epochs=10000", "data.num_workers=1")
+    fork = forks.start(*command, *endless, cwd=tmp_path)
+    last = wait_for_checkpoint(fork, tmp_path / "run")
+    os.kill(fork.pid, signal.SIGKILL)  # its reader lives on for seconds
+    fork.wait()
+    epochs = torch.load(last, weights_only=True)["epoch"] + 2
+    more = (f"schedule.epochs={epochs}", "resume_with=schedule.epochs")
+    done = forks.run(*command, *more, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
 
 
 def test_two_trainings_of_one_second_have_a_folder_each(
@@ -149,6 +192,27 @@ def test_wandb_goes_on_with_the_same_run_and_is_disabled_where_it_is_asked_to_be
     assert not list((tmp_path / "disabled").glob("wandb/*run*"))
 
 
+def test_a_killed_wandb_ends_no_training(forks: Forks, tiny: list[str], tmp_path: Path) -> None:
+    pytest.importorskip("wandb")
+    fork = forks.start(
+        "-m", "alexnet_repro.train", *tiny, "schedule.epochs=15", "hydra.run.dir=run",
+        "logger=[csv,wandb]", "trainer.log_every_n_steps=1", "data.num_workers=0",
+        cwd=tmp_path, env={"WANDB_MODE": "offline"},
+    )  # fmt: skip
+    wait_for_checkpoint(fork, tmp_path / "run")
+    beside = [pid for pid in descendants(fork.pid) if "wandb" in command_of(pid)]
+    for pid in beside:
+        os.kill(pid, signal.SIGKILL)
+    assert fork.wait(120) == 0, fork.printed
+    assert beside
+    assert fork.stderr == ""
+    assert fork.stdout.count("WandbLogger ended") == 1
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["epochs"] == 15
+    # The others go on.
+    logged = (tmp_path / "run" / "metrics" / "version_0" / "metrics.csv").read_text()
+    assert "test/top1_error" in logged
+
+
 def test_a_place_where_wandb_cannot_write_is_told_before_the_training(
     train_tiny: Command, tmp_path: Path
 ) -> None:
@@ -172,9 +236,7 @@ def test_other_images_under_the_same_names_are_refused(
 def test_a_killed_reader_is_told_in_one_line(forks: Forks, tiny: list[str], tmp_path: Path) -> None:
     endless = [*tiny, "schedule.epochs=10000", "data.num_workers=1", "hydra.run.dir=run"]
     fork = forks.start("-m", "alexnet_repro.train", *endless, cwd=tmp_path)
-    while not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists():
-        assert fork.poll() is None, fork.printed
-        time.sleep(0.05)
+    wait_for_checkpoint(fork, tmp_path / "run")
     readers = Path(f"/proc/{fork.pid}/task/{fork.pid}/children").read_text().split()
     os.kill(int(readers[0]), signal.SIGKILL)
     assert fork.wait(120) == 2, fork.printed

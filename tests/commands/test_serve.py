@@ -1,7 +1,7 @@
 """The page to try a network, in a browser: what it shows, whom it asks, and what it leaves."""
 
+import asyncio
 import io
-import json
 import os
 import re
 import socket
@@ -12,6 +12,8 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +25,12 @@ from PIL import Image
 from alexnet_repro.analysis.predictions import Prediction, predict
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.page.server import check_installed
+from alexnet_repro.page.shown import Limits
 from alexnet_repro.training.checkpoint import load_trained
 from tests.forks import Forks
 
 LIMITS = ("--max-megabytes=0.3", "--max-megapixels=1")
+NOWHERE = "http://127.0.0.1:9"
 
 
 @dataclass(frozen=True)
@@ -35,17 +39,20 @@ class Served:
 
     Attributes:
         process: of it.
-        url: of its page.
-        temporary: the folder where it puts temporary files.
+        port: of its page.
+        temporary: the folder where it would put temporary files.
     """
 
     process: subprocess.Popen[str]
-    url: str
+    port: int
     temporary: Path
 
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/"
+
     def kept(self) -> list[Path]:
-        """The files in the folders that the server made."""
-        return [path for path in self.temporary.rglob("alexnet_repro_*/**/*") if path.is_file()]
+        return list(self.temporary.rglob("*"))
 
 
 def free_port() -> int:
@@ -58,11 +65,15 @@ def command(name: str, *arguments: object) -> list[str]:
 
 
 def started(directory: Path, cache: Path, *arguments: object) -> Served:
-    port = free_port()
+    port, temporary = free_port(), directory / "temporary"
+    temporary.mkdir()
+    own = {"ALEXNET_REPRO_CACHE": str(cache), "TMPDIR": str(temporary)}
+    # Proxies are for others: the server asks nobody, itself neither.
+    own |= {"http_proxy": NOWHERE, "ALL_PROXY": "socks5://127.0.0.1:9"}
     process = subprocess.Popen(
         command("serve", f"--port={port}", *arguments),
         cwd=directory,
-        env=os.environ | {"ALEXNET_REPRO_CACHE": str(cache), "TMPDIR": str(directory)},
+        env=os.environ | own,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -72,7 +83,7 @@ def started(directory: Path, cache: Path, *arguments: object) -> Served:
     for line in process.stdout:
         before += line
         if "Press Ctrl-C to stop" in line:
-            return Served(process, f"http://127.0.0.1:{port}/", directory)
+            return Served(process, port, temporary)
     raise AssertionError(before)
 
 
@@ -97,15 +108,14 @@ def served(
     server = started(directory, cache, checkpoint, *data, *LIMITS)
     yield server
     try:
-        urllib.request.urlopen(upload(server, jpeg(60, 40)), timeout=120).close()
-        assert server.kept()
+        assert "Most probable" in answered(server, jpeg(60, 40))
         server.process.terminate()  # as the end of a container does
         output, _ = server.process.communicate(timeout=120)
     finally:
         server.process.kill()
     assert server.process.returncode == 0
-    assert output.endswith("Stopped; nothing was kept.\n")
-    assert list(directory.glob("alexnet_repro_*")) == []
+    assert output == "Stopped; nothing was kept.\n"
+    assert server.kept() == []
 
 
 @pytest.fixture(scope="module")
@@ -195,85 +205,145 @@ def test_what_cannot_be_shown_is_said_in_a_line(
     page.close()
 
 
-def upload(server: Served, content: bytes) -> urllib.request.Request:
+def sent(server: Served, content: bytes, **headers: str) -> urllib.request.Request:
     """What a browser sends."""
-    head = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\n'
-    return urllib.request.Request(
-        f"{server.url}gradio_api/upload",
-        data=head + content + b"\r\n--x--\r\n",
-        headers={"Content-Type": "multipart/form-data; boundary=x"},
-    )
+    headers = {"Content-Type": "image/jpeg"} | headers
+    return urllib.request.Request(f"{server.url}answer", data=content, headers=headers)
 
 
-@pytest.mark.long
-def test_a_file_over_the_limit_is_refused_before_it_is_all_there(served: Served) -> None:
-    with pytest.raises(urllib.error.HTTPError, match="413"):
-        urllib.request.urlopen(upload(served, bytes(400_000)), timeout=120)
-    assert all(path.stat().st_size < 0.3 * 2**20 for path in served.kept())
-
-
-def answered(server: Served, path: str, session: str) -> str:
-    """The events of a program that names ``path`` as its upload."""
-    file = {"path": path, "url": path, "meta": {"_type": "gradio.FileData"}}
-    join = urllib.request.Request(
-        f"{server.url}gradio_api/queue/join",
-        data=json.dumps({"data": [file], "fn_index": 0, "session_hash": session}).encode(),
-        headers={"Content-Type": "application/json"},
-    )
-    urllib.request.urlopen(join, timeout=120).close()
-    events = f"{server.url}gradio_api/queue/data?session_hash={session}"
-    with urllib.request.urlopen(events, timeout=120) as stream:
-        told: str = stream.read().decode()
+def answered(server: Served, content: bytes) -> str:
+    with urllib.request.urlopen(sent(server, content), timeout=120) as response:
+        told: str = response.read().decode()
     return told
 
 
-@pytest.mark.long
-def test_visitors_with_the_same_photograph_are_both_answered(served: Served) -> None:
-    for session in ("first", "second"):
-        with urllib.request.urlopen(upload(served, jpeg(90, 70)), timeout=120) as response:
-            (path,) = json.load(response)
-        assert "Most probable" in answered(served, path, session)
+def begun(server: Served, request: str) -> socket.socket:
+    """A connection on which the lines of a request were sent."""
+    connection = socket.create_connection(("127.0.0.1", server.port), timeout=60)
+    connection.sendall("".join(f"{line}\r\n" for line in request.split("\n")).encode())
+    return connection
 
 
 @pytest.mark.long
-def test_an_upload_is_deleted_after_a_minute_though_nobody_asks_about_it(served: Served) -> None:
-    urllib.request.urlopen(upload(served, jpeg(61, 40)), timeout=120).close()
-    assert served.kept()
-    ends = time.monotonic() + 90
-    while served.kept() and time.monotonic() < ends:
-        time.sleep(1)
+def test_a_photograph_over_the_limit_is_refused_while_it_arrives(served: Served) -> None:
+    request = "POST /answer HTTP/1.1\nHost: localhost\nTransfer-Encoding: chunked\n"
+    with begun(served, request) as connection:
+        for _ in range(8):  # of 64 KiB, and more would follow
+            connection.sendall(b"10000\r\n" + bytes(0x10000) + b"\r\n")
+        assert connection.recv(4096).startswith(b"HTTP/1.1 413 ")
+
+
+@pytest.mark.long
+def test_visitors_who_send_the_same_photograph_at_once_are_all_answered(served: Served) -> None:
+    with ThreadPoolExecutor(6) as visitors:
+        told = list(visitors.map(lambda _: answered(served, jpeg(90, 70)), range(6)))
+    assert all("Most probable" in one for one in told)
     assert served.kept() == []
 
 
 @pytest.mark.long
-def test_a_name_that_another_page_leads_here_is_refused_and_no_page_may_frame_this(
+def test_more_uploads_than_fit_are_told_to_come_again_and_room_is_made_by_who_leaves(
     served: Served,
 ) -> None:
-    with urllib.request.urlopen(served.url, timeout=120) as response:
-        assert "frame-ancestors 'none'" in response.headers["Content-Security-Policy"]
-    rebound = urllib.request.Request(served.url, headers={"Host": "evil.example"})
-    with pytest.raises(urllib.error.HTTPError, match="400"):
-        urllib.request.urlopen(rebound, timeout=120)
+    request = "POST /answer HTTP/1.1\nHost: localhost\nContent-Length: 1000\n"
+    with ExitStack() as waiting:
+        for _ in range(8):
+            waiting.enter_context(begun(served, request))
+        time.sleep(1)
+        with pytest.raises(urllib.error.HTTPError, match="503"):
+            answered(served, jpeg(60, 40))
+    time.sleep(1)
+    assert "Most probable" in answered(served, jpeg(60, 40))
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("kind", ["file", "address"])
-def test_a_forged_request_reads_deletes_and_fetches_nothing(
-    served: Served, tmp_path: Path, kind: str
+@pytest.mark.parametrize(
+    "request_",
+    [
+        "GET / HTTP/1.1\nHost: [\n",
+        "GET / HTTP/1.1\nHost: evil.example\n",
+        "POST /answer HTTP/1.1\nHost: localhost\nOrigin: http://[\nContent-Length: 0\n",
+        "POST /answer HTTP/1.1\nHost: localhost\nOrigin: null\nContent-Length: 0\n",
+        "POST /answer HTTP/1.1\nHost: localhost\nTransfer-Encoding: chunked\n\nnumber",
+        "POST /answer HTTP/1.1\nHost: localhost\nContent-Length: -1\n",
+        "POST / HTTP/1.1\nHost: localhost\nContent-Length: 0\n",
+        "OPTIONS /answer HTTP/1.1\nHost: localhost\n",
+        "GET /../../etc/passwd HTTP/1.1\nHost: localhost\n",
+    ],
+)
+def test_a_forged_request_is_refused_without_an_error_of_the_server(
+    served: Served, request_: str
 ) -> None:
-    """As from a program that names, in place of its upload, a file or an address of its choice."""
-    secret = tmp_path / "secret.jpg"
-    secret.write_bytes(jpeg(60, 40))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        address = f"http://127.0.0.1:{listener.getsockname()[1]}/a.jpg"
-        path = str(secret) if kind == "file" else address
-        told = answered(served, path, kind)
-        listener.settimeout(0.2)
-        with pytest.raises(TimeoutError):
-            listener.accept()
-    assert "process_completed" in told
-    assert "Most probable" not in told
-    assert secret.is_file()
+    with begun(served, request_) as connection:
+        assert re.match(rb"HTTP/1.1 4\d\d ", connection.recv(4096))
+
+
+@pytest.mark.long
+def test_a_body_that_is_no_photograph_is_said_to_be_none(served: Served) -> None:
+    boundary = "x" * 5000
+    body = f'--{boundary}\r\nContent-Disposition: form-data; name="a"\r\n\r\n'.encode()
+    for content in (b"", body, body[:5000]):
+        assert "cannot read this file" in answered(served, content)
+
+
+@pytest.mark.long
+def test_no_other_page_may_frame_this(served: Served) -> None:
+    with urllib.request.urlopen(served.url, timeout=120) as response:
+        assert "frame-ancestors 'none'" in response.headers["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "taken"),
+    [
+        ("127.0.0.1:7860", None, True),
+        ("127.0.0.1:7860", "http://127.0.0.1:7860", True),
+        ("localhost:7860", "http://localhost:7860", True),
+        ("[::1]:7860", "http://[::1]:7860", True),
+        ("192.168.1.5", "http://192.168.1.5", True),
+        ("lab.example", "https://lab.example", True),
+        ("127.0.0.1:7860", "https://lab.example", True),
+        ("evil.example", None, False),
+        ("evil.example:7860", "http://evil.example:7860", False),
+        ("127.0.0.1:7860", "http://evil.example", False),
+        ("127.0.0.1:7860", "http://127.0.0.1:8888", False),
+        ("127.0.0.1:7860", "http://127.0.0.1:7860.evil.example", False),
+        ("lab.example.evil.example", None, False),
+        ("127.0.0.1:7860", "null", False),
+        ("", None, False),
+    ],
+)
+def test_only_the_page_itself_and_names_that_were_given_may_ask(
+    host: str, origin: str | None, taken: bool
+) -> None:
+    pytest.importorskip("starlette")
+    from starlette.datastructures import Headers
+    from starlette.exceptions import HTTPException
+
+    from alexnet_repro.page.page import check_asker
+
+    headers = Headers({"host": host} | ({} if origin is None else {"origin": origin}))
+    if taken:
+        check_asker(headers, {"lab.example"})
+    else:
+        with pytest.raises(HTTPException, match="403"):
+            check_asker(headers, {"lab.example"})
+
+
+def test_a_photograph_that_never_arrives_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("starlette")
+    from starlette.exceptions import HTTPException
+    from starlette.requests import Request
+
+    from alexnet_repro.page import page
+
+    async def nothing() -> Any:
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(page, "SECONDS", 0.01)
+    arriving = page.received(Request({"type": "http"}, nothing), Limits(1, 1, 1, 1))
+    # Playwright has a loop of its own in this thread.
+    with ThreadPoolExecutor(1) as thread, pytest.raises(HTTPException, match="408"):
+        thread.submit(asyncio.run, arriving).result()
 
 
 @pytest.mark.long
@@ -290,8 +360,8 @@ def test_a_port_in_use_is_told_in_one_line(checkpoint: str) -> None:
     assert re.fullmatch(f"error: .*--port {port}: cannot listen there; .*\n", done.stderr)
 
 
-def test_without_gradio_a_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "gradio", None)
+def test_without_its_server_a_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
     with pytest.raises(UsageError, match=r"pip install 'alexnet-repro\[serve\]'"):
         check_installed()
 

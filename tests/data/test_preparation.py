@@ -395,8 +395,10 @@ def test_too_little_disk_is_told_before_anything_is_read(
     root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nearly_full = SimpleNamespace(free=1000)
-    monkeypatch.setattr(preparation.shutil, "disk_usage", lambda path: nearly_full)
-    with pytest.raises(UsageError, match=r"80 images at 16 pixels need 0\.0 GB more, 0\.0 GB are"):
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda path: nearly_full)
+    with pytest.raises(
+        UsageError, match=r"80 images at 16 pixels takes 100\.4 kB, 1\.0 kB are free"
+    ):
         cached(folder(str(root)), StoredAs(SIZE), cache, "pets")
     assert stores(cache) == []
 

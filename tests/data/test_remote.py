@@ -54,6 +54,6 @@ def test_too_little_disk_is_told(
     class NearlyFull:
         free = 10
 
-    monkeypatch.setattr("alexnet_repro.data.remote.shutil.disk_usage", lambda path: NearlyFull)
-    with pytest.raises(UsageError, match=r"GB to copy into .*, 0\.0 GB are free"):
+    monkeypatch.setattr("alexnet_repro.base.files.shutil.disk_usage", lambda path: NearlyFull)
+    with pytest.raises(UsageError, match=r"copying file:.* takes .* kB, 10 bytes are free"):
         local_copy(stored.directory.as_uri(), cache)

@@ -16,6 +16,7 @@ from typer.exceptions import TyperException
 from alexnet_repro.base.checkpoints import find_checkpoint
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.data.preprocess import shorter_side_and_centre
+from alexnet_repro.interop import export as exporting
 from alexnet_repro.interop.classifier import Classifier
 from alexnet_repro.interop.export import program
 from alexnet_repro.training.checkpoint import Trained, load_trained
@@ -261,3 +262,23 @@ def test_torch_hub_finds_the_network_and_a_checkpoint(
     made = torch.hub.load(root, "classifier", source="local", checkpoint=str(strong))
     with torch.no_grad():
         torch.testing.assert_close(made(centres), wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_a_network_that_no_onnx_file_holds_is_told_before_it_is_exported(
+    export: Run, strong: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnx")
+    monkeypatch.setattr(exporting, "LARGEST_ONNX", 1000)
+    monkeypatch.setattr(exporting, "program", None)
+    with pytest.raises(UsageError, match=r"net\.onnx: an ONNX file holds 1\.0 kB at most"):
+        export("onnx", "net.onnx", f"--checkpoint={strong}")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["onnx", "torch-export"])
+def test_a_folder_where_a_file_is_to_be_written_is_named(
+    export: Run, strong: Path, tmp_path: Path, command: str
+) -> None:
+    (tmp_path / "net.pt2").mkdir()
+    with pytest.raises(TyperException, match=r"'net\.pt2' is a directory"):
+        export(command, "net.pt2", f"--checkpoint={strong}")

@@ -96,7 +96,7 @@ def test_a_configuration_with_one_odd_value_ends_no_report(
     ("change", "reason"),
     [
         ({"command": 7}, "command: input should be a valid string"),
-        ({"command": "python 'a"}, "command: value error, No closing quotation"),
+        ({"command": "python 'a"}, "command: no closing quotation"),
         ({"curve": [1]}, "curve.0: input should be a valid dictionary"),
         ({"errors": {"ten": {"top1": "37.5", "top5": 1}}}, "errors.ten.top1: input should be a"),
         ({"config": {"model": "alexnet"}}, "config.model: input should be a valid dictionary"),

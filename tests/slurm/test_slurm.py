@@ -21,11 +21,19 @@ pytestmark = [pytest.mark.long, pytest.mark.skipif(reason is not None, reason=re
 
 TWO = ("trainer=two_cpu", "strategy.micro_batches=2")
 STEPS = ("schedule.patience=1000", "data.num_workers=0", "checkpoint_every_n_steps=1")
+EPOCHS = "schedule.epochs=40"
 GOES_ON = ("skip_finished=true", "hydra.run.dir=run")
 ARRANGEMENTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "one process": (("trainer=cpu",), ("--ntasks-per-node=1",)),
     "two columns": (TWO, ("--ntasks-per-node=2",)),
 }
+
+ENDS: dict[str, tuple[tuple[str, ...], str]] = {
+    "scancel": (("scancel", "{job}"), "CANCELLED"),
+    "killed": (("scancel", "--signal=KILL", "{job}"), "FAILED"),
+    "out of time": (("scontrol", "update", "JobId={job}", "EndTime=now+1"), "TIMEOUT"),
+}
+"""Commands that end a job, and the state that it then has."""
 
 
 @pytest.fixture(scope="module")
@@ -54,96 +62,112 @@ def submit(cluster: Cluster, tiny: list[str], tmp_path: Path) -> Submit:
     return job
 
 
-def wait_for_step(cluster: Cluster, job: str, folder: Path) -> None:
+def wait_for_step(cluster: Cluster, job: str, run: Path) -> None:
     """Until the run has saved, and goes on."""
     deadline = time.monotonic() + 240
-    while not (folder / "run" / "checkpoints" / LAST).exists():
-        assert time.monotonic() < deadline, (folder / f"{job}.out").read_text()
+    while not (run / "checkpoints" / LAST).exists():
+        assert time.monotonic() < deadline, [path.read_text() for path in run.parent.glob("*.out")]
         assert cluster.state(job) in ("PENDING", "CONFIGURING", "RUNNING")
         time.sleep(0.1)
 
 
-def whole(forks: Forks, tiny: list[str], folder: Path, *arguments: str) -> Path:
-    """The run that nobody disturbs, without SLURM."""
-    folder.mkdir()
-    code, printed = trained(forks, folder, *tiny, *STEPS, *arguments)
-    assert code == 0, printed
-    return folder / "run"
+@pytest.fixture(params=ARRANGEMENTS)
+def arrangement(request: pytest.FixtureRequest) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Arguments of the training and options of its job."""
+    return ARRANGEMENTS[request.param]
 
 
-def unlike(one: Path, other: Path) -> list[str]:
-    return [line for line in compare(one, other) if "/config/" not in line]
+@pytest.fixture
+def again(submit: Submit, arrangement: tuple[tuple[str, ...], ...]) -> Callable[[], str]:
+    """Submits a training that goes on where it was; the job's number."""
+    arguments, options = arrangement
+    return lambda: submit(*arguments, EPOCHS, *GOES_ON, options=options)
 
 
-@pytest.mark.parametrize("arrangement", ARRANGEMENTS)
-def test_before_its_time_is_up_a_job_is_queued_again_and_ends_with_the_same_weights(
+@pytest.fixture
+def job(cluster: Cluster, again: Callable[[], str], tmp_path: Path) -> str:
+    """One whose run has saved, and goes on."""
+    number = again()
+    wait_for_step(cluster, number, tmp_path / "run")
+    return number
+
+
+@pytest.fixture
+def ends_as_if_nobody_had_disturbed_it(
     cluster: Cluster,
-    submit: Submit,
     forks: Forks,
     tiny: list[str],
     tmp_path: Path,
-    arrangement: str,
+    arrangement: tuple[tuple[str, ...], ...],
+) -> Callable[[str], None]:
+    """Waits for a job, and compares its run with one that had no SLURM."""
+
+    def check(job: str) -> None:
+        assert cluster.wait_until(job, "COMPLETED", "FAILED") == "COMPLETED"
+        (folder := tmp_path / "whole").mkdir()
+        code, printed = trained(forks, folder, *tiny, *STEPS, *arrangement[0], EPOCHS)
+        assert code == 0, printed
+        different = compare(folder / "run", tmp_path / "run")
+        assert [line for line in different if "/config/" not in line] == []
+
+    return check
+
+
+def test_before_its_time_is_up_a_job_is_queued_again_and_ends_with_the_same_weights(
+    cluster: Cluster,
+    job: str,
+    tmp_path: Path,
+    ends_as_if_nobody_had_disturbed_it: Callable[[str], None],
 ) -> None:
-    arguments, options = ARRANGEMENTS[arrangement]
-    epochs = "schedule.epochs=40"
-    job = submit(*arguments, epochs, *GOES_ON, options=options)
-    wait_for_step(cluster, job, tmp_path)
     # What --signal=USR1@SECONDS has SLURM do.
     cluster.run("scancel", "--signal=USR1", job)
     assert cluster.wait_until(job, "PENDING", "COMPLETED") == "PENDING"
     cluster.start_now(job)
-    assert cluster.wait_until(job, "COMPLETED", "FAILED") == "COMPLETED"
+    ends_as_if_nobody_had_disturbed_it(job)
     # srun ends with the job, and the last lines may not come through it.
     logged = (tmp_path / "run" / "run.log").read_text()
     assert "SIGUSR1: saved, stopping" in logged
     assert f"requeueing SLURM job {job}" in logged
     assert "Traceback" not in logged + (tmp_path / f"{job}.out").read_text()
-    undisturbed = whole(forks, tiny, tmp_path / "whole", *arguments, epochs)
-    assert unlike(undisturbed, tmp_path / "run") == []
 
 
-@pytest.mark.parametrize("arrangement", ARRANGEMENTS)
-@pytest.mark.parametrize("end", ["scancel", "preempted", "out of time"])
+def test_a_job_that_another_takes_the_place_of_is_queued_again(
+    cluster: Cluster,
+    job: str,
+    tmp_path: Path,
+    ends_as_if_nobody_had_disturbed_it: Callable[[str], None],
+) -> None:
+    urgent = cluster.submit("sleep 1", "--partition=urgent", "--exclusive", cwd=tmp_path)
+    cluster.wait_until(urgent, "COMPLETED")
+    assert "SIGTERM: saved, stopping" in (tmp_path / "run" / "run.log").read_text()
+    cluster.start_now(job)
+    ends_as_if_nobody_had_disturbed_it(job)
+
+
+@pytest.mark.parametrize("end", ENDS)
 def test_however_a_job_is_ended_its_command_goes_on(
     cluster: Cluster,
-    submit: Submit,
-    forks: Forks,
-    tiny: list[str],
+    again: Callable[[], str],
+    job: str,
     tmp_path: Path,
-    arrangement: str,
+    ends_as_if_nobody_had_disturbed_it: Callable[[str], None],
     end: str,
 ) -> None:
-    arguments, options = ARRANGEMENTS[arrangement]
-    epochs = "schedule.epochs=40"
-    job = submit(*arguments, epochs, *GOES_ON, options=options)
-    wait_for_step(cluster, job, tmp_path)
-    if end == "preempted":
-        urgent = cluster.submit("sleep 1", "--partition=urgent", "--exclusive", cwd=tmp_path)
-        cluster.wait_until(urgent, "COMPLETED")
-        assert "SIGTERM: saved, stopping" in (tmp_path / "run" / "run.log").read_text()
-        cluster.start_now(job)
-    else:
-        sent = () if end == "scancel" else ("--signal=KILL",)
-        cluster.run("scancel", *sent, job)
-        cluster.wait_until(job, "CANCELLED", "FAILED")
-        job = submit(*arguments, epochs, *GOES_ON, options=options)
-    assert cluster.wait_until(job, "COMPLETED", "FAILED") == "COMPLETED"
-    undisturbed = whole(forks, tiny, tmp_path / "whole", *arguments, epochs)
-    assert unlike(undisturbed, tmp_path / "run") == []
+    command, state = ENDS[end]
+    cluster.run(*(part.format(job=job) for part in command))
+    assert cluster.wait_until(job, "CANCELLED", "FAILED", "TIMEOUT", "COMPLETED") == state
+    ends_as_if_nobody_had_disturbed_it(again())
+    logged = (tmp_path / "run" / "run.log").read_text()
+    assert ("SIGTERM: saved, stopping" in logged) == (end != "killed")
 
 
 def test_each_job_of_an_array_goes_on_with_its_own_run(
     cluster: Cluster, submit: Submit, tmp_path: Path
 ) -> None:
-    seeds = ("trainer=cpu", "schedule.epochs=40", "skip_finished=true")
     folder = "hydra.run.dir=run_'\"$SLURM_ARRAY_TASK_ID\"'"
-    job = submit(*seeds, folder, options=("--array=1-2",))
+    job = submit("trainer=cpu", EPOCHS, "skip_finished=true", folder, options=("--array=1-2",))
     for task in (1, 2):
-        last = tmp_path / f"run_{task}" / "checkpoints" / LAST
-        deadline = time.monotonic() + 240
-        while not last.exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        wait_for_step(cluster, f"{job}_{task}", tmp_path / f"run_{task}")
     cluster.run("scancel", "--signal=USR1", f"{job}_2")
     cluster.wait_until(f"{job}_2", "PENDING")
     cluster.start_now(f"{job}_2")

@@ -4,19 +4,22 @@ python -m tests.soak.kill_launched --kills 100 --output results/reliability/kill
 
 Two columns are started by the command itself, by torchrun and by what stands for srun; the first
 column, the second one, who started them, or all of them are killed: as they start, as they train,
-while a checkpoint is being written, and in the test. The same command goes on.
+while a checkpoint is being written, and in the test. The same command goes on. What an
+earlier process of the same commit has recorded counts: a soak may be stopped and started again.
 """
 
 import argparse
+import json
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
-from itertools import cycle, product
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -126,8 +129,17 @@ def main() -> None:
     )
     asked = parser.parse_args()
     started, begun, rng = time.monotonic(), provenance("", []), random.Random(asked.seed)
+    # Who stands for srun is no parent that the system watches, as slurmstepd is.
+    ways = [w for w in product(LAUNCHERS, VICTIMS) if w != ("srun", "who started them")]
+    rng.shuffle(ways)
     found: list[dict[str, Any]] = []
-    different: list[str] = []
+    different: dict[str, list[str]] = {}
+    runs, seconds = 0, 0
+    if asked.output.exists():
+        before = json.loads(asked.output.read_text())
+        if before["commit"] == begun["commit"]:
+            found, different = before["kills"], before["differences"]
+            runs, seconds = before["runs"], before["wall_seconds"]
     with tempfile.TemporaryDirectory() as folder, Forks(ALEXNET_REPRO_CACHE=folder) as forks:
         top = Path(folder)
         training = [*TRAINING, f"schedule.epochs={EPOCHS}", "trainer=two_cpu", "data.num_workers=0"]
@@ -135,17 +147,34 @@ def main() -> None:
         images = f"data.source.root={noise_images(top / 'images', train=64)}"
         arguments = [*training, images, "skip_finished=true"]
         killed_run(forks, new(top / "whole"), ["own", *arguments], [], rng)
-        # Who stands for srun is no parent that the system watches, as slurmstepd is.
-        ways = [w for w in product(LAUNCHERS, VICTIMS) if w != ("srun", "who started them")]
-        rng.shuffle(ways)
-        for number, (launcher, victim) in enumerate(cycle(ways)):
-            if len(found) >= asked.kills:
-                break
+        while len(found) < asked.kills:
+            launcher, victim = ways[runs % len(ways)]
             kills = [(victim, moment) for moment in MOMENTS][: asked.kills - len(found)]
-            place = new(top / str(number))
+            place = new(top / str(runs))
             found += killed_run(forks, place, [launcher, *arguments], kills, rng)
-            different += compare(top / "whole" / "run", place / "run")
-    counted = {
+            if lines := compare(top / "whole" / "run", place / "run"):
+                different[str(runs)] = lines
+            runs += 1
+            shutil.rmtree(place)
+            record = begun | {
+                "command": " ".join(["python -m tests.soak.kill_launched", *sys.argv[1:]]),
+                "training": training,
+                "wall_seconds": seconds + round(time.monotonic() - started),
+                "runs": runs,
+                "counted": counted(found, different),
+                "kills": found,
+                "differences": different,
+            }
+            asked.output.parent.mkdir(parents=True, exist_ok=True)
+            write_json(asked.output, record)
+    sums = counted(found, different)
+    print(sums, *different.values(), sep="\n")
+    sys.exit(bool(different or sums["hangs"] or sums["orphans"]))
+
+
+def counted(found: list[dict[str, Any]], different: dict[str, list[str]]) -> dict[str, Any]:
+    """The sums of what was found."""
+    return {
         "kills": len(found),
         "hangs": sum(one["hung"] for one in found),
         "orphans": sum(one["orphans"] for one in found),
@@ -155,18 +184,6 @@ def main() -> None:
             for key in ("launcher", "killed", "moment")
         },
     }
-    record = begun | {
-        "command": " ".join(["python -m tests.soak.kill_launched", *sys.argv[1:]]),
-        "training": training,
-        "wall_seconds": round(time.monotonic() - started),
-        "counted": counted,
-        "kills": found,
-        "differences": different,
-    }
-    asked.output.parent.mkdir(parents=True, exist_ok=True)
-    write_json(asked.output, record)
-    print(counted, *different, sep="\n")
-    sys.exit(bool(different or counted["hangs"] or counted["orphans"]))
 
 
 def new(folder: Path) -> Path:

@@ -1,11 +1,15 @@
 """A disk that is full or read-only: one line, no half of a file, and what was there stays."""
 
 import hashlib
+import itertools
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from alexnet_repro.training.checkpoint import LAST, damage
 from tests.forks import Forks
@@ -79,7 +83,7 @@ def test_a_checkpoint_that_is_too_large_for_the_disk_leaves_the_last_one(
 def test_a_full_disk_ends_a_run_with_whole_checkpoints(
     forks: Forks, tiny: list[str], tmp_path: Path, mounted: Callable[..., Path]
 ) -> None:
-    disk = mounted(3 * CHECKPOINT)
+    disk = mounted(5 * CHECKPOINT // 2)
     arguments = [*tiny, "trainer=cpu", f"hydra.run.dir={disk}/run", "schedule.epochs=9"]
     code, output = trained(forks, tmp_path, *arguments)
     assert code == 2, output
@@ -124,3 +128,28 @@ def test_a_preparation_without_room_is_told_and_goes_on_when_there_is(
     code, output = trained(forks, tmp_path, *arguments, env=own)
     assert code == 0, output
     assert not list((tmp_path / "cache").rglob("*.partial"))
+
+
+def test_a_disk_that_fills_while_it_is_prepared_names_the_file_and_leaves_no_part_of_it(
+    forks: Forks, tmp_path: Path, mounted: Callable[..., Path]
+) -> None:
+    noise = np.random.default_rng(0)
+    for split, name, number in itertools.product(("train", "val"), "ab", range(40)):
+        folder = tmp_path / "images" / split / name
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = noise.integers(256, size=(64, 64, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    # Noise takes more than the share of a photograph that is counted on.
+    arguments = ["data=folder", "source=images", "data.image_size=64", "encoding=jpeg"]
+    disk = mounted(MEGABYTE)
+    command = ["-m", "alexnet_repro.prepare", *arguments, "quality=100"]
+    done = forks.run(*command, f"output={disk}/store", cwd=tmp_path)
+    assert done.returncode == 2
+    assert f"{disk}/store.unfinished/" in told(done.stderr)
+    assert ": No space left on device" in told(done.stderr)
+    left = [path.name for path in (disk / "store.unfinished").iterdir()]
+    assert not [name for name in left if name.startswith(".")]
+    small = mounted(MEGABYTE // 4)
+    done = forks.run(*command, f"output={small}/store", cwd=tmp_path)
+    assert re.search(r"takes \d{3}\.\d kB, \d{3}\.\d kB are free", told(done.stderr))
+    assert list((small / "store.unfinished").glob("*.arrow")) == []

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import threading
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -10,16 +11,17 @@ import pytest
 import torch
 
 from alexnet_repro.base.errors import UsageError
-from alexnet_repro.training.checkpoint import BEFORE, LAST, CheckpointFile, damage, whole
+from alexnet_repro.training.checkpoint import BEFORE, BEST, LAST, CheckpointFile, damage, whole
 
 
 def number(path: Path) -> int:
     return int(torch.load(path, weights_only=True)["number"])
 
 
-def save(directory: Path, n: int, name: str = LAST) -> Path:
-    content = {"number": n, "weights": torch.arange(10_000) + n}
-    CheckpointFile().save_checkpoint(content, directory / name)
+def save(directory: Path, n: int, name: str = LAST, file: CheckpointFile | None = None) -> Path:
+    content = {"number": n, "global_step": n, "weights": torch.arange(10_000) + n}
+    (file or CheckpointFile()).save_checkpoint(content, directory / name)
+    CheckpointFile.wait()
     return directory / name
 
 
@@ -27,9 +29,9 @@ def test_the_one_before_the_last_is_kept_and_nothing_else(tmp_path: Path) -> Non
     directory = tmp_path / "made" / "for it"
     for n in range(3):
         save(directory, n)
-        save(directory, n, "best.ckpt")
+        save(directory, n, BEST)
     assert {path.name: number(path) for path in directory.iterdir()} == {
-        LAST: 2, BEFORE: 1, "best.ckpt": 2,
+        LAST: 2, BEFORE: 1, BEST: 2,
     }  # fmt: skip
 
 
@@ -43,6 +45,57 @@ def test_without_hard_links_the_one_before_is_kept_too(
     for n in range(2):
         save(tmp_path, n)
     assert {path.name: number(path) for path in tmp_path.iterdir()} == {LAST: 1, BEFORE: 0}
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_the_best_and_the_last_of_a_step_are_written_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    def refuse(*arguments: Any) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    file, saved = CheckpointFile(), []
+    monkeypatch.setattr(torch, "save", lambda *args, of=torch.save: [saved.append(1), of(*args)])
+    for name, n in ((BEST, 1), (LAST, 1), (LAST, 2), (LAST, 2), (BEST, 3), ("mine.ckpt", 3)):
+        save(tmp_path, n, name, file)
+    save(tmp_path, 3, LAST, file)
+    assert len(saved) == 6
+    assert {path.name: number(path) for path in tmp_path.iterdir()} == {
+        BEST: 3, "mine.ckpt": 3, LAST: 3, BEFORE: 2,
+    }  # fmt: skip
+    save(tmp_path, 4, BEST, file)
+    save(tmp_path, 4, LAST, file)
+    assert len(saved) == 7
+    assert (tmp_path / LAST).samefile(tmp_path / BEST) == links
+    save(tmp_path, 5, LAST, file)
+    assert (number(tmp_path / BEST), number(tmp_path / LAST)) == (4, 5)
+
+
+def test_a_checkpoint_is_that_of_the_step_although_training_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes_on, write = threading.Event(), torch.save
+    monkeypatch.setattr(torch, "save", lambda *args: [goes_on.wait(60), write(*args)])
+    weights = torch.zeros(3)
+    content = {"global_step": 1, "state": {"weights": weights, "same": weights[1:]}, "epochs": [1]}
+    CheckpointFile().save_checkpoint(content, tmp_path / LAST)
+    weights += 1
+    content["epochs"].append(2)
+    assert not (tmp_path / LAST).exists()
+    goes_on.set()
+    CheckpointFile.wait()
+    found = torch.load(tmp_path / LAST, weights_only=True)
+    assert found["epochs"] == [1]
+    assert not found["state"]["weights"].any()
+    assert found["state"]["same"].data_ptr() == found["state"]["weights"][1:].data_ptr()
+
+
+def test_what_reads_a_checkpoint_waits_for_it(tmp_path: Path) -> None:
+    file = CheckpointFile()
+    file.save_checkpoint({"number": 7}, tmp_path / LAST)
+    assert file.load_checkpoint(tmp_path / LAST)["number"] == 7
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])

@@ -1,4 +1,4 @@
-"""A loss that is not finite ends the run with what is needed to find out why, or is passed over."""
+"""A loss that is not finite ends the run with what is needed to find out why."""
 
 import json
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.training import nonfinite
 from alexnet_repro.training.module import ImageClassifier
-from alexnet_repro.training.nonfinite import MOST_IN_A_ROW, NonFinite
+from alexnet_repro.training.nonfinite import NonFinite
 from alexnet_repro.training.sgd import PaperSGD
 
 CLASSES, STEPS, SIZE = 3, 12, 4
@@ -63,10 +63,10 @@ class Data(L.LightningDataModule):
 def fit(trainer: MakeTrainer, tmp_path: Path) -> Callable[..., tuple[ImageClassifier, Any]]:
     """Trains on these batches; returns the network and what the run was ended by, if it was."""
 
-    def run(then: Any, data: list[Any], epochs: int = 1, **options: Any) -> Any:
+    def run(data: list[Any], epochs: int = 1, **options: Any) -> Any:
         torch.manual_seed(0)
         module = ImageClassifier(Linear(), CLASSES, lambda n: PaperSGD(n.parameters(), lr=0.05))
-        callback = NonFinite(tmp_path, then)
+        callback = NonFinite(tmp_path)
         made = trainer(max_epochs=epochs, callbacks=[callback, *options.pop("more", [])], **options)
         try:
             made.fit(module, datamodule=Data(data))
@@ -78,8 +78,8 @@ def fit(trainer: MakeTrainer, tmp_path: Path) -> Callable[..., tuple[ImageClassi
 
 
 def test_a_run_stops_before_the_weights_change_and_says_all(fit: Any, tmp_path: Path) -> None:
-    module, told = fit("stop", batches({8}))
-    until_then, _ = fit("stop", batches(set())[:8])
+    module, told = fit(batches({8}))
+    until_then, _ = fit(batches(set())[:8])
     for one, other in zip(module.parameters(), until_then.parameters(), strict=True):
         assert torch.equal(one, other)
     for part in (
@@ -87,7 +87,6 @@ def test_a_run_stops_before_the_weights_change_and_says_all(fit: Any, tmp_path: 
         f"all in {tmp_path / 'nonfinite.json'}",
         "there was no checkpoint yet",
         "lower optimizer.lr",
-        "on_nonfinite=skip",
     ):
         assert part in str(told)
     assert "\n" not in str(told)
@@ -106,33 +105,8 @@ def test_the_last_good_checkpoint_is_named(fit: Any, tmp_path: Path) -> None:
     last = tmp_path / "checkpoints" / "last.ckpt"
     last.parent.mkdir()
     last.touch()
-    _, told = fit("stop", batches({3}))
+    _, told = fit(batches({3}))
     assert f"the last good checkpoint is {last}" in str(told)
-
-
-def test_a_skipped_batch_is_as_if_it_had_not_been(fit: Any, tmp_path: Path) -> None:
-    losses: dict[str, float] = {}
-
-    class Told(L.Callback):
-        def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-            losses["mean"] = float(pl_module.metrics["train/errors"].compute()["loss"])
-
-    poisoned, clean = batches({2, 3, 7}), batches(set())
-    module, told = fit("skip", poisoned, more=[Told()])
-    assert told is None
-    with_skipped = losses["mean"]
-    left = [batch for step, batch in enumerate(clean) if step not in {2, 3, 7}]
-    without, _ = fit("stop", left, more=[Told()])
-    for one, other in zip(module.parameters(), without.parameters(), strict=True):
-        assert torch.equal(one, other)
-    assert with_skipped == pytest.approx(losses["mean"], rel=1e-6)
-    assert json.loads((tmp_path / "nonfinite.json").read_text())["step"] == 8
-
-
-def test_skipping_for_ever_is_given_up(fit: Any) -> None:
-    _, told = fit("skip", batches(set(range(1, STEPS))))
-    assert f"{MOST_IN_A_ROW} steps in a row" in str(told)
-    assert f"step {MOST_IN_A_ROW + 1} (" in str(told)
 
 
 def test_no_checkpoint_holds_weights_that_are_not_finite(fit: Any, tmp_path: Path) -> None:
@@ -145,7 +119,7 @@ def test_no_checkpoint_holds_weights_that_are_not_finite(fit: Any, tmp_path: Pat
                     pl_module.network[1].weight[0, 0] = torch.nan
                 trainer.save_checkpoint(tmp_path / "bad.ckpt")
 
-    _, told = fit("stop", batches(set()), more=[Damage()])
+    _, told = fit(batches(set()), more=[Damage()])
     assert "network.1.weight is not finite after step 5" in str(told)
     assert not (tmp_path / "bad.ckpt").exists()
 
@@ -172,7 +146,7 @@ def test_on_a_gpu_a_bad_loss_is_told_of_when_losses_are_read_and_named_by_its_ow
         def on_exception(self, trainer: L.Trainer, pl_module: Any, exception: Any) -> None:
             ended.append(trainer.global_step)
 
-    _, told = fit("stop", batches({6, 7}), more=[Steps()], log_every_n_steps=10)
+    _, told = fit(batches({6, 7}), more=[Steps()], log_every_n_steps=10)
     assert "the loss is nan at step 7 (epoch 1, batch 7" in str(told)
     assert ended == [10]
 
@@ -198,7 +172,6 @@ def test_on_a_gpu_no_step_waits_for_its_loss(
             loss = torch.ones(())
             callback.on_train_batch_start(seen, module, None, step)
             callback.on_before_backward(seen, module, loss)
-            callback.on_before_optimizer_step(seen, module, optimizer)
             callback.on_train_batch_end(seen, module, None, None, step)
             module.metrics["train/errors"].update(logits, label, loss, loss.isfinite())
         assert waits.count == 0

@@ -15,7 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from rich.table import Table
 
 from alexnet_repro.base.console import console, printable
-from alexnet_repro.base.errors import UsageError
+from alexnet_repro.base.errors import UsageError, one_line
 from alexnet_repro.base.files import user_path
 from alexnet_repro.data.listing import Notes, images
 from alexnet_repro.data.preprocess import Orientation, Pixels, shorter_side_and_centre
@@ -122,7 +122,7 @@ def read_image(path: Path, size: int, orientation: Orientation = "ignore") -> Pi
         with _opened(path) as image:
             return shorter_side_and_centre(image, size, orientation)
     except Exception as error:  # a damaged file can make its decoder raise anything
-        return Damaged(path, _reason(error).replace(f"'{path}'", "it"))
+        return Damaged(path, one_line(error).replace(f"'{path}'", "it"))
 
 
 def read_upload(
@@ -144,7 +144,7 @@ def read_upload(
     except UnidentifiedImageError:
         return Damaged(upload, f"it is not a {', '.join(UPLOAD_FORMATS)} image")
     except Exception as error:  # a damaged file can make its decoder raise anything
-        return Damaged(upload, _reason(error))
+        return Damaged(upload, one_line(error))
 
 
 @contextmanager
@@ -155,7 +155,3 @@ def _opened(
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         with Image.open(file, formats=formats) as image:
             yield image
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -11,6 +11,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import Enum
@@ -300,16 +301,19 @@ def _plain(value: Any) -> Any:
 
 
 def _hints(target: Callable[..., Any]) -> dict[str, Any]:
+    """Types of arguments, but for those that their module imports for type checkers only."""
     function = target
     while isinstance(function, functools.partial):
         function = function.func
     if inspect.isclass(function):
         function = function.__init__ if "__init__" in _defining(function) else function.__new__
-    try:
-        return get_type_hints(function, include_extras=True)
-    except (NameError, TypeError, AttributeError):
-        # Types that are imported for type checkers only.
-        return {name: hint for name, hint in _annotations(function).items() if hint is not None}
+    namespace = vars(sys.modules.get(getattr(function, "__module__", ""), object))
+    found: dict[str, Any] = {}
+    for name, hint in getattr(function, "__annotations__", {}).items():
+        probe = type("_", (), {"__annotations__": {name: hint}})
+        with suppress(NameError, TypeError, AttributeError):
+            found |= get_type_hints(probe, dict(namespace), include_extras=True)
+    return found
 
 
 def _receiver(target: Callable[..., Any]) -> Callable[..., Any] | None:
@@ -334,18 +338,6 @@ def _parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 
 def _defining(cls: type) -> set[str]:
     return {name for one in cls.__mro__[:-1] for name in vars(one)}
-
-
-def _annotations(function: Any) -> dict[str, Any]:
-    namespace = vars(sys.modules.get(getattr(function, "__module__", ""), object))
-    found = {}
-    for name, hint in getattr(function, "__annotations__", {}).items():
-        probe = type("_", (), {"__annotations__": {name: hint}})
-        try:
-            found[name] = get_type_hints(probe, dict(namespace), include_extras=True)[name]
-        except (NameError, TypeError, AttributeError):
-            found[name] = None
-    return found
 
 
 def _checkable(hint: Any) -> bool:

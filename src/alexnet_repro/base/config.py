@@ -28,10 +28,11 @@ from alexnet_repro.base.checkpoints import newest_checkpoint
 from alexnet_repro.base.console import take_any_character
 from alexnet_repro.base.errors import UsageError, out_of_memory
 from alexnet_repro.base.extras import check_plugins
-from alexnet_repro.base.files import user_path, write_json
+from alexnet_repro.base.files import alone_in, user_path, write_json
 from alexnet_repro.base.hydra_version import COMPOSING, MAIN, register_resolver
 from alexnet_repro.base.mistakes import check_flags, composing, writing
 from alexnet_repro.base.record import version_of
+from alexnet_repro.base.system import end_with_launcher
 
 _PACKAGE = Path(__file__).parents[1]
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parents[1] / "conf"
@@ -299,8 +300,11 @@ def command(
             except Exception as error:
                 error_ = out_of_memory(error, OmegaConf.select(config, "data.batch_size")) or error
                 if (settings := HydraConfig.get()).mode == RunMode.RUN:
-                    remove_unused(Path(settings.runtime.output_dir), settings.output_subdir)
-                    _leave_reason(Path(settings.runtime.output_dir), since, error_)
+                    directory = Path(settings.runtime.output_dir)
+                    with alone_in(directory) as alone:
+                        if alone:
+                            remove_unused(directory, settings.output_subdir)
+                            _leave_reason(directory, since, error_)
                     end(error_)  # to an error that is raised Hydra adds a line of its own
                 raise error_ from (error if error_ is not error else error.__cause__)
 
@@ -308,6 +312,7 @@ def command(
 
         @functools.wraps(function)
         def main() -> None:
+            end_with_launcher()
             # What cannot be logged, since the disk is full, is no reason to say so twice a line.
             logging.raiseExceptions = False
             take_any_character()

@@ -69,8 +69,12 @@ def show_on_terminal() -> None:
 
 
 @contextmanager
-def counting(title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal, a line now and then elsewhere; yields what counts units as done."""
+def counting(title: str, total: int, unit: str, done: int = 0) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal, a line now and then elsewhere; yields what counts units as done.
+
+    Args:
+        done: units that were done before.
+    """
     bar = Progress(
         TextColumn(title),
         BarColumn(20),
@@ -79,19 +83,20 @@ def counting(title: str, total: int, unit: str) -> Iterator[Callable[[int], None
         console=console,
         disable=not console.is_terminal,
     )
-    task = bar.add_task(title, total=total, speed="")
+    task = bar.add_task(title, total=total, completed=done, speed="")
     started = told = time.monotonic()
-    done = 0
+    before = done
 
     def advance(count: int) -> None:
         nonlocal done, told
         done += count
         now = time.monotonic()
-        speed = f"{done / max(now - started, 1e-9):.0f} {unit}/s"
+        each = (now - started) / max(done - before, 1)
+        speed = f"{1 / max(each, 1e-9):.1f} {unit}/s"
         bar.update(task, completed=done, speed=speed)
         if bar.disable and now - told > SECONDS_BETWEEN_LINES:
             told = now
-            left = timedelta(seconds=round((total - done) * (now - started) / max(done, 1)))
+            left = timedelta(seconds=round(max(0, total - done) * each))
             log.info("%s: %d of %d %s, %s, %s left", title, done, total, unit, speed, left)
 
     with bar:

@@ -36,3 +36,8 @@ def out_of_memory(error: BaseException, batch_size: int | None) -> UsageError | 
     if batch_size is not None and batch_size > 1:
         fewer = f"data.batch_size={batch_size // 2} (it is {batch_size})"
     return UsageError(f"out of memory: add {fewer}; or a narrower network, model.width=0.5")
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, in one line; its type, if it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__

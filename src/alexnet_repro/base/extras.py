@@ -13,7 +13,7 @@ EXTRAS = {
     "notebooks": ("jupyterlab",),
     "optuna": ("optuna",),
     "reports": ("wandb_workspaces",),
-    "serve": ("gradio",),
+    "serve": ("starlette", "uvicorn"),
     "slurm": ("hydra_plugins.hydra_submitit_launcher",),
     "tensorboard": ("tensorboard",),
 }

@@ -10,10 +10,12 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from rich.filesize import decimal
 
 from alexnet_repro.base.errors import UsageError
 
@@ -43,25 +45,64 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` so that ``path`` holds either what it held before or all of it."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write ``content`` so that ``path`` holds either what it held before or all of it."""
     with all_of(path) as unfinished:
-        unfinished.write_text(text, encoding="utf-8")
+        unfinished.write_bytes(content)
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system says of a disk that has no room for a file."""
 
 
 @contextmanager
 def all_of(path: Path) -> Iterator[Path]:
-    """The name of a file to write, which takes the place of ``path`` once all of it is written."""
-    with tempfile.NamedTemporaryFile(
-        dir=path.parent, prefix=f".{path.name}-", delete=False
-    ) as file:
-        unfinished = Path(file.name)
-        try:
+    """The name of a file to write, which takes the place of ``path`` once all of it is written.
+
+    Raises:
+        OSError: naming ``path``, if the disk is full or does not take the file.
+    """
+    prefix, unfinished = f".{path.name}-", None
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=prefix, delete=False) as file:
+            unfinished = Path(file.name)
             yield unfinished
             os.fsync(file.fileno())
             unfinished.chmod(0o644)
             unfinished.replace(path)
-        except BaseException:
+    except BaseException as error:
+        if unfinished is not None:
             unfinished.unlink(missing_ok=True)
+        if (refused := _refused(error, str(path.with_name(prefix)))) is None:
             raise
+        raise OSError(refused, os.strerror(refused), str(path)) from error
+
+
+def _refused(error: BaseException | None, temporary: str) -> int | None:
+    """The number of the system's error for which a file was not written, if it was for one."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno is not None:
+            full = error.errno in FULL and error.filename is None
+            if full or str(error.filename).startswith(temporary):
+                return error.errno
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def check_room(directory: Path, needed: int, what: str) -> None:
+    """Tell how much will be written into a folder.
+
+    Raises:
+        UsageError: if its disk has no room for that.
+    """
+    free = shutil.disk_usage(directory).free
+    told = f"{directory}: {what} takes {decimal(needed)}, {decimal(free)} are free"
+    if needed > free:
+        raise UsageError(told)
+    log.info("%s", told)
 
 
 @contextmanager
@@ -163,11 +204,42 @@ def temporary_folder() -> Iterator[Path]:
 
 
 @contextmanager
+def alone_in(folder: Path) -> Iterator[bool]:
+    """Whether no other process is in ``folder``; if so, none can be until the end.
+
+    Where the file system has no locks for folders, as some that machines share, nobody is seen.
+    """
+    with ExitStack() as held:
+        try:
+            held.enter_context(_locked(folder))
+            alone = True
+        except OSError as error:
+            alone = not isinstance(error, BlockingIOError)
+        yield alone
+
+
+_descriptors: set[int] = set()
+
+
+@contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Holds the lock of a folder; an OSError if another process does."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    _descriptors.add(descriptor)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     finally:
-        os.close(descriptor)
+        # A process that was forked meanwhile has closed its own.
+        if descriptor in _descriptors:
+            _descriptors.remove(descriptor)
+            os.close(descriptor)
+
+
+def _let_go() -> None:
+    """In a forked process, such as a reader of images: the lock ends with who took it."""
+    while _descriptors:
+        os.close(_descriptors.pop())
+
+
+os.register_at_fork(after_in_child=_let_go)

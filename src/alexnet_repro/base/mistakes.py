@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
 from alexnet_repro.base.build import did_you_mean
-from alexnet_repro.base.errors import UsageError
+from alexnet_repro.base.errors import UsageError, one_line
 
 LISTED = 12
 """Choices that a message names; more are counted."""
@@ -77,7 +77,7 @@ def composing(error: Exception, conf: Path, name: str, arguments: Sequence[str])
         if key and (conf / key).is_dir() and not (conf / key / f"{value}.yaml").is_file():
             choices = [path.stem for path in (conf / key).glob("*.yaml")]
             return f"{argument}: there is no such choice{_offered(value, choices)}"
-    return " ".join(str(error).split()) or type(error).__name__
+    return one_line(error)
 
 
 def check_flags(arguments: Sequence[str]) -> None:
@@ -93,7 +93,7 @@ def check_flags(arguments: Sequence[str]) -> None:
 def writing(error: OSError) -> str:
     """What a file or disk refused."""
     if error.strerror is None:
-        return " ".join(str(error).split()) or type(error).__name__
+        return one_line(error)
     place = f"{error.filename}: " if error.filename is not None else ""
     return f"{place}{error.strerror}"
 

@@ -111,6 +111,12 @@ def reason(error: Exception) -> str:
     """Why a record was not read, in one line."""
     if not isinstance(error, ValidationError):
         return f"it cannot be read as JSON ({' '.join(str(error).split())})"
+    place, said = first_mistake(error)
+    return f"{place or 'content'}: {said}"
+
+
+def first_mistake(error: ValidationError) -> tuple[str, str]:
+    """Where pydantic found something wrong first, and what."""
     first = error.errors()[0]
-    place = ".".join(map(str, first["loc"])) or "content"
-    return f"{place}: {first['msg'][0].lower()}{first['msg'][1:]}"
+    said = first["msg"].removeprefix("Value error, ")
+    return ".".join(map(str, first["loc"])), f"{said[0].lower()}{said[1:]}"

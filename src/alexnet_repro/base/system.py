@@ -4,6 +4,8 @@ import ctypes
 import math
 import os
 import platform
+import signal
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -39,6 +41,18 @@ def _numbers(*names: str) -> tuple[float, ...] | None:
         words = " ".join((CGROUPS / name).read_text() for name in names).split()
         return tuple(math.inf if word == "max" else float(word) for word in words)
     return None
+
+
+PR_SET_PDEATHSIG = 1
+
+
+def end_with_launcher() -> None:
+    """Have the system end this process when torchrun, or what launched it here, has been killed.
+
+    Called before anything slow: who launched it may be killed while this process imports.
+    """
+    if "TORCHELASTIC_RUN_ID" in os.environ and sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3

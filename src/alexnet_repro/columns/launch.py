@@ -1,6 +1,5 @@
 """One process for each device: started here, by torchrun, or by srun."""
 
-import ctypes
 import logging
 import os
 import signal
@@ -8,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from signal import SIGTERM
+from signal import SIGABRT, SIGTERM
 from typing import Any
 
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
@@ -19,8 +18,6 @@ from alexnet_repro.base.config import LAUNCHED
 from alexnet_repro.base.errors import DivergenceError, UsageError
 from alexnet_repro.base.files import temporary_folder
 from alexnet_repro.base.system import usable_cores
-
-PR_SET_PDEATHSIG = 1
 
 
 def must_launch(trainer: dict[str, Any]) -> bool:
@@ -102,12 +99,6 @@ def launch(
     in_processes(processes, sys.executable, *arguments, columns=columns, decision=decision)
 
 
-def end_with_launcher() -> None:
-    """Have the system end this process when the one that launched it has been killed."""
-    if "TORCHELASTIC_RUN_ID" in os.environ and sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 def in_processes(
     processes: int,
     program: str | Callable[..., Any],
@@ -163,11 +154,18 @@ def _what_failed(error: ChildFailedError, columns: int) -> UsageError:
         # A trial of a search that diverged is no mistake.
         diverged = told[0].error_file_data.get("kind") == DivergenceError.__name__
         return (DivergenceError if diverged else UsageError)(told[0].message)
-    # A process that was killed explains why another one lost it.
-    rank, failure = min((first or silent).items(), key=lambda item: item[1].exitcode >= 0)
+    # A process that was killed explains why another one lost it, and who waited in vain nothing.
+    rank, failure = min(
+        (first or silent).items(),
+        key=lambda item: (item[1].exitcode == -SIGABRT, item[1].exitcode >= 0),
+    )
     place = f"column {rank % columns} of replica {rank // columns}, " if columns > 1 else ""
     who = f"rank {rank} ({place}process {failure.pid})"
-    if failure.exitcode < 0:
+    awaited = [str(other) for other, one in silent.items() if one.exitcode != -SIGABRT]
+    if failure.exitcode == -SIGABRT and awaited:
+        others = " or ".join(awaited)
+        how = f"aborted, as NCCL does when rank {others} does not answer within strategy.timeout"
+    elif failure.exitcode < 0:
         how = f"was ended by {failure.signal_name()}"
     else:
         how = f"ended with exit code {failure.exitcode}, as told above"

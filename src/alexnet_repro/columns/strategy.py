@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 from os import PathLike
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import torch
@@ -37,17 +37,22 @@ class ColumnPipelineStrategy(ModelParallelStrategy):
     Args:
         micro_batches: parts of a batch that flow through the stages one after the other, so that
             one is computed while the other crosses.
-        replicas: pairs of columns; None for as many as there are devices for.
         timeout: seconds after which a process that waits for another gives up.
+        backend: of torch.distributed: ``auto`` is NCCL for GPUs and gloo for CPUs; gloo also
+            carries what GPUs exchange, through the memory of the machine.
     """
 
     def __init__(
-        self, micro_batches: Count = 1, replicas: Count | None = None, timeout: Positive = 600
+        self,
+        micro_batches: Count = 1,
+        timeout: Positive = 600,
+        backend: Literal["auto", "nccl", "gloo"] = "auto",
     ) -> None:
         super().__init__(
-            data_parallel_size="auto" if replicas is None else replicas,
+            data_parallel_size="auto",
             tensor_parallel_size=COLUMNS,
             save_distributed_checkpoint=False,
+            process_group_backend=None if backend == "auto" else backend,
             timeout=timedelta(seconds=timeout),
         )
         self.micro_batches = micro_batches
@@ -154,14 +159,20 @@ def the_network(module: nn.Module) -> AlexNet:
     """
     networks = [m for m in module.modules() if isinstance(m, AlexNet)]
     if len(networks) != 1 or networks[0].columns != COLUMNS:
-        raise UsageError("ColumnPipelineStrategy trains one AlexNet with columns=2")
+        raise UsageError(
+            "model: ColumnPipelineStrategy trains one AlexNet with columns=2; trainer=auto, cpu, "
+            "gpu and ddp train any network"
+        )
     if any(m.columns != COLUMNS for m in networks[0].modules() if isinstance(m, ResponseNorm)):
         raise UsageError(
-            "ColumnPipelineStrategy: the windows of this network's response normalization cross "
-            "from one column to the other (response_norm.columns=1, as Caffe's do)"
+            "model.response_norm.columns=1: Caffe's windows cross from one column to the other, "
+            "which two devices cannot; train it with trainer=auto, cpu, gpu or ddp"
         )
     if any(isinstance(m, nn.BatchNorm2d) for m in networks[0].modules()):
-        raise UsageError("ColumnPipelineStrategy: batch normalization is not split between columns")
+        raise UsageError(
+            "model.batch_norm=true: batch normalization is not split between columns; train it "
+            "with trainer=auto, cpu, gpu or ddp"
+        )
     if any(isinstance(m, OptimizedModule) or m._compiled_call_impl for m in module.modules()):
         # What is compiled would compute both columns in each process.
         raise UsageError(

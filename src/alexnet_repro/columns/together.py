@@ -10,8 +10,9 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
@@ -20,7 +21,8 @@ from torch.distributed.rendezvous import rendezvous
 
 from alexnet_repro.base.config import LAUNCHED, global_rank
 from alexnet_repro.base.errors import UsageError
-from alexnet_repro.columns.launch import end_with_launcher, started_by_others
+from alexnet_repro.base.files import alone_in
+from alexnet_repro.columns.launch import started_by_others
 
 WAITING = timedelta(minutes=30)
 """For another process, which may prepare images at its start."""
@@ -71,6 +73,22 @@ class Together:
         if self.rank == 0:
             self._tell("decided", value=decide())
         return self._told("decided")
+
+    @contextmanager
+    def alone_in(self, directory: Path) -> Iterator[None]:
+        """Within it no other run trains in the folder of this one: the first process sees to it.
+
+        Raises:
+            UsageError: if somebody does.
+        """
+        first = self.rank == 0 and LAUNCHED not in os.environ
+        with alone_in(directory) if first else nullcontext(True) as alone:
+            if not alone:
+                raise UsageError(
+                    f"{directory}: another run is being trained in it; wait for its end, or choose "
+                    "another folder with hydra.run.dir="
+                )
+            yield
 
     def agree(self, mine: Mapping[str, Any]) -> None:
         """Compare what every process is about to do.
@@ -141,7 +159,6 @@ class Together:
 @contextmanager
 def together() -> Iterator[Together]:
     """Within it the processes of a run start; what one of them refuses ends all of them."""
-    end_with_launcher()
     processes = Together()
     try:
         yield processes

@@ -4,7 +4,6 @@ import hashlib
 import io
 import json
 import logging
-from collections import Counter
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +20,7 @@ from alexnet_repro.base.errors import UsageError
 from alexnet_repro.base.files import user_path
 from alexnet_repro.data.sources import SPLIT_NAMES, Source, Split, folder
 from alexnet_repro.data.webdataset import numbered, webdataset, wordnet_ids
+from alexnet_repro.data.words import distinct
 
 log = logging.getLogger(__name__)
 
@@ -177,7 +177,4 @@ def _class_names(file: Path, tables: dict[str, _Table]) -> tuple[str, ...]:
     except (KeyError, TypeError, ValueError):
         log.warning("%s names no classes: they are called by their number", file.name)
         return numbered(count)
-    if len(names) < count:
-        raise UsageError(f"{file}: names {len(names)} classes, but there is a label {count - 1}")
-    twice = {name for name, number in Counter(names).items() if number > 1}
-    return tuple(f"{n} ({label})" if n in twice else n for label, n in enumerate(names))
+    return distinct(names, count, str(file))

@@ -19,11 +19,11 @@ from typing import Literal
 
 import scipy.io
 
-from alexnet_repro.base.errors import UsageError
+from alexnet_repro.base.errors import UsageError, one_line
 from alexnet_repro.base.files import user_path
 from alexnet_repro.data.kaggle import kaggle, place_of_images
 from alexnet_repro.data.listing import File, Notes, images
-from alexnet_repro.data.sources import Labelled, Source, folder
+from alexnet_repro.data.sources import ByClass, Labelled, Source, folder
 from alexnet_repro.data.words import class_words
 
 log = logging.getLogger(__name__)
@@ -141,15 +141,14 @@ def _of_archives(release: Release, top: Path, given: str | None) -> Source:
         )
     kit = development_kit(release, top)
     classes = tuple(sorted(kit.words))
-    label_of = {wnid: label for label, wnid in enumerate(classes)}
     splits: dict[str, Labelled] = {"train": []}
     for wnid, found in class_tars(top, release.archives["train"], notes).items():
-        if wnid not in label_of:
+        if wnid not in kit.words:
             raise UsageError(
                 f"{top}: class {wnid} is none of ILSVRC-{release.year}: archive and development "
                 "kit are of different years"
             )
-        splits["train"] += [(file, label_of[wnid]) for file in found]
+        splits["train"] += [(file, wnid) for file in found]
     for split, numbers in kit.truth.items():
         if unknown := set(numbers) - kit.wnid.keys():
             raise UsageError(
@@ -157,21 +156,18 @@ def _of_archives(release: Release, top: Path, given: str | None) -> Source:
                 f"{min(unknown)}, which meta.mat does not have"
             )
         numbered = _numbered(_existing(top / release.archives[split]), numbers, notes)
-        splits[split] = [(file, label_of[kit.wnid[number]]) for file, number in numbered]
+        splits[split] = [(file, kit.wnid[number]) for file, number in numbered]
     if (top / PATCHES).is_file():
         patches = {PurePath(file.name).name: file for _, file in images(top / PATCHES, notes)}
-        splits = {
-            split: [
-                (patches.get(PurePath(file.name).name, file), label) for file, label in labelled
-            ]
-            for split, labelled in splits.items()
-        }
+        for split, labelled in splits.items():
+            named = [(PurePath(file.name).name, file, wnid) for file, wnid in labelled]
+            splits[split] = [(patches.get(name, file), wnid) for name, file, wnid in named]
     notes.tell(top)
     said = class_words(top, classes, given) if given else tuple(kit.words[c] for c in classes)
     return Source.of(classes, splits, notes, said)
 
 
-def class_tars(top: Path, whole: str, notes: Notes) -> dict[str, list[File]]:
+def class_tars(top: Path, whole: str, notes: Notes) -> ByClass:
     """The images of each class: of ``whole``, a tar of a tar per class, or of such tars in ``top``.
 
     An image that lies in no tar of a class is damaged.
@@ -194,7 +190,7 @@ def class_tars(top: Path, whole: str, notes: Notes) -> dict[str, list[File]]:
             raise UsageError(
                 f"data.source.root={top}: there is neither {whole} nor a tar per class"
             )
-    of_class: dict[str, list[File]] = {}
+    of_class = ByClass()
     for place, found in of_tar.items():
         if place.name in of_class:
             raise UsageError(f"{top}: a second archive of class {place.name}; remove one of them")
@@ -229,7 +225,7 @@ def development_kit(release: Release, top: Path) -> Kit:
     except UsageError:
         raise
     except Exception as error:  # headers that are no headers can make tarfile raise anything
-        raise UsageError(f"{path}: damaged ({error or type(error).__name__})") from error
+        raise UsageError(f"{path}: damaged ({one_line(error)})") from error
     for name in release.ground_truth.values():
         if name not in contents and (top / name).is_file():
             contents[name] = (top / name).read_bytes()
@@ -263,8 +259,7 @@ def _synsets(meta: bytes, release: Release, path: Path) -> tuple[dict[str, str],
         wnid = {int(row[key]): str(row["WNID"]) for row in rows}
         words = {str(row["WNID"]): str(row["words"]) for row in rows}
     except Exception as error:  # a damaged file can make its reader raise anything
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UsageError(f"{path}: meta.mat cannot be read ({reason})") from error
+        raise UsageError(f"{path}: meta.mat cannot be read ({one_line(error)})") from error
     if key != f"ILSVRC{release.year}_ID":
         raise UsageError(f"{path}: its classes are numbered by {key}, not those of {release.year}")
     for name, count in Counter(wnid.values()).items():

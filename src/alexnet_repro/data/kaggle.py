@@ -7,12 +7,15 @@ A folder, a zip or the ``.tar.gz`` of the images holds ``ILSVRC/Data/CLS-LOC`` w
 
 import csv
 import io
+import logging
 from pathlib import Path, PurePath
 
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.data.listing import File, Notes, files
-from alexnet_repro.data.sources import Labelled, Source
+from alexnet_repro.data.sources import ByClass, Labelled, Source, in_class_order
 from alexnet_repro.data.words import class_words
+
+log = logging.getLogger(__name__)
 
 SOLUTION, MAPPING = "LOC_val_solution.csv", "LOC_synset_mapping.txt"
 ARCHIVES = ("*imagenet-object-localization-challenge*.zip", "*imagenet_object_locali?ation*.tar.gz")
@@ -42,6 +45,8 @@ def kaggle(place: Path, words: str | None) -> Source:
         UsageError: naming what is missing.
     """
     notes = Notes()
+    if place.suffix in (".gz", ".tgz"):
+        log.info("%s: it has no index, and is read through to list its files", place)
     train, val, texts = _listed(place, notes)
     said = dict(line.split(maxsplit=1) for line in _lines(texts.get(MAPPING, b"")))
     truth = _solution(texts[SOLUTION]) if SOLUTION in texts else {}
@@ -55,22 +60,17 @@ def kaggle(place: Path, words: str | None) -> Source:
         )
     for name in sorted(truth.keys() - val.keys()):
         notes.damaged.append(f"{place.name}: image {name} (is not there)")
-    labelled: dict[str, list[tuple[File, str]]] = {"train": [], "val": []}
-    for wnid, found in sorted(train.items()):
-        in_order = sorted(found, key=lambda file: file.name)
-        labelled["train"] += [(file, wnid) for file in in_order]
+    in_order = {c: sorted(found, key=lambda file: file.name) for c, found in train.items()}
+    splits: dict[str, Labelled] = {"train": in_class_order(in_order), "val": []}
     for name, (wnid, file) in sorted(val.items()):
         if wnid or name in truth:
-            labelled["val"].append((file, wnid or truth[name]))
+            splits["val"].append((file, wnid or truth[name]))
         else:
             notes.damaged.append(f"{file.name} (has no line in {SOLUTION})")
     classes = tuple(sorted(said or train))
-    label = {wnid: number for number, wnid in enumerate(classes)}
-    splits: dict[str, Labelled] = {}
-    for split, named in labelled.items():
-        if unknown := {wnid for _, wnid in named} - label.keys():
+    for split, labelled in splits.items():
+        if unknown := {wnid for _, wnid in labelled}.difference(classes):
             raise UsageError(f"{place}: there are {split} images of {min(unknown)}, not a class")
-        splits[split] = [(file, label[wnid]) for file, wnid in named]
     notes.tell(place)
     spoken = tuple(said[wnid] for wnid in classes) if said else None
     return Source.of(classes, splits, notes, class_words(place, classes, words) or spoken)
@@ -78,9 +78,9 @@ def kaggle(place: Path, words: str | None) -> Source:
 
 def _listed(
     place: Path, notes: Notes
-) -> tuple[dict[str, list[File]], dict[str, tuple[str, File]], dict[str, bytes]]:
+) -> tuple[ByClass, dict[str, tuple[str, File]], dict[str, bytes]]:
     """Training images by class; validation images, and the folder of each, by name; and texts."""
-    train, val = dict[str, list[File]](), dict[str, tuple[str, File]]()
+    train, val = ByClass(), dict[str, tuple[str, File]]()
     texts = {
         name: (above / name).read_bytes()
         for above in reversed(place.parents[:4] if place.is_dir() else place.parents[:1])

@@ -16,10 +16,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO
 
 from PIL import Image
 
+from alexnet_repro.base.console import printable
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.data.gunzipped import Gunzipped
 
@@ -30,13 +31,6 @@ LARGEST_IMAGE = 2**28
 OF_SYSTEMS = {"__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information"}
 """Folders that operating systems and network drives put among those of a user."""
 HIDDEN, NO_IMAGE = "hidden or system files", "files without the extension of an image"
-
-
-def printable(name: str) -> str:
-    """A name that somebody else gave, without what would move a terminal or end a line."""
-    if name.isprintable():
-        return name
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
 
 
 def is_image(name: str) -> bool:
@@ -56,74 +50,49 @@ def _extensions() -> frozenset[str]:
     return frozenset(e for e, name in Image.registered_extensions().items() if name in Image.OPEN)
 
 
-class File(Protocol):
-    """A file that was found.
-
-    Attributes:
-        name: as a source calls it.
-    """
-
-    @property
-    def name(self) -> str: ...
-
-    def read(self) -> bytes: ...
-
-    def open(self) -> Image.Image: ...
-
-    def stamp(self, split: str, label: int) -> str:
-        """What changes with the file, or with what it is for."""
-
-
-@dataclass(frozen=True, slots=True)
-class OnDisk:
-    """A file of its own, with its bytes and the nanosecond of its last change."""
-
-    name: str
-    path: Path
-    size: int
-    changed: int
-
-    def read(self) -> bytes:
-        return self.path.read_bytes()
-
-    def open(self) -> Image.Image:
-        return Image.open(self.path)
-
-    def stamp(self, split: str, label: int) -> str:
-        return f"{self.name}\0{self.size}\0{self.changed}\n"
-
-
 ReadAt = Callable[[Path, int, int], bytes]
-"""From an archive, an offset and a number of bytes to these bytes."""
+"""From a file, an offset and a number of bytes to these bytes."""
 
 
-def _plain(archive: Path, offset: int, size: int) -> bytes:
-    with archive.open("rb") as file:
+def _plain(path: Path, offset: int, size: int) -> bytes:
+    with path.open("rb") as file:
         file.seek(offset)
         return file.read(size)
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
-    """A file inside an archive: the bytes that ``read_at`` finds from ``offset`` on."""
+class File:
+    """A file of its own, or one inside an archive.
+
+    Attributes:
+        name: as a source calls it.
+        path: of it, or of the archive.
+        size: in bytes.
+        changed: the nanosecond of its last change; None for one inside an archive.
+        offset: in the archive, of what ``read_at`` reads.
+    """
 
     name: str
-    archive: Path
-    offset: int
+    path: Path
     size: int
+    changed: int | None = None
+    offset: int = 0
     read_at: ReadAt = _plain
 
     def read(self) -> bytes:
         # Python sets memory aside for all that is asked for, were it there or not.
-        if self.size > LARGEST_IMAGE:
+        if self.changed is None and self.size > LARGEST_IMAGE:
             raise ValueError(f"is {self.size} bytes large, by its header")
-        return self.read_at(self.archive, self.offset, self.size)
+        return self.read_at(self.path, self.offset, self.size)
 
     def open(self) -> Image.Image:
-        return Image.open(io.BytesIO(self.read()))
+        return Image.open(io.BytesIO(self.read()) if self.changed is None else self.path)
 
     def stamp(self, split: str, label: int) -> str:
-        return repr((split, label, self.name, self.archive.name, self.offset, self.size))
+        """What changes with the file, or with what it is for."""
+        if self.changed is not None:
+            return f"{self.name}\0{self.size}\0{self.changed}\n"
+        return repr((split, label, self.name, self.path.name, self.offset, self.size))
 
 
 @dataclass
@@ -184,7 +153,6 @@ def files(place: Path, notes: Notes, called: str = "") -> Iterator[tuple[str, Fi
     if place.suffix == ".zip":
         return _of_zip(place, notes)
     if place.suffix in (".gz", ".tgz"):
-        log.info("%s: it has no index, and is read through to list its files", place)
         return _of_tar(place, notes, io.BufferedReader(_gunzipped(place)), read_at=_ungzipped)
     return _of_tar(place, notes)
 
@@ -205,9 +173,8 @@ def _of_folder(folder: Path, above: str, notes: Notes, called: str) -> Iterator[
         elif not entry.is_file():
             notes.pass_over(path, "links to nowhere or devices")
         else:
-            stat = entry.stat()
-            name = printable(called + path)
-            yield path, OnDisk(name, Path(entry.path), stat.st_size, stat.st_mtime_ns)
+            stat, name = entry.stat(), printable(called + path)
+            yield path, File(name, Path(entry.path), stat.st_size, stat.st_mtime_ns)
 
 
 def _of_tar(
@@ -236,8 +203,8 @@ def _of_tar(
                 if info.isfile() and info.name.endswith(".tar") and outer is None:
                     yield from _of_tar(path, notes, archive.extractfile(info), info, read_at)
                 elif info.isfile():
-                    place = (printable(info.name), path, start + info.offset_data, info.size)
-                    yield above + info.name, Member(*place, read_at)
+                    name, offset = printable(info.name), start + info.offset_data
+                    yield above + info.name, File(name, path, info.size, None, offset, read_at)
                 elif not info.isdir():
                     notes.damaged.append(f"{told}/{printable(info.name)} (is a link or a device)")
             if not _is_whole(archive):
@@ -258,8 +225,8 @@ def _of_zip(path: Path, notes: Notes) -> Iterator[tuple[str, File]]:
         return
     for info in members:
         if not info.is_dir():
-            place = (printable(info.filename), path, info.header_offset, info.file_size)
-            yield info.filename, Member(*place, _unzipped)
+            name, offset = printable(info.filename), info.header_offset
+            yield info.filename, File(name, path, info.file_size, None, offset, _unzipped)
 
 
 def _damaged_archive(told: str, error: Exception) -> str:

@@ -4,7 +4,6 @@ import hashlib
 import json
 import logging
 import multiprocessing
-import shutil
 import signal
 import sys
 import warnings
@@ -21,12 +20,12 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from alexnet_repro.base.console import counting
-from alexnet_repro.base.errors import UsageError
-from alexnet_repro.base.files import all_of, locked, write_json
+from alexnet_repro.base.errors import UsageError, one_line
+from alexnet_repro.base.files import all_of, check_room, locked, write_json, write_text
 from alexnet_repro.base.system import keep_freed_memory, usable_cores
 from alexnet_repro.data.preprocess import Pixels, shorter_side_and_centre
 from alexnet_repro.data.sources import Source, Split
-from alexnet_repro.data.statistics import MEAN_IMAGE, Statistics, Sums
+from alexnet_repro.data.statistics import MEAN_IMAGE, Statistics, Sums, save_array
 from alexnet_repro.data.store import FORMAT, Manifest, Store, StoredAs, checksum, open_store
 
 log = logging.getLogger(__name__)
@@ -35,6 +34,8 @@ IMAGES_PER_SHARD = 1024
 IMAGES_PER_BATCH = 32
 JPEG_SHARE = 1 / 6
 """Of the space of raw images, that photographs take as JPEG of quality 95, about."""
+BESIDE_AN_IMAGE = 256
+"""Bytes, at most about, that its name and label take in the files of a store."""
 
 
 def prepare(
@@ -173,7 +174,7 @@ def _write_missing(
     if not missing:
         return
     images = sum(len(shard.indices) for shard in missing)
-    _check_disk(images, stored_as, missing[0].path.parent)
+    _check_room(missing, stored_as, missing[0].path.parent)
     work, linux = _Work(source, missing, stored_as), sys.platform == "linux"
     loader = DataLoader(
         work,
@@ -296,8 +297,7 @@ def _read(
         except MemoryError:  # that is the machine's, not the image's
             raise
         except Exception as error:  # a damaged file can make its decoder raise anything
-            reason = " ".join(str(error).split()) or type(error).__name__
-            damaged.append(f"{split.names[index]} ({reason})")
+            damaged.append(f"{split.names[index]} ({one_line(error)})")
         else:
             kept.append(index)
     return images[: len(kept)], kept, damaged
@@ -323,17 +323,13 @@ def _jpeg(pixels: Pixels, quality: int | None) -> bytes:
     return file
 
 
-def _check_disk(images: int, stored_as: StoredAs, directory: Path) -> None:
-    share = 1 if stored_as.encoding == "raw" else JPEG_SHARE
-    needed = images * share * stored_as.image_size**2 * 3
-    free = shutil.disk_usage(directory).free
-    told = (
-        f"{directory}: {images} images at {stored_as.image_size} pixels need "
-        f"{needed / 1e9:.1f} GB more, {free / 1e9:.1f} GB are free"
-    )
-    if needed > free:
-        raise UsageError(told)
-    log.info(told)
+def _check_room(missing: Sequence[_Shard], stored_as: StoredAs, directory: Path) -> None:
+    images, size = sum(len(shard.indices) for shard in missing), stored_as.image_size
+    values, share = 3 * size**2, 1 if stored_as.encoding == "raw" else JPEG_SHARE
+    # Of each shard the sums of its pixels, which have 8 bytes each, as those of the mean image.
+    sums = 8 * values * (len(missing) + 1)
+    needed = round(images * (share * values + BESIDE_AN_IMAGE)) + sums
+    check_room(directory, needed, f"preparing {images} images at {size} pixels")
 
 
 def _merge(
@@ -360,7 +356,7 @@ def _merge(
             lost = source.classes[min(without)]
             raise UsageError(f"train: not one image of the class {lost!r} can be read")
         labels = f"{name}-labels.npy"
-        np.save(directory / labels, kept)
+        save_array(directory / labels, kept)
         splits[name] = {
             "images": images,
             "labels": {"file": labels, "xxh3_128": checksum(directory / labels)},
@@ -374,7 +370,7 @@ def _merge(
                 sums.merge(Sums(int(one["count"]), one["pixels"], one["products"]))
     _check_damaged(damaged, max_damaged)
     if damaged:
-        (directory / "damaged.txt").write_text("".join(f"{line}\n" for line in damaged))
+        write_text(directory / "damaged.txt", "".join(f"{line}\n" for line in damaged))
         log.warning("%d images cannot be read: %s/damaged.txt", len(damaged), directory.stem)
     statistics = Statistics.of(sums).save(directory)
     statistics["xxh3_128"] = checksum(directory / MEAN_IMAGE)

@@ -1,6 +1,5 @@
 """Stores that lie in object storage (s3://, gs://, abfs://, hdfs://), copied here before use."""
 
-import logging
 import shutil
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -9,10 +8,8 @@ import pyarrow as pa
 from pyarrow import fs
 
 from alexnet_repro.base.errors import UsageError
-from alexnet_repro.base.files import locked
+from alexnet_repro.base.files import check_room, locked
 from alexnet_repro.data.store import verify
-
-log = logging.getLogger(__name__)
 
 
 def local_copy(uri: str, cache_dir: Path) -> Path:
@@ -45,15 +42,10 @@ def _copy(uri: str, to: Path) -> None:
     try:
         filesystem, path = fs.FileSystem.from_uri(uri)
         found = filesystem.get_file_info(fs.FileSelector(path))
-        needed, free = sum(info.size or 0 for info in found), shutil.disk_usage(to.parent).free
-        if needed > free:
-            raise UsageError(
-                f"data.directory={uri}: {needed / 1e9:.1f} GB to copy into {to.parent}, "
-                f"{free / 1e9:.1f} GB are free"
-            )
-        log.info("copying %s (%.1f GB) to %s", uri, needed / 1e9, to.parent)
+        check_room(to.parent, sum(info.size or 0 for info in found), f"copying {uri}")
         to.mkdir()
         fs.copy_files(path, str(to), source_filesystem=filesystem)
     except (OSError, pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        shutil.rmtree(to, ignore_errors=True)
         reason = str(error).splitlines()[0]
         raise UsageError(f"data.directory={uri}: cannot be copied ({reason})") from error

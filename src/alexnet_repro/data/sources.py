@@ -12,17 +12,17 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
 from PIL import Image
-from pydantic import Field
 
-from alexnet_repro.base.build import Natural
+from alexnet_repro.base.build import Fraction, Natural
+from alexnet_repro.base.console import printable
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.base.files import locked, user_path
 from alexnet_repro.data import miniature as miniature_ilsvrc
-from alexnet_repro.data.listing import File, Notes, images, is_hidden, printable
+from alexnet_repro.data.listing import File, Notes, images, is_hidden
 from alexnet_repro.data.words import class_words
 
 log = logging.getLogger(__name__)
@@ -38,8 +38,9 @@ EXPECTED = (
     "data.source.val_fraction=0.1"
 )
 
-Share = Annotated[float, Field(ge=0, lt=1)]
-Labelled = list[tuple[File, int]]
+Labelled = list[tuple[File, str]]
+"""Files, and the class of each."""
+ByClass = dict[str, list[File]]
 
 
 @dataclass(frozen=True)
@@ -94,27 +95,29 @@ class Source:
         drawn: Mapping[str, float] | None = None,
         keyed_by: Iterable[object] = (),
     ) -> "Source":
-        """The source of files and their labels.
+        """The source of files, which are labelled by the place of their class among ``classes``.
 
         Args:
             keyed_by: what the fingerprint depends on beside the files.
         """
-        digest = hashlib.sha256()
+        digest, made = hashlib.sha256(), {}
+        label_of = {name: label for label, name in enumerate(classes)}
         for split, labelled in splits.items():
-            for file, label in labelled:
+            labels = [label_of[name] for _, name in labelled]
+            for (file, _), label in zip(labelled, labels, strict=True):
                 digest.update(file.stamp(split, label).encode())
+            made[split] = Split([file.name for file, _ in labelled], labels, _opening(labelled))
         for more in keyed_by:
             digest.update(repr(more).encode())
-        made = {split: _split(labelled) for split, labelled in splits.items()}
         return cls(classes, made, digest.hexdigest(), words, tuple(notes.damaged), drawn)
 
 
-def _split(labelled: Labelled) -> Split:
-    return Split(
-        names=[file.name for file, _ in labelled],
-        labels=[label for _, label in labelled],
-        open=lambda i: labelled[i][0].open(),
-    )
+def _opening(labelled: Labelled) -> Callable[[int], Image.Image]:
+    return lambda i: labelled[i][0].open()
+
+
+def in_class_order(found: Mapping[str, Sequence[File]]) -> Labelled:
+    return [(file, name) for name in sorted(found) for file in found[name]]
 
 
 def folder(
@@ -122,7 +125,7 @@ def folder(
     train: str | None = None,
     val: str | None = None,
     test: str | None = None,
-    val_fraction: Share = 0.0,
+    val_fraction: Fraction = 0.0,
     split_seed: Natural = 0,
     words: str | None = None,
 ) -> Source:
@@ -136,7 +139,7 @@ def folder(
     Args:
         root: folder of the splits, or of the classes.
         train, val, test: folders of ``root``, if they are called otherwise than ``SPLIT_NAMES``.
-        val_fraction: this share of the images of every class, drawn as :func:`drawn` says from
+        val_fraction: this share of the images of every class, drawn as :func:`hold_out` says from
             those of ``train`` in the order of their names, becomes ``val``. The draw is seeded by
             ``split_seed`` and the CRC-32 of the name of the class.
         split_seed: of the draw.
@@ -158,16 +161,11 @@ def folder(
     notes.tell(top)
     draw = {"val_fraction": val_fraction, "split_seed": split_seed} if val_fraction else None
     if draw is not None:
-        found["val"] = {}
-        for name, files in found["train"].items():
-            held = drawn(len(files), val_fraction, split_seed, zlib.crc32(name.encode()))
-            found["val"][name] = [file for i, file in enumerate(files) if i in held]
-            found["train"][name] = [file for i, file in enumerate(files) if i not in held]
+        found["train"], found["val"] = hold_out(
+            found["train"], val_fraction, split_seed, lambda name: zlib.crc32(name.encode())
+        )
     classes = tuple(sorted(found[reference]))
-    splits = {
-        split: [(file, label) for label, name in enumerate(classes) for file in own.get(name, ())]
-        for split, own in found.items()
-    }
+    splits = {split: in_class_order(own) for split, own in found.items()}
     said = class_words(top, classes, words)
     keyed_by = [one for one in (draw, said) if one is not None]
     return Source.of(classes, splits, notes, said, draw, keyed_by)
@@ -212,10 +210,9 @@ def _split_folders(top: Path, given: Mapping[str, str | None], draws: bool) -> d
     return folders
 
 
-def _by_class(place: Path, top: Path, notes: Notes) -> dict[str, list[File]]:
+def _by_class(place: Path, top: Path, notes: Notes) -> ByClass:
     """The images of each folder of a class; one that lies in none of them is damaged."""
-    found: dict[str, list[File]] = {}
-    spelled: dict[str, str] = {}
+    found, spelled = ByClass(), dict[str, str]()
     for path in sorted(place.iterdir()):
         if not path.is_dir() or is_hidden(path.name):
             continue
@@ -245,7 +242,7 @@ def composed(name: str) -> str:
 
 
 def _check_classes(
-    folders: Mapping[str, Path], found: Mapping[str, Mapping[str, list[File]]], reference: str
+    folders: Mapping[str, Path], found: Mapping[str, ByClass], reference: str
 ) -> None:
     """Raise a UsageError for classes without training images, or without a folder for them."""
     for split, place in folders.items():
@@ -270,14 +267,21 @@ def _check_classes(
             )
 
 
-def drawn(count: int, share: float, *seed: int) -> set[int]:
-    """Which of ``count`` images are drawn, as a function of ``seed``.
+def hold_out(
+    found: ByClass, share: float, seed: int, number: Callable[[str], int]
+) -> tuple[ByClass, ByClass]:
+    """The images that are left of every class, and those that are drawn from it.
 
-    They are the first ``round(share · count)`` of the permutation that
-    ``numpy.random.default_rng(seed)`` draws.
+    Of each class these are the first ``round(share · images)`` of the permutation that
+    ``numpy.random.default_rng((seed, number(class)))`` draws.
     """
-    draw = np.random.default_rng(seed).permutation(count)
-    return set(draw[: round(share * count)].tolist())
+    left, held = ByClass(), ByClass()
+    for name, files in found.items():
+        draw = np.random.default_rng((seed, number(name))).permutation(len(files))
+        drawn = set(draw[: round(share * len(files))].tolist())
+        left[name] = [file for i, file in enumerate(files) if i not in drawn]
+        held[name] = [file for i, file in enumerate(files) if i in drawn]
+    return left, held
 
 
 def miniature(root: str, seed: Natural) -> Source:

@@ -1,5 +1,6 @@
 """The mean image (§3) and the principal components of the RGB values (§5.1) of a training set."""
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,10 +9,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from alexnet_repro.base.files import write_bytes
+
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.uint64]
 
 MEAN_IMAGE = "mean_image.npy"
+
+
+def save_array(path: Path, array: npt.NDArray[Any]) -> None:
+    """Write a ``.npy`` file, so that ``path`` holds either what it held before or all of it."""
+    content = io.BytesIO()
+    np.save(content, array)
+    write_bytes(path, content.getvalue())
 
 
 @dataclass
@@ -105,7 +115,7 @@ class Statistics:
 
     def save(self, directory: Path) -> dict[str, Any]:
         """Write the mean image into ``directory``; returns the rest as plain values."""
-        np.save(directory / MEAN_IMAGE, self.mean_image)
+        save_array(directory / MEAN_IMAGE, self.mean_image)
         return {
             "mean_colour": self.mean_colour.tolist(),
             "covariance": self.covariance.tolist(),

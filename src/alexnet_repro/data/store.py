@@ -21,11 +21,11 @@ import simplejpeg
 import xxhash
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from alexnet_repro.base.console import counting
+from alexnet_repro.base.console import counting, printable
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.base.files import unreadable
+from alexnet_repro.base.schema import reason
 from alexnet_repro.base.system import usable_cores
-from alexnet_repro.data.listing import printable
 from alexnet_repro.data.preprocess import Orientation, Pixels
 from alexnet_repro.data.statistics import MEAN_IMAGE, Statistics
 
@@ -113,7 +113,7 @@ class StatisticsValues(Described):
 
 
 class Drawn(Described):
-    """How validation images were drawn from those of every class (:func:`sources.drawn`)."""
+    """How validation images were drawn from those of every class (:func:`sources.hold_out`)."""
 
     val_fraction: Finite
     split_seed: Amount
@@ -155,9 +155,7 @@ class Manifest(Described):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            wrong = error.errors()[0]
-            key = ".".join(str(part) for part in wrong["loc"])
-            raise ValueError(printable(f"manifest.json: {key}: {wrong['msg']}")) from error
+            raise ValueError(printable(f"manifest.json: {reason(error)}")) from error
 
     @property
     def stored_as(self) -> StoredAs:

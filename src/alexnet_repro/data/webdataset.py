@@ -10,8 +10,8 @@ from typing import Any
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.base.files import user_path
 from alexnet_repro.data.listing import HIDDEN, NO_IMAGE, File, Notes, files, is_hidden, is_image
-from alexnet_repro.data.sources import Labelled, Source
-from alexnet_repro.data.words import named_classes
+from alexnet_repro.data.sources import Source
+from alexnet_repro.data.words import distinct, named_classes
 
 log = logging.getLogger(__name__)
 
@@ -34,23 +34,27 @@ def webdataset(top: Path, shards: dict[str, list[Path]], classes: str | None) ->
     Raises:
         UsageError: if there is no label, or no name for one.
     """
-    notes, keys = Notes(), dict[str, list[str]]()
-    splits: dict[str, Labelled] = {}
+    notes, samples = Notes(), dict[str, list[tuple[str, File, int]]]()
     for split, paths in shards.items():
         found = [one for path in paths for one in _samples(path, notes)]
         if found and min(label for _, _, label in found) >= 0:
-            splits[split] = [(file, label) for _, file, label in found]
-            keys[split] = [key for key, _, _ in found]
+            samples[split] = found
         else:
             log.warning("%s: the images of %s have no labels: left out", top, split)
-    if not splits:
+    if not samples:
         raise UsageError(f"{top}: no image of its shards has a label; {[*notes.damaged, ''][0]}")
-    count = 1 + max(label for own in splits.values() for _, label in own)
+    count = 1 + max(label for found in samples.values() for _, _, label in found)
     names, words = class_names(top, count, classes)
-    if names is None and "train" in splits:
-        names = wordnet_ids(keys["train"], [label for _, label in splits["train"]], count)
+    if names is None and "train" in samples:
+        keys, _, labels = zip(*samples["train"], strict=True)
+        names = wordnet_ids(keys, labels, count)
+    names = names or numbered(count)
+    splits = {
+        split: [(file, names[label]) for _, file, label in found]
+        for split, found in samples.items()
+    }
     notes.tell(top)
-    return Source.of(names or numbered(count), splits, notes, words)
+    return Source.of(names, splits, notes, words)
 
 
 def _samples(shard: Path, notes: Notes) -> Iterator[tuple[str, File, int]]:
@@ -94,9 +98,7 @@ def class_names(
         if not listed:
             return None, None
         names, words, key = tuple(listed[0]), None, str(top)
-    if len(names) < count:
-        raise UsageError(f"{key}: names {len(names)} classes, but there is a label {count - 1}")
-    return names, words
+    return distinct(names, count, key), words
 
 
 def _names_of_info(path: Path) -> list[str]:

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from alexnet_repro.base.errors import UsageError
@@ -51,6 +51,18 @@ def named_classes(path: Path, key: str) -> tuple[tuple[str, ...], tuple[str, ...
         if count > 1:
             raise UsageError(f"{key}: names the class {name!r} {count} times")
     return names, None if words == names else words
+
+
+def distinct(names: Sequence[str], count: int, key: str) -> tuple[str, ...]:
+    """The names of at least ``count`` classes; two of one name get their number behind it.
+
+    Args:
+        key: what to call their origin in an error.
+    """
+    if len(names) < count:
+        raise UsageError(f"{key}: names {len(names)} classes, but there is a label {count - 1}")
+    twice = {name for name, number in Counter(names).items() if number > 1}
+    return tuple(f"{n} ({label})" if n in twice else n for label, n in enumerate(names))
 
 
 def class_words(top: Path, classes: tuple[str, ...], given: str | None) -> tuple[str, ...] | None:

@@ -8,12 +8,19 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers import (
+    CSVLogger,
+    Logger,
+    MLFlowLogger,
+    TensorBoardLogger,
+    WandbLogger,
+)
 from torch import Tensor
 
 from alexnet_repro.data.datamodule import ImageDataModule
 from alexnet_repro.training.checkpoint import Trained
 from alexnet_repro.training.curve import curve_of
+from alexnet_repro.training.loggers import attempt
 
 SHOWN = 16
 """Test images of which predictions are shown, of all classes in turn."""
@@ -76,7 +83,7 @@ class Logged(Callback):
         }
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                logger.log_hyperparams(self.config, errors, trainer.global_step)
+                attempt(logger, logger.log_hyperparams, self.config, errors, trainer.global_step)
 
 
 def shows_pictures(trainer: L.Trainer) -> bool:
@@ -87,14 +94,17 @@ def shows_pictures(trainer: L.Trainer) -> bool:
 
 def show(trainer: L.Trainer, name: str, pixels: Picture) -> None:
     """Give a picture (height, width, 3) to every logger that shows pictures."""
-    step = trainer.global_step
     for logger in trainer.loggers if trainer.is_global_zero else ():
-        if isinstance(logger, WandbLogger):
-            logger.log_image(name, [pixels], step)
-        elif isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_image(name, pixels, step, dataformats="HWC")
-        elif isinstance(logger, MLFlowLogger):
-            logger.experiment.log_image(logger.run_id, pixels, key=name, step=step)
+        attempt(logger, _show, logger, name, pixels, trainer.global_step)
+
+
+def _show(logger: Logger, name: str, pixels: Picture, step: int) -> None:
+    if isinstance(logger, WandbLogger):
+        logger.log_image(name, [pixels], step)
+    elif isinstance(logger, TensorBoardLogger):
+        logger.experiment.add_image(name, pixels, step, dataformats="HWC")
+    elif isinstance(logger, MLFlowLogger):
+        logger.experiment.log_image(logger.run_id, pixels, key=name, step=step)
 
 
 def first_kernels(module: L.LightningModule) -> Tensor | None:

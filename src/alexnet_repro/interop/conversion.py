@@ -99,7 +99,8 @@ def convert(
     }
     output.parent.mkdir(parents=True, exist_ok=True)
     with all_of(output) as unfinished:
-        torch.save(checkpoint, unfinished)
+        with unfinished.open("wb") as file:
+            torch.save(checkpoint, file)
         load_trained(unfinished)
     parameters = sum(tensor.numel() for tensor in weights.values())
     log.info("%s: %s, %s parameters, %d classes", source, name, f"{parameters:,}", len(names))

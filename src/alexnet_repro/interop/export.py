@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.torch import load_file, save_file
+from rich.filesize import decimal
+from safetensors.torch import load_file, save
 from torch._dynamo.exc import UserError
 
 from alexnet_repro.analysis.predictions import trained_network
 from alexnet_repro.base.checkpoints import WEIGHTS
 from alexnet_repro.base.console import counting
 from alexnet_repro.base.errors import UsageError
-from alexnet_repro.base.files import all_of, checksum, write_json, write_text
+from alexnet_repro.base.files import all_of, checksum, write_bytes, write_json, write_text
 from alexnet_repro.base.record import provenance
 from alexnet_repro.data.datamodule import stored_images
 from alexnet_repro.interop.card import model_card, published
@@ -30,6 +31,8 @@ from alexnet_repro.training.checkpoint import NETWORK, Trained
 log = logging.getLogger(__name__)
 
 Array = npt.NDArray[np.float32]
+LARGEST_ONNX = 2**31 - 1
+"""Bytes of a protocol buffer, which an ONNX file is."""
 TOLERANCE = 1e-4
 """How far logits may be apart, by the largest of them where that is above 1."""
 
@@ -137,9 +140,8 @@ def write_safetensors(trained: Trained, output: Path, record: Path | None, half:
         tensors |= {name: w.half() for name, w in tensors.items() if name.startswith(NETWORK)}
     tensors["mean_image"] = trained.views.mean.cpu()
     facts = settings(trained) | {"epochs": trained.epoch, "config": config}
+    write_bytes(output / WEIGHTS, save(tensors, metadata={"format": "pt"}))
     write_json(output / "config.json", facts)
-    with all_of(output / WEIGHTS) as unfinished:
-        save_file(tensors, unfinished, metadata={"format": "pt"})
     write_text(output / "README.md", card)
     written_again = load_file(output / WEIGHTS)
     del written_again["mean_image"]
@@ -177,6 +179,12 @@ def _save_onnx(trained: Trained, output: Path, path: Path, opset: int) -> None:
     import onnx
 
     made = Classifier.of(trained)
+    weights = sum(tensor.nbytes for tensor in made.state_dict().values())
+    if weights > LARGEST_ONNX:
+        raise UsageError(
+            f"{output}: an ONNX file holds {decimal(LARGEST_ONNX)} at most, and this network has "
+            f"{decimal(weights)} of weights; export torch-export has no such limit"
+        )
     for library in ("torch.onnx", "onnxscript", "onnx_ir"):
         # What they say is for their own developers.
         logging.getLogger(library).setLevel(logging.ERROR)

@@ -4,7 +4,7 @@ from typing import Any, Self
 
 from safetensors import SafetensorError
 
-from alexnet_repro.base.errors import UsageError
+from alexnet_repro.base.errors import UsageError, one_line
 from alexnet_repro.interop.classifier import Classifier
 
 try:
@@ -45,8 +45,7 @@ class HubClassifier(
             TypeError,
             ValueError,
         ) as error:
-            reason = " ".join(str(error).split())
             raise UsageError(
                 f"{pretrained_model_name_or_path}: not what alexnet export safetensors writes, or "
-                f"damaged ({reason})"
+                f"damaged ({one_line(error)})"
             ) from error

@@ -2,9 +2,10 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import MappingProxyType
-from typing import Annotated, Any
+import logging
+from collections.abc import Callable, Mapping
+from types import FunctionType, MappingProxyType
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +14,15 @@ from torch.nn import functional
 
 from alexnet_repro.base.build import ArgumentsOf, Count, NonNegative, Positive
 
+log = logging.getLogger(__name__)
+
 
 def by_torchs_operations(x: Tensor) -> bool:
     """Whether what is computed of x is more than an ordinary forward and backward.
 
     ``torch.compile``, ``torch.export`` and ``torch.jit.trace`` write the operations down,
     ``torch.func`` and forward-mode derivatives transform them, and on the meta device there are
-    shapes only. None of them sees into a ``torch.autograd.Function`` that works in place.
+    shapes only. None of them sees into a ``torch.autograd.Function``.
     """
     return (
         torch.compiler.is_compiling()
@@ -36,20 +39,19 @@ def traced() -> bool:
     return torch.jit.is_tracing()  # type: ignore[no-untyped-call, attr-defined, no-any-return]
 
 
-CACHED = 2**22
-"""Bytes of one tensor that stay in a CPU's cache from one pass over them to the next."""
+ONE_KERNEL = dict.fromkeys(
+    ("realize_reads_threshold", "realize_opcount_threshold", "realize_acc_reads_threshold"), 10_000
+)
+"""Has the compiler compute anew what it would write to memory: on a GPU that is faster."""
 
 WORTH_COMPILING = 500
 """Batches from which the time that a compiled norm saves is more than that of compiling it."""
 
 
-def power_minus_beta(scale: Tensor, beta: float, in_place: bool = False) -> Tensor:
-    """``scale`` to the power of −β; with less memory ``in_place``, which has no derivative."""
-    if beta != 0.75:
-        return scale.pow(-beta)
+def power_minus_beta(scale: Tensor, beta: float) -> Tensor:
+    """``scale`` to the power of −β."""
     # s^-3/4 = s^1/4 / s: two square roots instead of a power, several times faster.
-    root = scale.sqrt()
-    return root.sqrt_().div_(scale) if in_place else root.sqrt() / scale
+    return scale.sqrt().sqrt() / scale if beta == 0.75 else scale.pow(-beta)
 
 
 def largest_square(a: Tensor, n: int, alpha: float) -> float:
@@ -57,163 +59,103 @@ def largest_square(a: Tensor, n: int, alpha: float) -> float:
     return torch.finfo(a.dtype).max / (1 + n * alpha)
 
 
-def in_wide(a: Tensor) -> Tensor:
-    """A in 32 bit or more, where it can be squared."""
-    return a.to(torch.promote_types(a.dtype, torch.float32))
-
-
-# The formula and its derivative, in torch's operations: maps in dimension 1 of any number of them
+def squarable(a: Tensor) -> Tensor:
+    """A in 32 bit where that is needed to square it."""
+    return a.float() if a.dtype == torch.float16 else a
 
 
 def windowed_sum(x: Tensor, below: int, above: int, columns: int) -> Tensor:
-    """Sums of x over windows of maps, from ``below`` before a map to ``above`` after it."""
-    by_column = torch.unflatten(x, 1, (columns, -1))
-    maps = by_column.shape[2]
-    padded = functional.pad(by_column, (0, 0) * (x.dim() - 2) + (below, above))
-    total = padded[:, :, :maps]
+    """Sums of x over windows of maps, from ``below`` before a map to ``above`` after it.
+
+    The sum of shifted maps, which the compiler makes part of one kernel; but in bfloat16 a CPU is
+    faster at the product with a banded matrix, and for other programs that is less to read.
+    """
+    maps = x.shape[1] // columns
+    on_cpu = x.device.type == "cpu" and x.dtype == torch.bfloat16
+    if x.dim() == 4 and (on_cpu or torch.compiler.is_exporting()):
+        band = x.new_ones(columns, maps, maps).triu(-below).tril(above)
+        return functional.conv2d(x, band.flatten(0, 1)[:, :, None, None], groups=columns)
+    last = torch.unflatten(x.movedim(1, -1), -1, (columns, maps))
+    padded = functional.pad(last, (below, above))
+    total = padded[..., :maps]
     for shift in range(1, below + above + 1):
-        total = total + padded[:, :, shift : shift + maps]
-    return total.flatten(1, 2)
+        total = total + padded[..., shift : shift + maps]
+    return total.flatten(-2).movedim(-1, 1)
 
 
 def scale_of(a: Tensor, n: int, k: float, alpha: float, columns: int) -> Tensor:
-    """The scale s = k + α · (windowed sum of a²), in 32 bit or more."""
-    squares = in_wide(a).square()
-    squares = squares.clamp(max=largest_square(squares, n, alpha))
+    """The scale s = k + α · (windowed sum of a²)."""
+    squares = a.square().clamp(max=largest_square(a, n, alpha))
     # For even n the window reaches n/2 below and n/2 − 1 above, as in torch.
     return k + alpha * windowed_sum(squares, n // 2, (n - 1) // 2, columns)
 
 
-def normalize(
-    a: Tensor, n: int, k: float, alpha: float, beta: float, columns: int
-) -> tuple[Tensor, Tensor]:
-    """B = a · s^-β in the type of a, and s for the way back. On a GPU for one fused kernel."""
-    scale = scale_of(a, n, k, alpha, columns)
-    b = (in_wide(a) * power_minus_beta(scale, beta)).to(a.dtype)
-    # In 16 bit where that has the range of 32.
-    return b, scale if a.dtype == torch.float16 else scale.to(a.dtype)
+def normalize(a: Tensor, n: int, k: float, alpha: float, beta: float, columns: int) -> Tensor:
+    """B = a · s^-β, with maps in dimension 1 of any number of them."""
+    x = squarable(a)
+    return (x * power_minus_beta(scale_of(x, n, k, alpha, columns), beta)).to(a.dtype)
 
 
 def normalize_backward(
-    grad: Tensor,
-    a: Tensor,
-    saved: Sequence[Tensor],
-    n: int,
-    k: float,
-    alpha: float,
-    beta: float,
-    columns: int,
+    grad: Tensor, a: Tensor, n: int, k: float, alpha: float, beta: float, columns: int
 ) -> Tensor:
-    """The derivative g · s^-β − 2αβ · a · Wᵀ(g · a · s^(-β-1)), where W is the windowed sum.
-
-    Args:
-        saved: s, or nothing.
-    """
-    (scale,) = map(in_wide, saved) if saved else [scale_of(a, n, k, alpha, columns)]
-    through_numerator = in_wide(grad) * power_minus_beta(scale, beta)
-    ratio = through_numerator * in_wide(a) / scale
+    """The derivative g · s^-β − 2αβ · a · Wᵀ(g · a · s^(-β-1)), where W is the windowed sum."""
+    x = squarable(a)
+    scale = scale_of(x, n, k, alpha, columns)
+    through_numerator = squarable(grad) * power_minus_beta(scale, beta)
+    ratio = through_numerator * x / scale
     through_scale = windowed_sum(ratio, (n - 1) // 2, n // 2, columns)
-    return (through_numerator - in_wide(a) * (2 * alpha * beta * through_scale)).to(a.dtype)
-
-
-# The same on a CPU, a few images at a time: every pass over them but the first finds them in its
-# cache and not in memory. The windowed sum is a 1×1 convolution with a banded matrix, which holds α
-
-
-def banded(a: Tensor, n: int, k: float, alpha: float, columns: int) -> tuple[Tensor, Tensor]:
-    """The matrix whose product with squares is α · (their windowed sum), and k for every map."""
-    maps = a.shape[1] // columns
-    band = a.new_full((columns, maps, maps), alpha).triu_(-(n // 2)).tril_((n - 1) // 2)
-    return band.flatten(0, 1)[:, :, None, None], a.new_full(a.shape[1:2], k)
-
-
-def scale_in_cache(a: Tensor, band: Tensor, bias: Tensor, columns: int, largest: float) -> Tensor:
-    """The scale s of a few images, in their type."""
-    return functional.conv2d(a.square().clamp_(max=largest), band, bias, groups=columns)
-
-
-def few_images(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """The same few images of each of ``tensors``, as many as the cache holds."""
-    images = max(1, CACHED // max(1, tensors[0][:1].nbytes))
-    return zip(*(torch.split(tensor, images) for tensor in tensors), strict=True)
-
-
-def normalize_in_cache(
-    a: Tensor, n: int, k: float, alpha: float, beta: float, columns: int
-) -> list[Tensor]:
-    """What :func:`normalize` computes → b, the banded matrix, k for every map, 16-bit scales.
-
-    In 32 bit the scales are summed anew: that costs 3 % of a step's time and spares a tenth of its
-    memory.
-    """
-    (band, bias), b = banded(a, n, k, alpha, columns), torch.empty_like(a)
-    largest, saved = largest_square(a, n, alpha), [band, bias]
-    for a_, b_ in few_images(a, b):
-        scale = scale_in_cache(a_, band, bias, columns, largest)
-        torch.mul(power_minus_beta(scale, beta, in_place=True), a_, out=b_)
-        if a.element_size() < 4:
-            saved.append(scale)
-    return [b, *saved]
-
-
-def normalize_backward_in_cache(
-    grad: Tensor,
-    a: Tensor,
-    saved: Sequence[Tensor],
-    n: int,
-    k: float,
-    alpha: float,
-    beta: float,
-    columns: int,
-) -> Tensor:
-    """What :func:`normalize_backward` computes."""
-    band, bias, *scales = saved
-    largest, grad_a = largest_square(a, n, alpha), torch.empty_like(a)
-    for i, (a_, grad_, grad_a_) in enumerate(few_images(a, grad, grad_a)):
-        scale = scales[i] if scales else scale_in_cache(a_, band, bias, columns, largest)
-        # First the part through the numerator; that through the scale is added to it.
-        power = power_minus_beta(scale, beta, in_place=True)
-        ratio = torch.mul(power, grad_, out=grad_a_) * a_
-        # Transposing the matrix per column turns "which squares enter scale i" into "which scales
-        # does square i enter".
-        through_scale = functional.conv_transpose2d(ratio.div_(scale), band, groups=columns)
-        grad_a_.addcmul_(through_scale, a_, value=-2 * beta)
-    return grad_a
+    return (through_numerator - x * (2 * alpha * beta * through_scale)).to(a.dtype)
 
 
 @functools.cache
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    # Not before it is called: the compiler takes seconds to import.
-    return torch.compile(function)
+def _compiled(
+    function: Callable[..., Tensor], device: torch.device, *kind: object
+) -> Callable[..., Tensor]:
+    # Torch counts the kinds of input of one code, and from the ninth on it no longer compiles.
+    own = FunctionType(function.__code__.replace(), function.__globals__)
+    options: dict[str, Any] = ONE_KERNEL if device.type == "cuda" else {}
+    return torch.compile(own, dynamic=False, options=options)
+
+
+def compiled(function: Callable[..., Tensor], a: Tensor, constants: tuple[Any, ...]) -> Any:
+    """``function`` as code for tensors such as ``a``, if norms are compiled; else as it is."""
+    if not ResponseNorm.compiled or a.device.type not in ("cpu", "cuda"):
+        return function
+    code = _compiled(function, a.device, a.dtype, a.shape[1:], constants)
+
+    def call(*arguments: Any) -> Tensor:
+        # One code whether there is a way back or not, and for batches of all sizes.
+        tensors = [tensor.data for tensor in arguments[: -len(constants)]]
+        try:
+            for tensor in tensors:
+                torch._dynamo.maybe_mark_dynamic(tensor, 0)
+            return code(*tensors, *constants)
+        except torch._dynamo.exc.BackendCompilerFailed as error:
+            ResponseNorm.compiled = False
+            reason = str(error.inner_exception).strip().splitlines()[0]
+            log.warning("response normalization is not compiled (%s)", reason)
+            return function(*arguments)
+
+    return call
 
 
 class Normalize(torch.autograd.Function):
-    """The formula with a way back of its own, which keeps the input and little else."""
+    """The formula with a way back of its own, which keeps the input and nothing else."""
 
     @staticmethod
-    def forward(ctx: Any, a: Tensor, compiled: bool, *constants: Any) -> Tensor:
-        there: Callable[..., Sequence[Tensor]]
-        # In half precision the squares overflow: that is computed in 32 bit.
-        if a.device.type == "cpu" and a.dim() == 4 and a.dtype != torch.float16:
-            there, ctx.back = normalize_in_cache, normalize_backward_in_cache
-        elif compiled and a.is_cuda:
-            there, ctx.back = _compiled(normalize), _compiled(normalize_backward)
-        else:
-            there, ctx.back = normalize, normalize_backward
-        b, *saved = there(a, *constants)
-        ctx.save_for_backward(a, *saved)
+    def forward(ctx: Any, a: Tensor, *constants: Any) -> Tensor:
+        ctx.save_for_backward(a)
         ctx.constants = constants
-        return b
+        return compiled(normalize, a, constants)(a, *constants)  # type: ignore[no-any-return]
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        a, *saved = ctx.saved_tensors
-        if torch.is_grad_enabled() or by_torchs_operations(grad):
-            # This is to be differentiated itself, so the scale has to be made of a.
-            grad_a = normalize_backward(grad, a, [], *ctx.constants)
-        else:
-            grad_a = ctx.back(grad, a, saved, *ctx.constants)
-        return grad_a, *[None] * (1 + len(ctx.constants))
+        (a,), way = ctx.saved_tensors, normalize_backward
+        # What is to be differentiated or transformed itself, torch has to see.
+        if not torch.is_grad_enabled() and not by_torchs_operations(grad):
+            way = compiled(way, a, ctx.constants)
+        return way(grad, a, *ctx.constants), *[None] * len(ctx.constants)
 
 
 @torch.fx.wrap  # one node of a graph: how it is computed depends on the input
@@ -225,7 +167,6 @@ def response_norm(
     beta: float,
     columns: int = 1,
     dim: int = 1,
-    compiled: bool = False,
 ) -> Tensor:
     """What :class:`ResponseNorm` computes."""
     kind, dim = a.device.type, dim % a.dim()
@@ -233,16 +174,12 @@ def response_norm(
     a = a if dim == 1 else a.movedim(dim, 1)
     if kind != "meta" and torch.is_autocast_enabled(kind):
         a = a.to(torch.get_autocast_dtype(kind))
-    if torch.compiler.is_exporting() and a.dim() == 4 and a.dtype != torch.float16:
-        # For other programs: one convolution is less to read than the windows' slices.
-        band_and_k, largest = banded(a, n, k, alpha, columns), largest_square(a, n, alpha)
-        b = a * power_minus_beta(scale_in_cache(a, *band_and_k, columns, largest), beta)
-    elif by_torchs_operations(a):
-        b, _ = normalize(a, n, k, alpha, beta, columns)
+    if by_torchs_operations(a):
+        b = normalize(a, n, k, alpha, beta, columns)
     elif a.shape[1] % columns:
         raise ValueError(f"{a.shape[1]} maps cannot be split into {columns} equal columns")
     else:
-        b = Normalize.apply(a, compiled, n, k, alpha, beta, columns)
+        b = Normalize.apply(a, n, k, alpha, beta, columns)
     return b if dim == 1 else b.movedim(1, dim)
 
 
@@ -254,11 +191,9 @@ class ResponseNorm(nn.Module):
     N is the number of maps of one *column*: the sum never crosses from one column to the other,
     since a GPU of the paper only held its own maps.
 
-    On a CPU the windowed sum is a matrix product over the squares, on a GPU all of it is one
-    compiled kernel (unless :func:`compile_norms` says that it does not pay);
-    ``torch.nn.LocalResponseNorm`` pools over a fifth dimension instead. Under ``torch.func``,
-    ``torch.compile``, ``torch.export`` and ``torch.jit.trace`` it is the formula in torch's
-    operations.
+    It keeps its input for the way back and nothing else. ``ResponseNorm.compiled = True`` has all
+    norms compiled, on CPUs and on GPUs, as training and evaluation do where it pays; within
+    ``torch.compile`` a norm is compiled with what is around it.
 
     Args:
         maps: number of kernel maps of the input, all columns together, where it is known before.
@@ -280,7 +215,7 @@ class ResponseNorm(nn.Module):
         ValueError: if ``maps`` is not a multiple of ``columns``.
     """
 
-    compiled = True
+    compiled: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -301,9 +236,7 @@ class ResponseNorm(nn.Module):
         self.dim = dim
 
     def forward(self, a: Tensor) -> Tensor:
-        return response_norm(
-            a, self.n, self.k, self.alpha, self.beta, self.columns, self.dim, self.compiled
-        )
+        return response_norm(a, self.n, self.k, self.alpha, self.beta, self.columns, self.dim)
 
     def extra_repr(self) -> str:
         return (
@@ -312,14 +245,12 @@ class ResponseNorm(nn.Module):
         )
 
 
-def compile_norms(network: nn.Module, batches: float) -> None:
-    """Have the norms of a network compiled for a GPU if it is to see so many batches that it pays.
+def compile_norms(batches: float) -> None:
+    """Have norms compiled from now on if they are to see so many batches that it pays.
 
     Compiling takes seconds the first time on a machine, which then keeps what was compiled.
     """
-    for module in network.modules():
-        if isinstance(module, ResponseNorm):
-            module.compiled = batches >= WORTH_COMPILING
+    ResponseNorm.compiled = batches >= WORTH_COMPILING
 
 
 PAPER_NORM = MappingProxyType(
@@ -358,10 +289,10 @@ class WithinMapNorm(nn.Module):
 @torch.fx.wrap
 def within_map_norm(a: Tensor, size: int, scale: float, beta: float) -> Tensor:
     """What :class:`WithinMapNorm` computes; in 32 bit or more."""
-    squares = in_wide(a).square()
-    squares = squares.clamp(max=largest_square(squares, 1, scale))
+    x = a.to(torch.promote_types(a.dtype, torch.float32))
+    squares = x.square().clamp(max=largest_square(x, 1, scale))
     mean = functional.avg_pool2d(squares, size, stride=1, padding=size // 2)
-    return (in_wide(a) * power_minus_beta(1 + scale * mean, beta)).to(a.dtype)
+    return (x * power_minus_beta(1 + scale * mean, beta)).to(a.dtype)
 
 
 aten = torch.ops.aten

@@ -1,17 +1,31 @@
-"""The page to try a network: a photograph in, the answer and how it came about out."""
+"""The page to try a network: a photograph in, the answer and how it came about out.
 
+A photograph is the body of a request: read into memory up to a limit, answered, and forgotten. None
+is ever written to the disk.
+"""
+
+import asyncio
 import base64
 import io
-from collections.abc import Sequence
+import socket
+from collections.abc import Collection
+from contextlib import suppress
 from functools import partial
+from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-import gradio as gr
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
-from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
 
 from alexnet_repro.analysis.images import UPLOAD_FORMATS, Damaged, read_upload
 from alexnet_repro.analysis.predictions import class_text
@@ -20,99 +34,110 @@ from alexnet_repro.figures.paper_style import COLUMN_COLOURS, RED
 from alexnet_repro.page.shown import Limits, Shown, nearest
 from alexnet_repro.page.votes import answer
 
-TITLE = "What AlexNet sees"
-POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
-    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
-    "object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
-)
-"""Content-Security-Policy: the page may ask nobody but this server, nor be part of another."""
+AT_ONCE = 8
+"""Photographs that are being sent or wait for their answer: as many are in memory at most."""
+SECONDS = 60
+"""Within which a photograph has to be there."""
 
-DELETED_AFTER = (10, 60)
-"""Seconds: how often uploads are looked through, and the age at which they are deleted."""
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'unsafe-inline'; "
+        "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+"""The page may ask nobody but this server, nor be part of another."""
 
+SCRIPT = Path(__file__).with_name("page.js").read_text(encoding="utf-8")
 TEMPLATES = Environment(
     loader=PackageLoader("alexnet_repro.page", ""), autoescape=True, undefined=StrictUndefined
 )
 
-CSS = f"""footer {{display: none !important}}
-.refusal {{border-left: 4px solid {RED}; padding-left: 1rem}}
-.finger {{display: none}}
-@media (pointer: coarse) {{
-  .finger {{display: inline}} .mouse {{display: none}}
-  #upload .wrap {{font-size: 0}}
-  #upload .wrap::after {{content: "Tap to choose a photograph"; font-size: 1rem}}
-}}"""
 
-
-def launched(shown: Shown, limits: Limits, host: str, port: int, names: Sequence[str]) -> Any:
-    """The page, being served in threads of its own, as Gradio's ``Blocks``.
+def application(shown: Shown, limits: Limits, names: Collection[str]) -> Starlette:
+    """The page, and the answers to what is sent from it.
 
     Args:
-        names: of the server, by which it may be asked: another page can have its own lead here.
+        names: by which the server may be asked, beside its own (see :func:`check_asker`).
     """
-    head = _html(
-        "head",
-        title=TITLE,
-        trained=shown.trained,
-        formats=UPLOAD_FORMATS,
-        megabytes=limits.megabytes,
-        megapixels=limits.megapixels,
+    in_memory, computing = asyncio.Semaphore(AT_ONCE), asyncio.Lock()
+
+    async def page(request: Request) -> Response:
+        check_asker(request.headers, names)
+        head = _html("page", trained=shown.trained, formats=UPLOAD_FORMATS, limits=limits, red=RED)
+        return HTMLResponse(head, headers=HEADERS)
+
+    async def script(request: Request) -> Response:
+        return Response(SCRIPT, media_type="text/javascript", headers=HEADERS)
+
+    async def answered(request: Request) -> Response:
+        check_asker(request.headers, names)
+        if in_memory.locked():
+            raise HTTPException(503, "Too many photographs at once: try again in a moment.")
+        async with in_memory:
+            content = await received(request, limits)
+            async with computing:
+                said = await run_in_threadpool(said_of, shown, content, limits)
+        return HTMLResponse(said, headers=HEADERS)
+
+    return Starlette(
+        routes=[
+            Route("/", page),
+            Route("/page.js", script),
+            Route("/answer", answered, methods=["POST"]),
+        ]
     )
-    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=DELETED_AFTER) as blocks:
-        gr.HTML(head)
-        upload = gr.File(
-            label="Photograph",
-            file_types=["image"],
-            height=150,
-            elem_id="upload",
-            type="binary",
-        )
-        said = gr.HTML(elem_id="said")
-        upload.upload(
-            lambda content: (None, said_of(shown, content, limits)),
-            upload,
-            [upload, said],
-            api_visibility="private",
-            concurrency_limit=1,
-        )
-    fonts = [gr.themes.Font("system-ui"), gr.themes.Font("sans-serif")]
-    mono = [gr.themes.Font("ui-monospace"), gr.themes.Font("monospace")]
-    blocks.queue(max_size=32).launch(
-        server_name=host,
-        server_port=port,
-        share=False,
-        ssr_mode=False,
-        pwa=False,
-        inbrowser=False,
-        prevent_thread_lock=True,
-        quiet=True,
-        show_error=False,
-        footer_links=[],
-        enable_monitoring=False,
-        max_file_size=round(limits.megabytes * 2**20),
-        theme=gr.themes.Base(font=fonts, font_mono=mono),
-        css=CSS,
-        app_kwargs={"middleware": [Middleware(Policy), Middleware(TrustedHostMiddleware, names)]},
-    )
-    return blocks
 
 
-class Policy:
-    """ASGI middleware that sends :data:`POLICY` with every response: Gradio has no key for it."""
+def check_asker(headers: Headers, names: Collection[str]) -> None:
+    """Refuse a browser that another page sends here, or has led here under a name of its own.
 
-    def __init__(self, app: Any) -> None:
-        self.app = app
+    The server answers to ``localhost``, to the name of its machine, to any address in numbers,
+    which no page can have lead elsewhere, and to ``names``.
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        async def with_policy(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                policy = (b"content-security-policy", POLICY.encode())
-                private = (b"referrer-policy", b"no-referrer")
-                message = message | {"headers": [*message.get("headers", ()), policy, private]}
-            await send(message)
+    Raises:
+        HTTPException: 403.
+    """
+    host, origin = headers.get("host", ""), headers.get("origin")
+    asked = _name(f"//{host}")
+    own = {"localhost", socket.gethostname().lower(), *names}
+    if asked not in own and not _is_address(asked):
+        raise HTTPException(403, "This server has another name: add it with --name.")
+    # Behind a proxy, the page is at the proxy's address, and the server asked by another.
+    if origin is not None and origin.partition("//")[2] != host and _name(origin) not in names:
+        raise HTTPException(403, "Another page sent this request.")
 
-        await self.app(scope, receive, with_policy)
+
+def _name(url: str) -> str:
+    """The name of the server in a URL; empty if it has none."""
+    with suppress(ValueError):
+        return urlsplit(url).hostname or ""
+    return ""
+
+
+def _is_address(name: str) -> bool:
+    with suppress(ValueError):
+        return bool(ip_address(name))
+    return False
+
+
+async def received(request: Request, limits: Limits) -> bytes:
+    """The body of a request.
+
+    Raises:
+        HTTPException: 413 as soon as it is over the limit, 408 if it does not arrive.
+    """
+    content = bytearray()
+    try:
+        async with asyncio.timeout(SECONDS):
+            async for chunk in request.stream():
+                content += chunk
+                if len(content) > limits.bytes:
+                    raise HTTPException(413, f"More than {limits.megabytes:g} MB are not taken.")
+    except (TimeoutError, ClientDisconnect) as error:
+        raise HTTPException(408, f"It did not arrive within {SECONDS} seconds.") from error
+    return bytes(content)
 
 
 def said_of(shown: Shown, content: bytes, limits: Limits) -> str:

@@ -47,6 +47,11 @@ class Limits:
     megabytes: float
     megapixels: float
 
+    @property
+    def bytes(self) -> int:
+        """Of an upload."""
+        return round(self.megabytes * 2**20)
+
 
 def network_of(trained: Trained, index: Path | None, data: Mapping[str, Any] | None) -> Shown:
     """The network with its index and the images of the index.

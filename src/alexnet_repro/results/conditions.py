@@ -5,16 +5,16 @@ runs are compared only if they differ in nothing but what the experiment changes
 """
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from alexnet_repro.base.build import PACKAGE, PARTIAL, TARGET
+from alexnet_repro.base.build import PACKAGE, TARGET
 from alexnet_repro.base.config import CONF, composed
 from alexnet_repro.results.records import Values, arguments, names
 from alexnet_repro.training.configuration import with_defaults
-from alexnet_repro.training.resuming import changing
+from alexnet_repro.training.resuming import RECIPE, changing, comparable, leaves
 
 BASELINE = "alexnet"
 REGIMES = ("demo", "small", "evidence")
@@ -24,17 +24,8 @@ Settings = dict[str, Any]
 
 WHOLE = ("model", "augment", "optimizer", "schedule")
 DATA = ("batch_size", "image_size", "crop_size", "input_size", "exif_orientation")
-TRAINER = {
-    "precision": "32-true",
-    "max_steps": -1,
-    "limit_train_batches": 1.0,
-    "limit_val_batches": 1.0,
-    "limit_test_batches": 1.0,
-    "overfit_batches": 0.0,
-    "accumulate_grad_batches": 1,
-    "gradient_clip_val": None,
-}
-"""Arguments of the Trainer that change what is computed, with what they are if not given."""
+TRAINER = RECIPE | {"precision": "32-true", "max_steps": -1, "limit_test_batches": 1.0}
+"""Arguments of the Trainer that change what is measured, with what they are if not given."""
 
 GLOBAL = ("experiment", "recipe")
 """Groups whose files set keys of any part."""
@@ -54,20 +45,8 @@ def settings(config: Values) -> Settings:
     chosen["callbacks"] = changing(config.get("callbacks") or {})
     chosen["init_from"] = config.get("init_from") is not None
     chosen["init_layers"] = config.get("init_layers")
-    return _flat(chosen)
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Settings:
-    leaves: Settings = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            leaves |= _flat(value, f"{prefix}{key}.")
-        elif key == TARGET and str(value).startswith(f"{PACKAGE}."):
-            # By its public name: modules move.
-            leaves[prefix + key] = f"{PACKAGE}.{value.rpartition('.')[2]}"
-        elif key != PARTIAL:
-            leaves[prefix + key] = json.dumps(value) if isinstance(value, list) else value
-    return leaves
+    flat = leaves(comparable(chosen))
+    return {k: json.dumps(v) if isinstance(v, list) else v for k, v in flat if v != {}}
 
 
 def _read(group: str, name: str) -> Any:

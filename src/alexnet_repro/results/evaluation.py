@@ -26,7 +26,7 @@ from alexnet_repro.network.layers import compile_norms
 from alexnet_repro.results.matching import matched_labels
 from alexnet_repro.results.options import Evaluation
 from alexnet_repro.training.checkpoint import Trained, load_trained
-from alexnet_repro.training.device import chosen_device, set_fp32_precision
+from alexnet_repro.training.device import chosen_device, compile_network, set_fp32_precision
 
 log = logging.getLogger(__name__)
 
@@ -165,8 +165,10 @@ def tallies(
     own = [{kind: Tally(classes) for kind in kinds} for _ in members]
     together = {kind: Tally(classes) for kind in kinds}
     loader = data.whole_images(split, on_cpu=device.type == "cpu")
-    for member in members:
-        compile_norms(member.network, len(loader) * (1 if crops == "centre" else 10))
+    if options.compile_network:
+        for member in members:
+            compile_network(member.network, device.type == "cpu")
+    compile_norms(len(loader) * len(members) * (1 if crops == "centre" else 10))
     autocast = AUTOCAST.get(options.trainer["precision"])
     with (
         torch.inference_mode(),

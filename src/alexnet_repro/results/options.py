@@ -24,6 +24,7 @@ class Evaluation:
     device: Literal["auto", "cpu", "gpu"]
     trainer: Annotated[Node, ArgumentsOf(_trainer)]
     fp32_precision: Literal["ieee", "tf32"]
+    compile_network: bool
     output: str
     model: Node
     trust: str | None

@@ -11,13 +11,17 @@ import json
 import logging
 import os
 import pickle
+import shutil
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import lightning as L
 import torch
@@ -36,17 +40,18 @@ from torch import nn
 from alexnet_repro.base.build import Count, Side, checked
 from alexnet_repro.base.errors import PrunedError, UsageError
 from alexnet_repro.base.files import sync_folder, unreadable
+from alexnet_repro.base.schema import first_mistake
 from alexnet_repro.data.augment import Augmentation, AugmentOptions
 from alexnet_repro.data.datamodule import ImageDataModule
 from alexnet_repro.data.statistics import Statistics
 from alexnet_repro.network.alexnet import AlexNet
-from alexnet_repro.network.layers import compile_norms
 from alexnet_repro.training.networks import NETWORKS, built, foreign
 
 log = logging.getLogger(__name__)
 
-LAST, BEFORE, AVERAGED = "last.ckpt", "before_last.ckpt", "averaged.ckpt"
-"""The newest checkpoint of a run, the one that it replaced, and an average that was tested."""
+LAST, BEFORE, BEST, AVERAGED = "last.ckpt", "before_last.ckpt", "best.ckpt", "averaged.ckpt"
+"""Of a run: its newest checkpoint, the one that this replaced, the one with the least validation
+error, and an average that was tested."""
 
 
 def last_checkpoint(directory: Path) -> Path:
@@ -55,48 +60,102 @@ def last_checkpoint(directory: Path) -> Path:
 
 
 class CheckpointFile(TorchCheckpointIO):
-    """How Lightning writes checkpoints.
+    """How Lightning writes checkpoints: in the background, one at a time, while training goes on.
 
     Its own way writes to the system's temporary folder and moves the file from there: where that is
     another file system, a move is a copy, and a copy can be torn. Here the file is written beside
     its place, forced to the disk and renamed. What ``last.ckpt`` was stays as ``before_last.ckpt``.
+    Where it was saved at the same step, ``best.ckpt`` is the same file.
     """
+
+    _under_way: ClassVar[Future[None] | None] = None
+
+    def __init__(self) -> None:
+        self._newest: tuple[Any, Path] | None = None
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
     ) -> None:
-        """Write ``path``.
+        """Begin to write ``path``, as ``checkpoint`` is now.
 
         Raises:
-            UsageError: if the disk is full or cannot be written; ``path`` is as it was.
+            UsageError: if the one before it could not be written.
         """
-        place = Path(path)
-        # One name, so that what a killed process left is overwritten, not gathered.
-        partial = place.with_name(f".{place.name}.partial")
-        try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            if place.name == LAST and place.exists():
-                _keep(place, place.with_name(BEFORE))
-            os.replace(partial, place)
-            sync_folder(place.parent)
-        except (OSError, RuntimeError) as error:
-            partial.unlink(missing_ok=True)
-            # torch tells of a failed write in words of its own, on top of what the system said.
-            if (reason := _system_error(error)) is None:
-                raise
-            raise UsageError(
-                f"{place}: cannot be written ({reason.strerror}); "
-                + (
-                    "the file is as it was; make room and resume with resume="
-                    f"{place.with_name(LAST)}"
-                    if place.with_name(LAST).exists()
-                    else "make room, or choose another folder with hydra.run.dir="
-                )
-            ) from error
+        place, step = Path(path), checkpoint.get("global_step")
+        best = place.with_name(BEST)
+        fill: Callable[[Path], None]
+        if place.name == LAST and self._newest == (step, best):
+            fill = partial(_name_again, best)
+        else:
+            self.wait()
+            fill = partial(_save, deepcopy(checkpoint))
+        self._newest = step, place
+        pool = ThreadPoolExecutor(1)
+        CheckpointFile._under_way = pool.submit(_write, place, fill, self._under_way)
+        pool.shutdown(wait=False)
+
+    @classmethod
+    def wait(cls) -> None:
+        """Until what is under way is on the disk.
+
+        Raises:
+            UsageError: if the disk is full or cannot be written; the file is as it was.
+        """
+        under_way, CheckpointFile._under_way = cls._under_way, None
+        if under_way is not None:
+            under_way.result()
+
+    def load_checkpoint(self, *arguments: Any, **named: Any) -> dict[str, Any]:
+        self.wait()
+        return super().load_checkpoint(*arguments, **named)
+
+    def teardown(self) -> None:
+        self.wait()
+
+
+def _write(place: Path, fill: Callable[[Path], None], before: Future[None] | None) -> None:
+    """Have ``fill`` write a file beside ``place`` and put it there, once ``before`` is done."""
+    if before is not None:
+        before.result()
+    # One name, so that what a killed process left is overwritten, not gathered.
+    beside = place.with_name(f".{place.name}.partial")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        beside.unlink(missing_ok=True)
+        fill(beside)
+        if place.name == LAST and place.exists():
+            _keep(place, place.with_name(BEFORE))
+        os.replace(beside, place)
+        sync_folder(place.parent)
+    except (OSError, RuntimeError) as error:
+        beside.unlink(missing_ok=True)
+        # torch tells of a failed write in words of its own, on top of what the system said.
+        if (reason := _system_error(error)) is None:
+            raise
+        raise UsageError(
+            f"{place}: cannot be written ({reason.strerror}); "
+            + (
+                f"the file is as it was; make room and resume with resume={place.with_name(LAST)}"
+                if place.with_name(LAST).exists()
+                else "make room, or choose another folder with hydra.run.dir="
+            )
+        ) from error
+
+
+def _save(checkpoint: dict[str, Any], path: Path) -> None:
+    with path.open("wb") as file:
+        torch.save(checkpoint, file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _name_again(written: Path, path: Path) -> None:
+    try:
+        os.link(written, path)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(written, path)
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
 
 
 def _keep(place: Path, before: Path) -> None:
@@ -117,11 +176,19 @@ def _system_error(error: BaseException | None) -> OSError | None:
 def damage(path: Path) -> str | None:
     """What is wrong with a checkpoint file, or None if every part is as its checksum says.
 
+    A file that has not changed is read once.
+
     Raises:
         UsageError: if the system does not let it be read.
     """
     if path.suffix == ".safetensors":
         return None  # what reads it says
+    found = path.stat()
+    return _damage(path.resolve(), found.st_mtime_ns, found.st_size)
+
+
+@cache
+def _damage(path: Path, modified: int, size: int) -> str | None:
     try:
         with zipfile.ZipFile(path) as archive:
             # torch compresses nothing; what is compressed may grow without end.
@@ -313,7 +380,6 @@ def load_trained(
             raise UsageError(f"{path}: its weights are not of {len(images.classes)} classes")
         network = _network(path, config["model"], images, weights, model, trust)
         network.load_state_dict(weights)
-        compile_norms(network, batches=1)  # who shows it many says so
         views = _views(path, config["augment"], images)
         return Trained(
             path=path,
@@ -326,10 +392,8 @@ def load_trained(
             config=config,
         )
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "images"
-        said = first["msg"].removeprefix("Value error, ")
-        raise UsageError(f"{path}: its {place} cannot be right ({said})") from error
+        place, said = first_mistake(error)
+        raise UsageError(f"{path}: its {place or 'images'} cannot be right ({said})") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{path}: its parts do not fit together ({error!r})") from error
     except RuntimeError as error:
@@ -359,13 +423,7 @@ def _network(
     try:
         # Whether it is the network of these weights is known before it takes any memory.
         with torch.device("meta"):
-            shapes = {name: w.shape for name, w in built(model, classes).state_dict().items()}
-        for name, shape in shapes.items():
-            if name in weights and weights[name].shape != shape:
-                raise UsageError(
-                    f"{path}: its weights are not those of its network (size mismatch for {name}: "
-                    f"{tuple(weights[name].shape)}, not {tuple(shape)})"
-                )
+            built(model, classes).load_state_dict(weights, assign=True)
         return built(model, classes)
     except ValueError as error:
         raise UsageError(f"{path}: its configuration is not valid ({error})") from error
@@ -474,6 +532,7 @@ class RunFolder(Checkpoint):
     ) -> None:
         if isinstance(exception, PrunedError) or not self._trains:
             return
+        CheckpointFile.wait()
         if self.last.exists():
             log.info(
                 "interrupted; to resume, add resume=%s to the same command",

@@ -36,7 +36,7 @@ from alexnet_repro.base.build import (
 from alexnet_repro.base.config import CONF
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.base.mistakes import meant
-from alexnet_repro.columns.strategy import COLUMNS, ColumnPipelineStrategy
+from alexnet_repro.columns.strategy import COLUMNS, ColumnPipelineStrategy, the_network
 from alexnet_repro.data.augment import AugmentOptions
 from alexnet_repro.data.datamodule import ImageDataModule
 from alexnet_repro.network.alexnet import INPUT_SIZE, WINDOWS_SIZE, AlexNet
@@ -110,8 +110,8 @@ class Configuration:
     init_from: str | None
     init_layers: list[str] | None
     checkpoint_every_n_steps: Count | None
-    on_nonfinite: Literal["stop", "skip"]
     fp32_precision: Literal["ieee", "tf32"]
+    compile_network: bool
     skip_finished: bool
     overwrite: bool
     summary: bool
@@ -298,14 +298,17 @@ class Configuration:
             )
 
     def _check_arrangement(self) -> None:
-        network = located(self.model, "model")
-        self._check_foreign(network)
+        target = located(self.model, "model")
+        self._check_foreign(target)
+        network: torch.nn.Module = torch.nn.Identity()
         if _is_a(self.model, "model", *OURS):
             # What its arguments have wrong only together, it says when it is built.
             with torch.device("meta"):
-                make_network(self.model, classes=1000, input_size=self.data.get("input_size"))
+                network = make_network(
+                    self.model, classes=1000, input_size=self.data.get("input_size")
+                )
         size = self.data.get("input_size", INPUT_SIZE)
-        if network in (AlexNet, TorchvisionAlexNet) and size not in (INPUT_SIZE, WINDOWS_SIZE):
+        if target in (AlexNet, TorchvisionAlexNet) and size not in (INPUT_SIZE, WINDOWS_SIZE):
             raise UsageError(
                 f"data.input_size={size}: the network reads 224×224 pixels (§4.5), or Caffe's 227; "
                 "crops of data.crop_size are enlarged to that"
@@ -313,6 +316,7 @@ class Configuration:
         for key in ("devices", "num_nodes"):
             checked(_arrangement, {key: self.trainer[key]}, "trainer", complete=False)
         if self.has_columns:
+            the_network(network)
             self._check_columns()
         elif self.processes > 1 and TARGET not in self.strategy:
             raise UsageError(
@@ -335,42 +339,20 @@ class Configuration:
                 )
 
     def _check_columns(self) -> None:
-        if not _is_a(self.model, "model", AlexNet):
-            raise UsageError(
-                f"model._target_={self.model[TARGET]}: this network has no columns; train it with "
-                "trainer=auto, cpu, gpu or ddp"
-            )
-        model = described(self.model, "model")
-        if model["columns"] == 1:
-            raise UsageError(
-                "model.columns=1: the one-GPU net has no second column for a second device; "
-                "train it with trainer=auto, cpu, gpu or ddp"
-            )
-        if (model["response_norm"] or {}).get("columns", COLUMNS) < COLUMNS:
-            raise UsageError(
-                "model.response_norm.columns=1: Caffe's windows cross from one column to the "
-                "other, which two devices cannot; train it with trainer=auto, cpu, gpu or ddp"
-            )
-        if model["batch_norm"]:
-            raise UsageError(
-                "model.batch_norm=true: batch normalization is not split between columns; train it "
-                "with trainer=auto, cpu, gpu or ddp"
-            )
         devices = self.trainer["devices"]
         if devices % COLUMNS:
             raise UsageError(
                 f"trainer.devices={devices}: every column needs a device of its own; choose an "
                 "even number"
             )
-        replicas = self.strategy.get("replicas")
-        if replicas is not None and COLUMNS * replicas != self.processes:
+        if self.compile_network:
             raise UsageError(
-                f"strategy.replicas={replicas} of 2 columns need {COLUMNS * replicas} devices, but "
-                f"trainer.devices={devices} × trainer.num_nodes={self.trainer['num_nodes']} are "
-                f"{self.processes}"
+                "performance=fastest: columns are not compiled; performance=fast takes them"
             )
         if self.trainer["accelerator"] == "auto":
             raise UsageError("trainer.accelerator=auto: choose cpu or gpu for the columns")
+        if self.strategy.get("backend") == "nccl" and self.trainer["accelerator"] == "cpu":
+            raise UsageError("strategy.backend=nccl: it is for GPUs; auto takes gloo on CPUs")
         if self.trainer.get("precision") == "16-mixed":
             raise UsageError("trainer.precision=16-mixed: the columns take 32-true or bf16-mixed")
 

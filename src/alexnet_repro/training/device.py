@@ -3,6 +3,7 @@
 from typing import Literal
 
 import torch
+from torch import nn
 
 from alexnet_repro.base.errors import UsageError
 
@@ -35,3 +36,9 @@ def set_fp32_precision(precision: Literal["ieee", "tf32"]) -> None:
     # Lightning reads the older of torch's two interfaces, which raises where both were used.
     torch.backends.cuda.matmul.allow_tf32 = tf32
     torch.backends.cudnn.allow_tf32 = tf32
+
+
+def compile_network(network: nn.Module, on_cpu: bool) -> None:
+    """Have what ``network`` computes compiled at its first batches, on a GPU into CUDA graphs."""
+    # One code for each size of a batch: of any size it would be slower.
+    network.compile(mode=None if on_cpu else "reduce-overhead", dynamic=False)

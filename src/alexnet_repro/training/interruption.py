@@ -20,7 +20,7 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 
 from alexnet_repro.base.config import global_rank
-from alexnet_repro.training.checkpoint import last_checkpoint
+from alexnet_repro.training.checkpoint import CheckpointFile, last_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -124,6 +124,7 @@ class Interruption(Checkpoint):
         return int(largest)
 
     def _end(self, number: int) -> None:
+        CheckpointFile.wait()
         # SLURM ends a job at once when it is requeued: whatever is to be read is said before.
         log.info("%s: saved, stopping", signal.Signals(number).name)
         job = slurm_job() if global_rank() == 0 else None

@@ -1,17 +1,25 @@
-"""Whether a W&B run can be online, and its end; loggers themselves are those of Lightning."""
+"""Whether a W&B run can be online, and the end of loggers, which themselves are Lightning's."""
 
+import functools
 import logging
 import os
 import socket
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from weakref import WeakSet
+
+from lightning.pytorch.loggers import Logger
 
 from alexnet_repro.base.config import global_rank
 from alexnet_repro.base.errors import UsageError
 
 log = logging.getLogger(__name__)
+
+ended: WeakSet[Logger] = WeakSet()
 
 PLACES = {
     "WANDB_CONFIG_DIR": "~/.config/wandb",
@@ -56,16 +64,45 @@ def quiet() -> Any:
     return settings
 
 
+ENDING = ("log_metrics", "after_save_checkpoint", "save", "finalize")
+"""What a logger does while a run trains and as it ends."""
+
+
+def outlived(logger: Logger) -> Logger:
+    """``logger``, whose end, as that of its process or server, is told and ends no training."""
+    for name in ENDING:
+        setattr(logger, name, functools.partial(attempt, logger, getattr(logger, name)))
+    return logger
+
+
+def attempt(logger: Logger, call: Callable[..., None], *arguments: Any, **options: Any) -> None:
+    """Call something of a logger, unless that has ended."""
+    if logger in ended:
+        return
+    try:
+        call(*arguments, **options)
+    except Exception as error:  # each has errors of its own
+        ended.add(logger)
+        name, said = type(logger).__name__, str(error).partition("\n")[0] or type(error).__name__
+        log.warning("%s ended (%s): training goes on without it", name, said)
+
+
 def finish() -> None:
     """Close the W&B run of this process, if there is one: the next run of a sweep opens its own.
 
     Of a run that was offline it says how it is uploaded.
     """
-    run = sys.modules["wandb"].run if "wandb" in sys.modules else None
-    if run is not None:
+    client: Any = sys.modules.get("wandb")
+    if client is None or (run := client.run) is None:
+        return
+    try:
         run.finish()
-        if run.offline:
-            log.info("W&B: upload it with: wandb sync '%s'", run.settings.sync_dir)
+    except Exception:  # its process has been killed, as was told; nothing of it is to stay
+        with suppress(Exception):
+            client.teardown()
+        client.run = None
+    if run.offline:
+        log.info("W&B: upload it with: wandb sync '%s'", run.settings.sync_dir)
 
 
 def why_offline() -> str | None:

@@ -178,7 +178,7 @@ class ImageClassifier(L.LightningModule):
         }
 
     def on_train_start(self) -> None:
-        compile_norms(self.network, self.trainer.estimated_stepping_batches)
+        compile_norms(self.trainer.estimated_stepping_batches)
 
     def on_train_epoch_end(self) -> None:
         # Lightning shows a schedule the metric after the epoch's checkpoint is saved, which would

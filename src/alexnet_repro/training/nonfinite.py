@@ -1,10 +1,9 @@
 """A loss that is not a number, or is infinite: the run stops with all there is to know about it."""
 
-import logging
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import lightning as L
 import torch
@@ -14,39 +13,28 @@ from torch.optim import Optimizer
 
 from alexnet_repro.base.errors import DivergenceError
 from alexnet_repro.base.files import write_json
-from alexnet_repro.training.checkpoint import last_checkpoint
-
-log = logging.getLogger(__name__)
-
-MOST_IN_A_ROW = 10
-"""Steps that are skipped one after the other before the run is given up."""
+from alexnet_repro.training.checkpoint import CheckpointFile, last_checkpoint
 
 
 class NonFinite(Callback):
-    """Stops the run at a loss that is not finite, or goes on without the batch.
+    """Stops the run at a loss that is not finite.
 
-    ``stop`` makes no GPU wait: losses stay on the device, and are read where the
-    host waits for the device anyway, when the loss is logged and before a checkpoint is written.
-    The message is about the step where it happened, up to ``trainer.log_every_n_steps`` ago; no
-    checkpoint holds what came of it. On a CPU, where nothing has to be waited for, it is read at
-    once, before weights change.
-
-    ``skip`` leaves weights and velocities as they are where the loss or a gradient is not finite.
-    It has to know before every update, and so a GPU is waited for once a step.
+    No GPU waits for it: losses stay on the device, and are read where the host waits for the
+    device anyway, when the loss is logged and before a checkpoint is written. The message is about
+    the step where it happened, up to ``trainer.log_every_n_steps`` ago; no checkpoint holds what
+    came of it. On a CPU, where nothing has to be waited for, it is read at once, before weights
+    change.
 
     Of several replicas each has a loss of its own; they tell each other when it is read.
 
     Args:
         directory: of the run, which gets ``nonfinite.json``.
-        then: ``stop`` or ``skip``.
     """
 
-    def __init__(self, directory: Path, then: Literal["stop", "skip"] = "stop") -> None:
+    def __init__(self, directory: Path) -> None:
         self.path, self.last = directory / "nonfinite.json", last_checkpoint(directory)
         self._names: Callable[[int, int], Sequence[str]] = lambda epoch, batch: ()
-        self.skips = then == "skip"
         self._unread: list[dict[str, Any]] = []
-        self._in_a_row = 0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         # Of the images of a batch, where the data can tell them.
@@ -61,37 +49,9 @@ class NonFinite(Callback):
     def on_before_backward(
         self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor
     ) -> None:
-        if self.skips:
-            return
         self._unread[-1]["loss"] = loss.detach()
         if known_at_once(loss):
             self._read(trainer)
-
-    def on_before_optimizer_step(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer
-    ) -> None:
-        if not self.skips:
-            return
-        gradients = [
-            w.grad for g in optimizer.param_groups for w in g["params"] if w.grad is not None
-        ]
-        # The sum of norms is finite where all of them are; a NaN of the loss is in all of them.
-        norms = torch.stack([_local(g).norm() for g in gradients])
-        finite = trainer.strategy.reduce_boolean_decision(bool(norms.sum().isfinite()), all=True)
-        happened, self._unread = self._unread[-1], []
-        if finite:
-            self._in_a_row = 0
-            return
-        self._in_a_row += 1
-        # The optimizer passes over what has no gradient.
-        optimizer.zero_grad(set_to_none=True)
-        told = self._write(trainer, happened)
-        log.warning("a non-finite loss or gradient: skipped %s", told)
-        if self._in_a_row == MOST_IN_A_ROW:
-            raise DivergenceError(
-                f"{MOST_IN_A_ROW} steps in a row had a non-finite loss or gradient, the "
-                f"last one at {told}; {self._what_to_do()}"
-            )
 
     def on_train_batch_end(self, trainer: L.Trainer, *arguments: Any) -> None:
         if trainer.global_step % max(1, trainer.log_every_n_steps) == 0:  # type: ignore[attr-defined]
@@ -134,13 +94,13 @@ class NonFinite(Callback):
         )
 
     def _what_to_do(self) -> str:
-        skip = "" if self.skips else ", or skip such batches with on_nonfinite=skip"
+        CheckpointFile.wait()
         if self.last.exists():
             return (
                 f"the last good checkpoint is {self.last}: resume it with a lower optimizer.lr and "
-                f"resume_with=optimizer.lr{skip}"
+                "resume_with=optimizer.lr"
             )
-        return f"there was no checkpoint yet: lower optimizer.lr{skip}"
+        return "there was no checkpoint yet: lower optimizer.lr"
 
 
 def known_at_once(loss: Tensor) -> bool:

@@ -18,6 +18,7 @@ from alexnet_repro.data.datamodule import ImageDataModule
 from alexnet_repro.training.changed_optimizer import ChangedOptimizer, as_it_was
 from alexnet_repro.training.checkpoint import CheckpointFile
 from alexnet_repro.training.configuration import LENGTHS, Configuration, Node, trained
+from alexnet_repro.training.loggers import outlived
 from alexnet_repro.training.pruning import pruning
 from alexnet_repro.training.resuming import Start
 
@@ -138,7 +139,10 @@ def make_loggers(configuration: Configuration, start: Start) -> list[Logger]:
     for name, node in (configuration.logger or {}).items():
         same = start.wandb is not None and located(node, name) is WandbLogger
         goes_on = {"id": start.wandb, "resume": "allow"} if same else {}
-        loggers.append(build(goes_on | node, f"logger.{name}"))
+        made = build(goes_on | node, f"logger.{name}")
+        if not isinstance(made, Logger):
+            raise UsageError(f"logger.{name}._target_={node[TARGET]}: it does not make a Logger")
+        loggers.append(outlived(made))
     return loggers
 
 
@@ -159,8 +163,10 @@ def make_trainer(configuration: Configuration, start: Start) -> L.Trainer:
                 f"callbacks.{name}._target_={node[TARGET]}: it does not make a Callback"
             )
         callbacks.append(made)
+    # cuDNN tries which of its algorithms is fastest: not always the same, so not if it has to be.
+    tried = {"benchmark": not configuration.trainer.get("deterministic", False)}
     trainer: L.Trainer = build(
-        configuration.trainer,
+        tried | configuration.trainer,
         "trainer",
         strategy=build(configuration.strategy, "strategy") if configuration.strategy else "auto",
         callbacks=[*callbacks, *pruning()],

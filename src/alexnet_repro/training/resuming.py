@@ -56,7 +56,7 @@ KINDS: dict[str, Kind] = {
     **dict.fromkeys(("checkpoint_every_n_steps", "on_nonfinite", "summary"), "aside"),
     **{f"callbacks.{name}": "aside" for name in WATCHING},
     # Where and how a run computes, and when it stops, may change as it goes on.
-    **dict.fromkeys(("trainer", "strategy", "fp32_precision"), "how"),
+    **dict.fromkeys(("trainer", "strategy", "fp32_precision", "compile_network"), "how"),
     **{f"data.{key}": "how" for key in ("num_workers", "cache_dir", "directory", "source.root")},
     "schedule.epochs": "grows",
     # What is trained, on what and by which rule changes only if resume_with names it.

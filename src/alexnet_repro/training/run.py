@@ -28,7 +28,7 @@ from alexnet_repro.columns.together import together
 from alexnet_repro.network.structure import print_summary
 from alexnet_repro.training.checkpoint import start_from
 from alexnet_repro.training.configuration import Configuration
-from alexnet_repro.training.device import set_fp32_precision
+from alexnet_repro.training.device import compile_network, set_fp32_precision
 from alexnet_repro.training.loggers import finish
 from alexnet_repro.training.module import ImageClassifier
 from alexnet_repro.training.networks import make_network
@@ -75,14 +75,15 @@ def train(config: DictConfig) -> float | None:
             return None
         directory = own_folder()
         launches = must_launch(configuration.trainer)
-        start = Start(**processes.decided(lambda: asdict(started(configuration, directory))))
-        if start.finished is not None:
-            return finished(Path(start.finished), start, directory)
-        if launches:
-            return launched(configuration, start)
-        run = Run.of(configuration, start)
-        processes.agree(run.identity)
-    return run.trained()
+        with processes.alone_in(directory):
+            start = Start(**processes.decided(lambda: asdict(started(configuration, directory))))
+            if start.finished is not None:
+                return finished(Path(start.finished), start, directory)
+            if launches:
+                return launched(configuration, start)
+            run = Run.of(configuration, start)
+            processes.agree(run.identity)
+            return run.trained()
 
 
 def own_folder() -> Path:
@@ -155,6 +156,8 @@ class Run:
         classes = number_of_classes(configuration.model, data)
         network = make_network(configuration.model, classes, getattr(data, "input_size", None))
         first_weights(configuration, network, data, start)
+        if configuration.compile_network:
+            compile_network(network, on_cpu(configuration.trainer))
         scheduler = None if configuration.schedule_is_callback else make_scheduler(configuration)
         optimizer = make_optimizer(configuration.optimizer)
         smoothing = configuration.augment.get("label_smoothing", 0.0)
