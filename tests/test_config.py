@@ -342,6 +342,7 @@ def test_every_choice_of_every_group_is_valid(group: str) -> None:
         ("trainer.precision=8", "trainer.precision=8: input should be 64, 32 or 16, or "),
         ("seed=-1", "seed=-1: input should be greater than or equal to 0"),
         ("+augment.cutout=1", "augment.cutout: there is no such key"),
+        ("augment.resized_crop=0.25", "resized_crop: crops of any size have one mean; add"),
         ("data=prepared", "data=prepared: add data.directory="),
         ("data=folder", "data.source.root has no default: add data.source.root="),
     ],

@@ -59,7 +59,7 @@ class AugmentOptions:
 
     def __post_init__(self) -> None:
         if self.resized_crop is not None and self.mean_crop != "centre":
-            raise ValueError("resized_crop: crops of any size have one mean, mean_crop=centre")
+            raise ValueError("resized_crop: crops of any size have one mean; add mean_crop=centre")
 
 
 PAPER = AugmentOptions()

@@ -26,6 +26,7 @@ from alexnet_repro.base.build import (
     Positive,
     Seed,
     build,
+    called,
     check,
     checked,
     described,
@@ -140,7 +141,7 @@ class Configuration:
         target = located(self.data, "data")
         given: dict[str, Any] = {"seed": self.seed}
         if self.data_are_stored:
-            given["augment"] = AugmentOptions(**self.augment)
+            given["augment"] = called(AugmentOptions, "augment", **self.augment)
         return taken(target, **given)
 
     @property
