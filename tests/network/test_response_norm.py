@@ -237,6 +237,7 @@ def test_maps_that_do_not_split_into_columns_are_refused() -> None:
 @pytest.fixture
 def compiled(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(ResponseNorm, "compiled", True)
+    monkeypatch.setattr(layers, "LARGE", 0)
     layers._compiled.cache_clear()
     yield
     layers._compiled.cache_clear()
