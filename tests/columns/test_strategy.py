@@ -52,6 +52,15 @@ def test_a_checkpoint_goes_from_one_gpu_to_two_and_back(torchrun: Any, tmp_path:
     assert_saved(again, 3 * EPOCH, relative=1e-8)
 
 
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_two_columns_share_a_gpu_over_gloo(torchrun: Any, tmp_path: Path) -> None:
+    one, two = tmp_path / "one.ckpt", tmp_path / "two.ckpt"
+    fitted("auto", start=None, output=str(one), accelerator="gpu")
+    torchrun("replicas.py", one, two, "gpu", "gloo", processes=2)
+    assert_saved(two, 2 * EPOCH, relative=1e-8)
+
+
 @pytest.mark.parametrize("whole", [True, False])
 def test_a_compiled_network_is_refused(whole: bool) -> None:
     compiled = network()

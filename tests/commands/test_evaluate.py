@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from alexnet_repro.base.config import with_list
 from tests.forks import Forks
@@ -84,3 +85,23 @@ def test_a_sweep_over_checkpoints_stays_one() -> None:
     assert with_list("checkpoint=it's", ["checkpoint"]) == "checkpoint=['it\\'s']"
     for untouched in ("checkpoint=[a,b]", "seed=1,2", "-m", "checkpoint='a,b'"):
         assert with_list(untouched, ["checkpoint"]) == untouched
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("performance", ["exact", "tf32", "fast", "fastest"])
+def test_what_a_gpu_trains_is_measured_alike_on_it_and_on_a_cpu(
+    command: Command, evaluate: Command, tiny: list[str], tmp_path: Path, performance: str
+) -> None:
+    there = ["trainer=gpu", f"performance={performance}", "schedule.epochs=2", "hydra.run.dir=run"]
+    done = command("train", *tiny, *there)
+    assert done.returncode == 0, done.stderr
+    trained = json.loads((tmp_path / "run" / "result.json").read_text())["errors"]
+    for device in ("gpu", "cpu"):
+        given = ["checkpoint=run", f"performance={performance}", f"device={device}"]
+        done = evaluate(*given, f"output={device}.json")
+        assert done.returncode == 0, done.stderr
+        measured = json.loads((tmp_path / f"{device}.json").read_text())["errors"]
+        for crops, figures in trained.items():
+            loss = figures["negative_log_likelihood"]
+            assert measured[crops]["negative_log_likelihood"] == pytest.approx(loss, rel=0.02)

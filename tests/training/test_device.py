@@ -1,12 +1,16 @@
-"""How exactly a GPU computes is what ``performance`` says."""
+"""How a network is computed is what ``performance`` says."""
 
+import shutil
 from collections.abc import Iterator
 from typing import Literal
 
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 
-from alexnet_repro.training.device import set_fp32_precision
+from alexnet_repro import AlexNet
+from alexnet_repro.training.device import compile_network, set_fp32_precision
+from alexnet_repro.training.sgd import paper_sgd
 
 
 @pytest.fixture(autouse=True)
@@ -48,3 +52,32 @@ def test_in_ieee_precision_a_gpu_computes_in_32_bit(of: str) -> None:
         exact = computed(torch.float64)
         errors[precision] = float((computed(torch.float32) - exact).norm() / exact.norm())
     assert errors["ieee"] < 1e-6
+
+
+@pytest.mark.long
+@pytest.mark.skipif(
+    not any(map(shutil.which, ("g++", "c++", "clang++"))), reason="needs a C++ compiler"
+)
+def test_a_compiled_network_trains_as_it_does_without() -> None:
+    random = torch.Generator().manual_seed(0)
+    images = 60 * torch.randn(4, 3, 224, 224, generator=random)
+    images, label = images.contiguous(memory_format=torch.channels_last), torch.arange(4)
+    std = dict.fromkeys(("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8"), 0.05)
+    losses: dict[bool, list[float]] = {False: [], True: []}
+    for compiled, of_steps in losses.items():
+        torch.manual_seed(0)
+        network = AlexNet(4, width=0.1, dropout=0.0, weight_std=std)
+        network = network.to(memory_format=torch.channels_last)
+        if compiled:
+            compile_network(network, on_cpu=True)
+        optimizer = paper_sgd(network, lr=1e-4)
+        for _ in range(50):
+            with torch.autocast("cpu", torch.bfloat16):
+                logits = network(images)
+            loss = cross_entropy(logits.float(), label)
+            of_steps.append(loss.item())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    assert losses[False][-1] < 0.5 * losses[False][0]
+    assert losses[True] == pytest.approx(losses[False], rel=0.1, abs=0.02)

@@ -53,6 +53,9 @@ ONE_KERNEL = dict.fromkeys(
 WORTH_COMPILING = 500
 """Batches from which the time that a compiled norm saves is more than that of compiling it."""
 
+LARGE = 2**22
+"""Values from which that is so on a CPU; of a GPU every call takes the time of a kernel's start."""
+
 
 def power_minus_beta(scale: Tensor, beta: float) -> Tensor:
     """``scale`` to the power of −β."""
@@ -125,8 +128,9 @@ def _compiled(
 
 
 def compiled(function: Callable[..., Tensor], a: Tensor, constants: tuple[Any, ...]) -> Any:
-    """``function`` as code for tensors such as ``a``, if norms are compiled; else as it is."""
-    if not ResponseNorm.compiled or a.device.type not in ("cpu", "cuda"):
+    """``function`` as code for tensors such as ``a``, if that is worth it; else as it is."""
+    worth = a.is_cuda or (a.device.type == "cpu" and a.numel() >= LARGE)
+    if not (ResponseNorm.compiled and worth):
         return function
     code = _compiled(function, a.device, a.dtype, a.shape[1:], constants)
 
@@ -197,9 +201,9 @@ class ResponseNorm(nn.Module):
     N is the number of maps of one *column*: the sum never crosses from one column to the other,
     since a GPU of the paper only held its own maps.
 
-    It keeps its input for the way back and nothing else. ``ResponseNorm.compiled = True`` has all
-    norms compiled, on CPUs and on GPUs, as training and evaluation do where it pays; within
-    ``torch.compile`` a norm is compiled with what is around it.
+    It keeps its input for the way back and nothing else. ``ResponseNorm.compiled = True`` has the
+    norms of GPUs and of large tensors on CPUs compiled, as training and evaluation do if they take
+    long; within ``torch.compile`` a norm is compiled with what is around it.
 
     Args:
         maps: number of kernel maps of the input, all columns together, where it is known before.
