@@ -72,7 +72,7 @@ def wait_for_step(cluster: Cluster, job: str, run: Path) -> None:
         time.sleep(0.1)
 
 
-@pytest.fixture(params=ARRANGEMENTS)
+@pytest.fixture(params=ARRANGEMENTS, scope="module")
 def arrangement(request: pytest.FixtureRequest) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Arguments of the training and options of its job."""
     return ARRANGEMENTS[request.param]
@@ -93,22 +93,29 @@ def job(cluster: Cluster, again: Callable[[], str], tmp_path: Path) -> str:
     return number
 
 
-@pytest.fixture
-def ends_as_if_nobody_had_disturbed_it(
-    cluster: Cluster,
+@pytest.fixture(scope="module")
+def undisturbed(
     forks: Forks,
     tiny: list[str],
-    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
     arrangement: tuple[tuple[str, ...], ...],
+) -> Path:
+    """The run of a training that had no SLURM."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    code, printed = trained(forks, folder, *tiny, *STEPS, *arrangement[0], EPOCHS)
+    assert code == 0, printed
+    return folder / "run"
+
+
+@pytest.fixture
+def ends_as_if_nobody_had_disturbed_it(
+    cluster: Cluster, undisturbed: Path, tmp_path: Path
 ) -> Callable[[str], None]:
     """Waits for a job, and compares its run with one that had no SLURM."""
 
     def check(job: str) -> None:
         assert cluster.wait_until(job, "COMPLETED", "FAILED") == "COMPLETED"
-        (folder := tmp_path / "whole").mkdir()
-        code, printed = trained(forks, folder, *tiny, *STEPS, *arrangement[0], EPOCHS)
-        assert code == 0, printed
-        different = compare(folder / "run", tmp_path / "run")
+        different = compare(undisturbed, tmp_path / "run")
         assert [line for line in different if "/config/" not in line] == []
 
     return check
