@@ -430,7 +430,7 @@ def test_the_page_on_performance_shows_how_a_step_compares(name: str) -> None:
 def reliability(name: str) -> dict[str, Any]:
     record: dict[str, Any] = json.loads((ROOT / "results" / "reliability" / name).read_text())
     assert len(record["commit"]) == 40
-    assert record["command"].startswith("python tests/soak/")
+    assert record["command"].startswith(("python tests/soak/", "python -m tests.soak."))
     return record
 
 
@@ -441,6 +441,9 @@ def test_the_page_on_reliability_says_what_its_records_say() -> None:
     assert len(kills) >= 30
     assert record["differences"] == []
     assert f"{len(kills)} SIGKILLs, {len(writing)} of them while a checkpoint" in page
+    counted = reliability("kills_launched.json")["counted"]
+    assert f"{counted['kills']} SIGKILLs of a column, of both or of who started them" in page
+    assert {counted[name] for name in ("hangs", "orphans", "runs_with_other_weights")} == {0}
     record = reliability("leaks.json")
     grown = record["growth"]
     assert f"{record['steps']:,} steps in {len(record['epochs'])} epochs" in page
