@@ -29,7 +29,7 @@ from alexnet_repro.data.sources import folder, miniature
 from alexnet_repro.data.store import Store, StoredAs, open_store
 from alexnet_repro.training.sgd import PaperSGD
 from measuring import Measured, in_turn, positive, run, seconds
-from step import FASTEST, Step
+from step import DEVICE, Step
 
 SIZE, CROP = 256, 224
 
@@ -210,10 +210,10 @@ def augmenting(store: Store, batch_size: int, rounds: int) -> Measured:
     """Flip, colour and mean of a batch beside a step on it."""
     crops = TrainingCrops(store.splits["train"], CROP, 0, PAPER)
     read = crops.__getitems__(_keys(np.arange(batch_size) % len(crops)))
-    batch = {name: tensor.to(FASTEST) for name, tensor in read.items()}
-    augmentation = Augmentation(store.statistics, CROP, CROP).to(FASTEST)
+    batch = {name: tensor.to(DEVICE) for name, tensor in read.items()}
+    augmentation = Augmentation(store.statistics, CROP, CROP).to(DEVICE)
     draws = batch["offset"], batch["reflect"], batch["colour"]
-    network = AlexNet(len(store.classes)).to(FASTEST).to(memory_format=torch.channels_last)
+    network = AlexNet(len(store.classes)).to(DEVICE).to(memory_format=torch.channels_last)
     images = augmentation.training_view(batch["image"], *draws)
     exact, fast = (
         Step(network, PaperSGD(network.parameters()), images, batch["label"], bf16)
@@ -229,7 +229,7 @@ def augmenting(store: Store, batch_size: int, rounds: int) -> Measured:
     )
     view, *steps = timings
     return Measured(
-        f"Augmenting a batch of {batch_size} on the device ({FASTEST.type})",
+        f"Augmenting a batch of {batch_size} on the device ({DEVICE.type})",
         [timing.row() for timing in timings],
         {
             f"{view.name}: percent of a {step.name}": round(100 / view.times_as_fast_as(step), 2)

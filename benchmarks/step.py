@@ -31,25 +31,28 @@ from alexnet_repro.data.augment import Augmentation
 from alexnet_repro.data.statistics import Statistics
 from alexnet_repro.network.crops import log_probabilities
 from alexnet_repro.network.layers import MaxPool
+from alexnet_repro.training.device import compile_network
 from alexnet_repro.training.sgd import PaperSGD
 from measuring import Measured, in_turn, positive, run, seconds
 
-FASTEST = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 PLAIN, TORCHVISION = "plain", "torchvision"
 """The network with ``torch.nn.LocalResponseNorm``, and torchvision's; fp32 and torch's SGD."""
-EXACT, FAST, FAST_NO_NORM = "exact", "fast", "fast, no norm"
+TUNED = ", tuned"
+"""As who knows torch well trains the same network: bfloat16, channels last, compiled."""
+EXACT, FAST, FAST_NO_NORM, COMPILED = "exact", "fast", "fast, no norm", "fastest"
 UPDATE = "update of fast, alone"
 KEPT = " (memory kept)"
-PARTS = ("steps", "roof", "norm", "crops", "command")
+PARTS = ("steps", "tuned", "roof", "norm", "crops", "command")
 
 
 def step(
     batch_size: int, parts: Sequence[str], command_epochs: int, rounds: int
 ) -> Iterator[Measured]:
     """Time and peak memory of steps, and of what :data:`PARTS` are asked for, on the device."""
-    if "steps" in parts:
-        yield steps(batch_size, rounds)
-    keep_freed_memory()  # as training does
+    if "steps" in parts or "tuned" in parts:
+        yield steps(batch_size, rounds, "tuned" in parts)
+    _prepare(kept=True)
     if "roof" in parts:
         yield roof(batch_size, rounds)
     if "norm" in parts:
@@ -83,25 +86,29 @@ def random_batch(size: int, classes: int = 1000) -> tuple[Tensor, Tensor]:
     random = torch.Generator().manual_seed(0)
     images = 50 * torch.randn(size, 3, 224, 224, generator=random)
     label = torch.randint(classes, (size,), generator=random)
-    return images.to(FASTEST, memory_format=torch.channels_last), label.to(FASTEST)
+    return images.to(DEVICE, memory_format=torch.channels_last), label.to(DEVICE)
 
 
 def step_of(name: str, batch_size: int, classes: int = 1000) -> Step:
     """The step of a contender, with a network and optimizer of its own."""
     network, (images, label) = network_of(name, classes), random_batch(batch_size, classes)
-    if name in (PLAIN, TORCHVISION):
-        sgd = SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
-        return Step(network, sgd, images.contiguous(), label, bf16=False)
-    network = network.to(memory_format=torch.channels_last)
-    return Step(network, PaperSGD(network.parameters()), images, label, bf16=name != EXACT)
+    tuned, ours = name.endswith(TUNED), not name.startswith((PLAIN, TORCHVISION))
+    if ours or tuned:
+        network = network.to(memory_format=torch.channels_last)
+    if tuned or name == COMPILED:
+        compile_network(network, DEVICE.type == "cpu")
+    if ours:
+        return Step(network, PaperSGD(network.parameters()), images, label, bf16=name != EXACT)
+    sgd = SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4, fused=tuned)
+    return Step(network, sgd, images if tuned else images.contiguous(), label, bf16=tuned)
 
 
 def network_of(name: str, classes: int = 1000) -> nn.Module:
     """The network of a contender, on the device."""
-    if name == TORCHVISION:
-        return torchvision_alexnet(num_classes=classes).to(FASTEST)  # type: ignore[no-any-return]
+    if name.startswith(TORCHVISION):
+        return torchvision_alexnet(num_classes=classes).to(DEVICE)  # type: ignore[no-any-return]
     network = AlexNet(classes, response_norm=None if name == FAST_NO_NORM else {})
-    if name == PLAIN:
+    if name.startswith(PLAIN):
         for layer, module in list(network.named_children()):
             if isinstance(module, ResponseNorm):
                 alpha = module.n * module.alpha
@@ -109,17 +116,19 @@ def network_of(name: str, classes: int = 1000) -> nn.Module:
                 setattr(network, layer, norm)
             elif isinstance(module, MaxPool):
                 setattr(network, layer, nn.MaxPool2d(module.kernel_size, module.stride))
-    return network.to(FASTEST)
+    return network.to(DEVICE)
 
 
-def steps(batch_size: int, rounds: int) -> Measured:
-    """Every contender's step.
+def steps(batch_size: int, rounds: int, tuned: bool) -> Measured:
+    """Every contender's step, with those that take a minute to compile if ``tuned``.
 
     On a CPU the networks of others are timed as they are and in a process that keeps freed memory,
     as ours does.
     """
     kept = dict.fromkeys((EXACT, FAST, FAST_NO_NORM), True)
-    if FASTEST.type == "cpu":
+    if tuned:
+        kept |= dict.fromkeys((COMPILED, PLAIN + TUNED, TORCHVISION + TUNED), True)
+    if DEVICE.type == "cpu":
         kept = {PLAIN + KEPT: True, TORCHVISION + KEPT: True} | kept
     kept = {PLAIN: False, TORCHVISION: False} | kept
     peaks = {}
@@ -169,7 +178,7 @@ def steps(batch_size: int, rounds: int) -> Measured:
 
 
 def _arithmetic() -> str:
-    if FASTEST.type == "cpu":
+    if DEVICE.type == "cpu":
         return f"CPU, {torch.get_num_threads()} threads"
     tf32 = torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32
     return f"{torch.cuda.get_device_name()}, TF32 {'allowed' if tf32 else 'off'}"
@@ -177,7 +186,14 @@ def _arithmetic() -> str:
 
 def _process(kept: bool) -> Pool:
     """A process for contenders that do or do not keep freed memory."""
-    return multiprocessing.get_context("spawn").Pool(1, keep_freed_memory if kept else None)
+    return multiprocessing.get_context("spawn").Pool(1, _prepare, (kept,))
+
+
+def _prepare(kept: bool) -> None:
+    """Have this process do as a training of some length does; ``kept`` is about its memory."""
+    ResponseNorm.compiled = True
+    if kept:
+        keep_freed_memory()
 
 
 _made: dict[str, Callable[[], object]] = {}
@@ -209,7 +225,7 @@ def _peak_megabytes(name: str, batch_size: int) -> float:
     step = step_of(name, batch_size)
     for _ in range(2):
         step()
-    if FASTEST.type == "cuda":
+    if DEVICE.type == "cuda":
         return torch.cuda.max_memory_allocated() / 1e6
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / 1e6
 
@@ -240,7 +256,7 @@ def roof(batch_size: int, rounds: int) -> Measured:
     step, within = step_of(FAST, batch_size), list[dict[str, float]]()
     assert isinstance(step.network, AlexNet)
     alone = products(step.network, step.images)
-    cuda = [ProfilerActivity.CUDA] if FASTEST.type == "cuda" else []
+    cuda = [ProfilerActivity.CUDA] if DEVICE.type == "cuda" else []
     step()
 
     def profiled() -> float:
@@ -328,7 +344,7 @@ def seconds_within(
         sizes = {size for shape in shapes if len(shape) == 2 for size in shape}
         for product in products:
             if product.weight in shapes if convolution else sizes == {batch_size, *product.weight}:
-                on_gpu = FASTEST.type == "cuda"
+                on_gpu = DEVICE.type == "cuda"
                 time = event.device_time_total if on_gpu else event.self_cpu_time_total
                 taken[product.name] += 1e-6 * time
     return taken
@@ -337,9 +353,9 @@ def seconds_within(
 def response_norm(batch_size: int, rounds: int) -> Iterator[Measured]:
     """Response normalization alone, beside torch's, at the shapes of conv1 and conv2."""
     for layer, maps, size in (("conv1", 96, 55), ("conv2", 256, 27)):
-        a = 20 * torch.randn(batch_size, maps, size, size, device=FASTEST).relu()
+        a = 20 * torch.randn(batch_size, maps, size, size, device=DEVICE).relu()
         last, torchs = a.to(memory_format=torch.channels_last), nn.LocalResponseNorm(5, 5e-4, k=2)
-        ours = ResponseNorm(maps, columns=2).to(FASTEST)
+        ours = ResponseNorm(maps, columns=2).to(DEVICE)
         contenders = {
             "torch, fp32, contiguous": _forward_and_backward(torchs, a),
             "torch, fp32, channels last": _forward_and_backward(torchs, last),
@@ -362,14 +378,14 @@ def _forward_and_backward(norm: nn.Module, a: Tensor) -> Callable[[], object]:
 
 def ten_crops(batch_size: int, rounds: int) -> Iterator[Measured]:
     """The logits of ten crops beside those of one (§5.1), from stored images."""
-    network = AlexNet().to(FASTEST).to(memory_format=torch.channels_last).eval()
+    network = AlexNet().to(DEVICE).to(memory_format=torch.channels_last).eval()
     statistics = Statistics(np.full((256, 256, 3), 128.0), np.ones(3), np.eye(3))
-    views = Augmentation(statistics, 224, 224).to(FASTEST)
-    images = torch.randint(256, (batch_size, 256, 256, 3), dtype=torch.uint8, device=FASTEST)
+    views = Augmentation(statistics, 224, 224).to(DEVICE)
+    images = torch.randint(256, (batch_size, 256, 256, 3), dtype=torch.uint8, device=DEVICE)
 
     @torch.inference_mode()
     def classify(crops: Any, fast: bool) -> None:
-        with torch.autocast(FASTEST.type, torch.bfloat16, enabled=fast):
+        with torch.autocast(DEVICE.type, torch.bfloat16, enabled=fast):
             log_probabilities(network, views.test_views(images, crops))
 
     for performance in (EXACT, FAST):

@@ -1,6 +1,7 @@
 """Contenders take turns, ratios are of rounds, and every program writes a record."""
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -19,9 +20,12 @@ DATA = ["--stored-images", "30", "--batch-size", "2", "--longer-side", "90", "--
 COLUMNS = ["--width", "0.05", "--batch-size", "4", "--rounds", "1", "--micro-batches", "1", "2"]
 
 
-def benchmark(name: str, *arguments: str, directory: Path) -> subprocess.CompletedProcess[str]:
+def benchmark(
+    name: str, *arguments: str, directory: Path, **variables: str
+) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(PROGRAMS / f"{name}.py"), *arguments]
-    return subprocess.run(command, cwd=directory, capture_output=True, text=True)
+    given = os.environ | variables
+    return subprocess.run(command, cwd=directory, capture_output=True, text=True, env=given)
 
 
 @pytest.mark.parametrize(
@@ -43,6 +47,7 @@ def benchmark(name: str, *arguments: str, directory: Path) -> subprocess.Complet
             ["A training step", "Exchange"],
             marks=pytest.mark.long,
         ),
+        pytest.param("overhead", ["--rounds", "1", "--steps", "3"], ["A step of a network of no"]),
         pytest.param(
             "startup",
             ["--rounds", "1", "--calls", "import hydra"],
@@ -95,6 +100,28 @@ def test_a_mistake_ends_with_a_line_and_without_a_record(
     assert done.returncode == 2
     assert message in done.stderr.splitlines()[-1]
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.long
+def test_the_parts_of_a_device_check_find_something_and_fail_alone(tmp_path: Path) -> None:
+    parts = ["equal", "norms", "waits", "exact"]
+    small = ["--toy", "--output", "found", "--parts", *parts]
+    cache = {"ALEXNET_REPRO_CACHE": str(tmp_path / "cache")}
+    done = benchmark("device_check", *small, directory=tmp_path, **cache)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = {name: json.loads((tmp_path / "found" / f"{name}.json").read_text()) for name in parts}
+    for name, record in found.items():
+        assert record["part"] == name
+        assert record["rows"]
+    errors = {row["performance"]: row["logits"] for row in found["equal"]["rows"]}
+    assert errors["exact"] < 1e-5 < errors["fast"] < 0.05
+    (tmp_path / "found" / "waits.json").unlink()
+    (tmp_path / "found" / "waits.json").mkdir()
+    again = ["--toy", "--output", "found", "--parts", "waits", "norms"]
+    done = benchmark("device_check", *again, directory=tmp_path)
+    assert done.returncode == 1
+    assert "waits: FAILED" in done.stdout
+    assert "norms: done" in done.stdout
 
 
 def test_contenders_take_turns() -> None:

@@ -7,7 +7,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from alexnet_repro import AlexNet, ResponseNorm
 from alexnet_repro.network.layers import MaxPool
-from step import EXACT, FAST, FASTEST, PLAIN, TORCHVISION, products, seconds_within, step_of
+from step import DEVICE, EXACT, FAST, PLAIN, TORCHVISION, products, seconds_within, step_of
 
 
 @pytest.mark.parametrize("name", [PLAIN, TORCHVISION, EXACT, FAST])
@@ -26,10 +26,10 @@ def test_plain_and_exact_are_the_same_network_but_for_windows_across_columns() -
     assert isinstance(exact, nn.Module)
     assert not any(isinstance(module, ResponseNorm | MaxPool) for module in plain.modules())
     plain.load_state_dict(exact.state_dict())
-    image = torch.randn(1, 3, 224, 224, device=FASTEST)
+    image = torch.randn(1, 3, 224, 224, device=DEVICE)
     torch.testing.assert_close(plain.eval()(image), exact.eval()(image), rtol=1e-3, atol=1e-3)
     # Maps in the middle of a column have the same neighbours in both.
-    maps = 20 * torch.randn(1, 96, 3, 3, device=FASTEST)
+    maps = 20 * torch.randn(1, 96, 3, 3, device=DEVICE)
     norms = [network.get_submodule("conv1_norm") for network in (plain, exact)]
     found = [norm(maps)[:, 2:46] for norm in norms]
     torch.testing.assert_close(found[0], found[1])
@@ -54,7 +54,7 @@ def test_products_are_those_of_the_papers_network_and_a_profiler_finds_all() -> 
     for product in found:
         product.run()
     step()
-    cuda = [ProfilerActivity.CUDA] if FASTEST.type == "cuda" else []
+    cuda = [ProfilerActivity.CUDA] if DEVICE.type == "cuda" else []
     with profile(activities=[ProfilerActivity.CPU, *cuda], record_shapes=True) as seen:
         step()
     assert all(seconds_within(found, seen.events(), batch_size=2).values())

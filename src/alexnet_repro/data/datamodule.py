@@ -24,7 +24,7 @@ from alexnet_repro.base.system import usable_cores
 from alexnet_repro.data.augment import PAPER, Augmentation, AugmentOptions, drawn_from
 from alexnet_repro.data.prepare import cached
 from alexnet_repro.data.preprocess import Orientation
-from alexnet_repro.data.reader import EpochOrder, SharedBatches, TrainingCrops, WholeImages
+from alexnet_repro.data.reader import EpochOrder, SharedBatches, TrainingCrops, WholeImages, as_read
 from alexnet_repro.data.remote import local_copy
 from alexnet_repro.data.sources import EXPECTED, Source
 from alexnet_repro.data.store import Store, StoredAs, open_store
@@ -62,10 +62,6 @@ def readers_with_room(readers: int, batch: int) -> int:
             readers,
         )
     return min(room, readers)
-
-
-def _as_read(batch: Any) -> Any:
-    return batch
 
 
 def _heed_its_parent(worker: int) -> None:
@@ -344,7 +340,7 @@ class ImageDataModule(L.LightningDataModule):
             dataset,
             batch_sampler=SharedBatches(sampler, self.batch_size, drop_last, *self.share),
             num_workers=workers,
-            collate_fn=_as_read,
+            collate_fn=as_read,
             pin_memory=not on_cpu,
             persistent_workers=workers > 0,
             timeout=HANGS if workers else 0,
