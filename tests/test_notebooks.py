@@ -1,9 +1,9 @@
-"""The notebooks run from top to bottom on a small run, and their committed outputs fit."""
+"""The notebooks run on what ``make demo`` leaves, and their committed outputs fit."""
 
 import json
 import re
-import shutil
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
@@ -11,6 +11,8 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 from alexnet_repro.training.record import result_line
+
+from .forks import Forks
 
 RESULTS = Path(__file__).parents[1] / "results"
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
@@ -22,17 +24,38 @@ def test_there_are_four() -> None:
     assert len(NOTEBOOKS) == 4
 
 
+@pytest.fixture(scope="module")
+def demo(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what ``make demo`` leaves."""
+    folder = tmp_path_factory.mktemp("demo")
+    forks.run("-m", "alexnet_repro.train", "experiment=demo", cwd=folder).check_returncode()
+    return folder
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs_where_there_is_a_run_of_the_demo(
-    path: Path, tiny_run: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_notebook_runs_on_what_the_demo_leaves(
+    path: Path, demo: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.copytree(tiny_run, tmp_path / "runs" / "demo" / "2012-09-30_00-00-00")
     monkeypatch.setenv("ALEXNET_REPRO_CACHE", str(cache))
     notebook = nbformat.read(path, as_version=4)
-    resources = {"metadata": {"path": str(tmp_path)}}
-    NotebookClient(notebook, timeout=300, kernel_name="python3", resources=resources).execute()
+    resources = {"metadata": {"path": str(demo)}}
+    NotebookClient(notebook, timeout=3600, kernel_name="python3", resources=resources).execute()
     assert sum(len(cell.get("outputs", [])) > 0 for cell in notebook.cells) > 2
+    if path.stem == "3_ablations":
+        assert_every_network_has_learned(notebook)
+
+
+def test_in_the_committed_notebook_about_ablations_every_network_has_learned() -> None:
+    assert_every_network_has_learned(nbformat.read(NOTEBOOKS[2], as_version=4))
+
+
+def assert_every_network_has_learned(notebook: Any) -> None:
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    (table,) = [o.data["text/markdown"] for o in outputs if "text/markdown" in o.get("data", {})]
+    errors = dict(re.findall(r"\| (alexnet|ablation\S+) \| 0 \| ([\d.]+) \|", table))
+    assert len(errors) == 3
+    assert all(float(error) < 60 for error in errors.values()), "chance is 90 %"
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
