@@ -31,7 +31,12 @@ def benchmark(
 @pytest.mark.parametrize(
     ("name", "arguments", "beginnings"),
     [
-        ("step", [*STEP, "--parts", "norm"], ["Normalizing conv1", "Normalizing conv2"]),
+        pytest.param(
+            "step",
+            [*STEP, "--parts", "norm"],
+            ["Normalizing conv1", "Normalizing conv2"],
+            marks=pytest.mark.long,
+        ),
         pytest.param(
             "step",
             [*STEP, "--parts", "steps", "roof", "crops", "command", "--command-epochs", "1"],

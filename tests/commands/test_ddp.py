@@ -99,6 +99,7 @@ def test_a_lost_replica_or_a_signal_ends_the_command_with_all_processes(
     assert not any(Path(f"/proc/{pid}").exists() for pid in replicas.values())
 
 
+@pytest.mark.long
 def test_a_loss_that_is_not_finite_in_one_replica_stops_all(
     train_tiny: Command, tmp_path: Path
 ) -> None:

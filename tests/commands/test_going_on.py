@@ -174,6 +174,7 @@ def test_a_mistake_leaves_no_folder_behind(train_tiny: Command, tmp_path: Path) 
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.long
 def test_wandb_goes_on_with_the_same_run_and_is_disabled_where_it_is_asked_to_be(
     train_tiny: Command, tmp_path: Path
 ) -> None:

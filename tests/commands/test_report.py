@@ -24,7 +24,7 @@ def test_a_run_is_reported_and_the_wandb_report_is_a_file_offline(
     assert "model.width=0.1" in page
     assert {path.name for path in (tmp_path / "here" / "report").iterdir()} == {
         "index.html", "README.md", "short.md", "wandb_report.json",
-        "unmeasured.csv", "left_out.csv",
+        "unmeasured.csv", "left_out.csv", "ladder.csv",
         "claims.csv", "table1.csv", "table2.csv", "ablations.csv", "settings.csv", "records.csv",
     }  # fmt: skip
 

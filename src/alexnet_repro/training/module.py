@@ -74,16 +74,13 @@ class ErrorRates(Metric):
         self.add_state("images", torch.tensor(0.0), "sum")
         self.add_state("placed", torch.zeros(self.places, dtype=torch.long), "sum")
 
-    def update(
-        self, scores: Tensor, label: Tensor, loss: Tensor, counts: Tensor | bool = True
-    ) -> None:
+    def update(self, scores: Tensor, label: Tensor, loss: Tensor) -> None:
         """Count a batch.
 
         Args:
             scores: logits or log-probabilities (B, classes).
             label: (B,).
             loss: its mean over the batch.
-            counts: False for a batch that is passed over.
 
         Raises:
             ValueError: if there are not as many scores as classes.
@@ -91,10 +88,9 @@ class ErrorRates(Metric):
         if scores.shape[1] != self.classes:
             raise ValueError(f"{scores.shape[1]} logits, but num_classes={self.classes}")
         right = scores.topk(self.places).indices == label[:, None]
-        self.placed += (right & counts).sum(0)
-        images = counts * len(label)
-        self.loss += loss * images
-        self.images += images
+        self.placed += right.sum(0)
+        self.loss += loss * len(label)
+        self.images += len(label)
 
     def compute(self) -> dict[str, Tensor]:
         return {
@@ -222,10 +218,7 @@ class ImageClassifier(L.LightningModule):
         loss = cross_entropy(logits, label, label_smoothing=self.label_smoothing)
         # Of a mixed image, its error is that of the larger part.
         label = label.argmax(1) if label.dim() > 1 else label
-        # A batch that may be skipped is no part of the epoch's mean.
-        finite = loss.detach().isfinite()
-        mean = torch.where(finite, loss.detach(), 0.0)
-        self._errors("train").update(logits.detach(), label, mean, finite)
+        self._errors("train").update(logits.detach(), label, loss.detach())
         if self._is_logged():
             self.log("train/step_loss", loss, on_step=True, on_epoch=False)
         return loss
