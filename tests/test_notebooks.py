@@ -33,17 +33,17 @@ def demo(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs_on_what_the_demo_leaves(
-    path: Path, demo: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_notebooks_run_on_what_the_demo_leaves(
+    demo: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ALEXNET_REPRO_CACHE", str(cache))
-    notebook = nbformat.read(path, as_version=4)
     resources = {"metadata": {"path": str(demo)}}
-    NotebookClient(notebook, timeout=3600, kernel_name="python3", resources=resources).execute()
-    assert sum(len(cell.get("outputs", [])) > 0 for cell in notebook.cells) > 2
-    if path.stem == "3_ablations":
-        assert_every_network_has_learned(notebook)
+    for path in NOTEBOOKS:
+        notebook = nbformat.read(path, as_version=4)
+        NotebookClient(notebook, timeout=3600, kernel_name="python3", resources=resources).execute()
+        assert sum(len(cell.get("outputs", [])) > 0 for cell in notebook.cells) > 2, path
+        if path.stem == "3_ablations":
+            assert_every_network_has_learned(notebook)
 
 
 def test_in_the_committed_notebook_about_ablations_every_network_has_learned() -> None:

@@ -277,20 +277,12 @@ def test_wandb_goes_offline_where_it_cannot_be_reached_and_says_how_to_sync(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(
-    ("experiment", "epochs"),
-    [
-        ("demo", 4),
-        ("[demo,ablation_no_lrn]", 4),
-        ("[demo,ablation_tanh]", 4),
-        ("[small,ablation_no_lrn]", 8),
-    ],
-)
-def test_a_third_of_the_demo_is_enough_to_leave_chance_also_for_ablations(
-    experiment: str, epochs: int, train: Command, tmp_path: Path
+@pytest.mark.parametrize("experiment", ["demo", "[demo,ablation_no_lrn]"])
+def test_a_third_of_the_demo_is_enough_to_leave_chance_also_without_response_normalization(
+    experiment: str, train: Command, tmp_path: Path
 ) -> None:
     run = f"hydra.run.dir={tmp_path}"
-    done = train(f"experiment={experiment}", f"schedule.epochs={epochs}", "seed=1", run)
+    done = train(f"experiment={experiment}", "schedule.epochs=4", "seed=1", run)
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "result.json").read_text())
     assert result["chance"] == {"top1": 90.0, "top5": 50.0}
