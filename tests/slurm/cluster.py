@@ -19,6 +19,7 @@ INSTALL = "apt-get install slurm-wlm munge"
 
 CONFIGURATION = """
 ClusterName=tests
+FirstJobId={first_job}
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={controller_port}
 SlurmdPort={node_port}
@@ -86,6 +87,8 @@ class Cluster:
         (self.folder / "munge" / "key").write_bytes(os.urandom(128))
         (self.folder / "munge" / "key").chmod(0o600)
         values = {"folder": self.folder, "host": socket.gethostname().partition(".")[0]}
+        # Lightning makes the port that processes meet at of the job's number.
+        values["first_job"] = free_port() % 9000 + 1
         ports = {"controller_port": free_port(), "node_port": free_port()}
         (self.folder / "slurm.conf").write_text(CONFIGURATION.format(**values, **ports))
         munge = self.folder / "munge"

@@ -99,8 +99,9 @@ class Interruption(Checkpoint):
         if not self._training:
             raise Interrupted(number)
         self._received = number
-        # Who started several processes passes on to them what they have heard themselves.
-        launched = "TORCHELASTIC_RUN_ID" in os.environ
+        # Who started several processes passes on to them what they have heard themselves; at a time
+        # limit both SLURM and srun send SIGTERM, and SIGKILL to what does not end.
+        launched = "TORCHELASTIC_RUN_ID" in os.environ or slurm_job() is not None
         for again in self._noted:
             ignored = launched or again == signal.SIGUSR1
             signal.signal(again, signal.SIG_IGN if ignored else signal.SIG_DFL)
