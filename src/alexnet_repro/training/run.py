@@ -77,6 +77,7 @@ def train(values: Mapping[str, Any]) -> float | None:
         with processes.alone_in(directory):
             start = Start(**processes.decided(lambda: asdict(started(configuration, directory))))
             if start.finished is not None:
+                processes.agree({})  # the first process, which holds what it decided, leaves last
                 return finished(Path(start.finished), start, directory)
             if launches:
                 return launched(configuration, start)
