@@ -15,7 +15,7 @@ from weakref import WeakSet
 from lightning.pytorch.loggers import Logger
 
 from alexnet_repro.base.config import global_rank
-from alexnet_repro.base.errors import UsageError
+from alexnet_repro.base.errors import UsageError, one_line
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ def attempt(logger: Logger, call: Callable[..., None], *arguments: Any, **option
     except Exception as error:  # each has errors of its own
         ended.add(logger)
         told = "%s ended (%s): training goes on without it"
-        log.warning(told, type(logger).__name__, _reason(error))
+        log.warning(told, type(logger).__name__, one_line(error))
 
 
 def begin(logger: Logger, config: dict[str, Any]) -> None:
@@ -96,11 +96,7 @@ def begin(logger: Logger, config: dict[str, Any]) -> None:
     try:
         logger.log_hyperparams(config)
     except Exception as error:  # each has errors of its own
-        raise UsageError(f"logger: {type(logger).__name__}: {_reason(error)}") from error
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+        raise UsageError(f"logger: {type(logger).__name__}: {one_line(error)}") from error
 
 
 def finish() -> None:
