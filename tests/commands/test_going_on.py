@@ -246,6 +246,22 @@ def test_a_killed_reader_is_told_in_one_line(forks: Forks, tiny: list[str], tmp_
     assert "error: data.num_workers: a data worker failed" in fork.stderr
 
 
+def test_a_program_that_still_holds_its_readers_ends(
+    forks: Forks, tiny_images: Path, tmp_path: Path
+) -> None:
+    program = tmp_path / "first_batch.py"
+    program.write_text(
+        "from alexnet_repro.data.datamodule import ImageDataModule\n"
+        "from alexnet_repro.data.sources import folder\n"
+        f"data = ImageDataModule('pets', lambda: folder({str(tiny_images)!r}), batch_size=2, "
+        f"num_workers=1, cache_dir={str(tmp_path)!r})\n"
+        "readers = iter(data.val_dataloader())\n"
+        "print(len(next(readers)['label']))\n"
+    )
+    done = forks.run(program, cwd=tmp_path, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "2\n"), done.stderr
+
+
 def test_a_reader_that_is_killed_while_it_sends_is_told_too() -> None:
     program = "raise ConnectionResetError(104, 'Connection reset by peer')"
     told = r"data\.num_workers: a data worker failed"

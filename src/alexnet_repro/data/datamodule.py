@@ -1,8 +1,10 @@
 """The Lightning data module: prepared images in, normalized batches on the device out."""
 
+import atexit
 import functools
 import logging
 import math
+import multiprocessing
 import shutil
 import signal
 from collections.abc import Callable, Mapping
@@ -67,12 +69,27 @@ def readers_with_room(readers: int, batch: int) -> int:
 def _heed_its_parent(worker: int) -> None:
     """Leave a signal that is sent to all processes of a run to the first one, which ends the rest.
 
-    It saves before it ends, and needs its workers for that. A worker that it means to end gets
+    It saves before it ends, and needs its workers for that. A worker that torch means to end gets
     SIGTERM more than once.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+
+
+@functools.cache
+def _end_workers_at_exit() -> None:
+    """Have the workers that are left end with this process.
+
+    Python would send each a single SIGTERM, which they ignore, and wait.
+    """
+
+    def kill() -> None:
+        for process in multiprocessing.active_children():
+            if process.daemon:
+                process.kill()
+
+    atexit.register(kill)
 
 
 WORKERS_PER_CORE = 8
@@ -336,6 +353,8 @@ class ImageDataModule(L.LightningDataModule):
         workers = workers_for(on_cpu) if self.num_workers is None else self.num_workers
         share = math.ceil(self.batch_size / self.share[1])
         workers = readers_with_room(workers, share * 3 * self.image_size**2)
+        if workers:
+            _end_workers_at_exit()
         return DataLoader(
             dataset,
             batch_sampler=SharedBatches(sampler, self.batch_size, drop_last, *self.share),
