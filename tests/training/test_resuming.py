@@ -183,6 +183,23 @@ def test_a_finished_run_keeps_its_record(going_on: Callable[..., Start], run: Pa
     assert (start.finished, start.left) == (None, False)
 
 
+def test_an_interrupted_run_is_resumed_though_one_like_it_is_finished(
+    run: Path, tiny: list[str], cache: Path
+) -> None:
+    """As that of a job of an array whose jobs differ in their folders only."""
+    other = run.with_name("other")
+    shutil.copytree(run, other)
+    (run / "result.json").unlink()
+    asked = configuration(
+        *tiny, "schedule.epochs=1", "skip_finished=true", f"data.cache_dir={cache}"
+    )
+    start = started(asked, run)
+    assert (start.finished, start.checkpoint) == (None, str(run / "checkpoints" / "last.ckpt"))
+    shutil.rmtree(run / "checkpoints")
+    start = started(asked, run)
+    assert start.finished == str(other / "result.json")
+
+
 def test_what_an_older_version_did_not_know_is_no_change(
     going_on: Callable[..., Start], run: Path
 ) -> None:

@@ -154,7 +154,8 @@ def started(configuration: Configuration, directory: Path) -> Start:
             folder holds a run that this one does not go on with.
     """
     values = configuration.recorded()
-    if configuration.skip_finished and (done := finished_run(directory, values)):
+    skips = configuration.skip_finished and not _is_interrupted(directory, values)
+    if skips and (done := finished_run(directory, values)):
         return Start(str(directory), finished=str(done))
     path = _checkpoint(configuration, directory)
     if path is None:
@@ -212,6 +213,14 @@ def _checkpoint(configuration: Configuration, directory: Path) -> Path | None:
             "choose an empty folder, or leave it out"
         )
     return path
+
+
+def _is_interrupted(directory: Path, values: Mapping[str, Any]) -> bool:
+    """Whether a run with this configuration is to be resumed in ``directory``."""
+    newest = _newest(directory)
+    if newest is None or (directory / RESULT).exists():
+        return False
+    return same_configuration(read_checkpoint(whole(newest))["config"], values)
 
 
 def _newest(directory: Path) -> Path | None:
