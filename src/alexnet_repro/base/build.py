@@ -22,7 +22,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_typ
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.errors import PydanticUserError
 
-from alexnet_repro.base.errors import UsageError
+from alexnet_repro.base.errors import UsageError, one_line
 
 Count = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
@@ -108,7 +108,7 @@ def called(target: Callable[..., Any], key: str, /, *positional: Any, **argument
     try:
         return target(*positional, **arguments)
     except _refusals() as error:
-        raise UsageError(f"{key}: {_name(target)}: {' '.join(str(error).split())}") from error
+        raise UsageError(f"{key}: {_name(target)}: {one_line(error)}") from error
 
 
 def _refusals() -> tuple[type[Exception], ...]:
@@ -138,7 +138,7 @@ def located(node: Mapping[str, Any], key: str) -> Callable[..., Any]:
                 continue
             raise UsageError(f"{key}.{TARGET}={name}: {error}") from error
         except (ImportError, SyntaxError) as error:
-            raise UsageError(f"{key}.{TARGET}={name}: {' '.join(str(error).split())}") from error
+            raise UsageError(f"{key}.{TARGET}={name}: {one_line(error)}") from error
         for part in parts[end:]:
             if not hasattr(found, part):
                 similar = did_you_mean(part, dir(found))

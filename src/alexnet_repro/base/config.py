@@ -26,7 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 from alexnet_repro.base.build import checked
 from alexnet_repro.base.checkpoints import find_checkpoint, newest_checkpoint
 from alexnet_repro.base.console import take_any_character
-from alexnet_repro.base.errors import UsageError, out_of_memory
+from alexnet_repro.base.errors import UsageError, first_line, out_of_memory
 from alexnet_repro.base.extras import check_plugins
 from alexnet_repro.base.files import alone_in, write_json
 from alexnet_repro.base.hydra_version import COMPOSING, MAIN, register_resolver
@@ -89,7 +89,7 @@ def resolved(config: DictConfig) -> dict[str, Any]:
     try:
         values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        message, key = str(error).splitlines()[0], getattr(error, "full_key", None)
+        message, key = first_line(error), getattr(error, "full_key", None)
         if missing := re.search(r"Missing mandatory value: (\S+)", message):
             # The key itself, or the one that it takes its value from.
             key = missing.group(1) if "interpolation" in message else key

@@ -41,3 +41,8 @@ def out_of_memory(error: BaseException, batch_size: int | None) -> UsageError | 
 def one_line(error: BaseException) -> str:
     """What an error says, in one line; its type, if it says nothing."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says; its type, if it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from pydantic_core import from_json
 
+from alexnet_repro.base.errors import one_line
+
 RESULT = "result.json"
 """The record of a training run, in its folder."""
 
@@ -110,7 +112,7 @@ def read_record(path: Path) -> dict[str, Any]:
 def reason(error: Exception) -> str:
     """Why a record was not read, in one line."""
     if not isinstance(error, ValidationError):
-        return f"it cannot be read as JSON ({' '.join(str(error).split())})"
+        return f"it cannot be read as JSON ({one_line(error)})"
     place, said = first_mistake(error)
     return f"{place or 'content'}: {said}"
 

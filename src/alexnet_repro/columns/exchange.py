@@ -6,7 +6,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from alexnet_repro.base.errors import UsageError
+from alexnet_repro.base.errors import UsageError, first_line
 
 # Its name from torch 2.14 on, and before.
 _all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
@@ -120,7 +120,7 @@ def between_processes(error: BaseException) -> UsageError | None:
 def lost(other: str, error: BaseException) -> UsageError:
     """The message for an exchange with the process ``other`` that failed."""
     # Before the reason stands a line of the library's source, after it advice for its developers.
-    reason = str(error).splitlines()[0].rpartition("] ")[2].split(". ")[0]
+    reason = first_line(error).rpartition("] ")[2].split(". ")[0]
     return UsageError(
         f"rank {dist.get_rank()} lost {other}, which ended or did not answer within "
         f"strategy.timeout ({reason})"

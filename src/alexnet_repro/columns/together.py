@@ -20,7 +20,7 @@ from torch._C._distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from alexnet_repro.base.config import LAUNCHED, global_rank
-from alexnet_repro.base.errors import UsageError
+from alexnet_repro.base.errors import UsageError, first_line
 from alexnet_repro.base.files import alone_in
 from alexnet_repro.columns.launch import started_by_others
 
@@ -149,8 +149,8 @@ class Together:
             told = json.loads(self.store.get(key))
             self.store.set(heard, "")
         except RuntimeError as error:
-            reason = str(error).splitlines()[0]
-            raise UsageError(f"rank {self.rank} waited at the start in vain ({reason})") from error
+            message = f"rank {self.rank} waited at the start in vain ({first_line(error)})"
+            raise UsageError(message) from error
         if told["error"] is not None:
             raise UsageError(told["error"])
         return told["value"]

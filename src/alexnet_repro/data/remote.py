@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 from pyarrow import fs
 
-from alexnet_repro.base.errors import UsageError
+from alexnet_repro.base.errors import UsageError, first_line
 from alexnet_repro.base.files import check_room, made_once
 from alexnet_repro.data.store import verify
 
@@ -36,6 +36,6 @@ def _copy(uri: str, to: Path) -> None:
         to.mkdir()
         fs.copy_files(path, str(to), source_filesystem=filesystem)
     except (OSError, pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(f"data.directory={uri}: cannot be copied ({reason})") from error
+        told = f"data.directory={uri}: cannot be copied ({first_line(error)})"
+        raise UsageError(told) from error
     verify(to)

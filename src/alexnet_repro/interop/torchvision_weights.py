@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from alexnet_repro.base.errors import UsageError
+from alexnet_repro.base.errors import UsageError, first_line
 from alexnet_repro.network.torchvision_alexnet import TorchvisionAlexNet
 from alexnet_repro.training.checkpoint import READING_ERRORS
 
@@ -24,8 +24,8 @@ def read_torchvision(
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
     except READING_ERRORS as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UsageError(f"{path}: not a file of weights, or a damaged one ({reason})") from error
+        told = f"{path}: not a file of weights, or a damaged one ({first_line(error)})"
+        raise UsageError(told) from error
     last = weights.get("classifier.6.bias") if isinstance(weights, dict) else None
     if not isinstance(last, Tensor):
         raise UsageError(f"{path}: has no classifier.6.bias; it is not torchvision's alexnet")

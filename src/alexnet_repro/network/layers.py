@@ -19,6 +19,7 @@ from alexnet_repro.base.build import (
     Positive,
     checks_arguments,
 )
+from alexnet_repro.base.errors import first_line
 
 log = logging.getLogger(__name__)
 
@@ -143,7 +144,7 @@ def compiled(function: Callable[..., Tensor], a: Tensor, constants: tuple[Any, .
             return code(*tensors, *constants)
         except torch._dynamo.exc.BackendCompilerFailed as error:
             ResponseNorm.compiled = False
-            reason = str(error.inner_exception).strip().splitlines()[0]
+            reason = first_line(error.inner_exception)
             log.warning("response normalization is not compiled (%s)", reason)
             return function(*arguments)
 

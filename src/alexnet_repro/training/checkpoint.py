@@ -38,7 +38,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from alexnet_repro.base.build import Count, Side, checked
-from alexnet_repro.base.errors import PrunedError, UsageError
+from alexnet_repro.base.errors import PrunedError, UsageError, first_line, one_line
 from alexnet_repro.base.files import sync_folder, unreadable
 from alexnet_repro.base.schema import first_mistake
 from alexnet_repro.data.augment import Augmentation, AugmentOptions
@@ -269,8 +269,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except READING_ERRORS as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UsageError(f"{path}: not a checkpoint, or a damaged one ({reason})") from error
+        told = f"{path}: not a checkpoint, or a damaged one ({first_line(error)})"
+        raise UsageError(told) from error
     parts = checkpoint if isinstance(checkpoint, dict) else {}
     for name in ("config", "state_dict"):
         if not isinstance(parts.get(name), Mapping):
@@ -400,8 +400,8 @@ def load_trained(
     except (KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{path}: its parts do not fit together ({error!r})") from error
     except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise UsageError(f"{path}: its weights are not those of its network ({reason})") from error
+        told = f"{path}: its weights are not those of its network ({one_line(error)})"
+        raise UsageError(told) from error
 
 
 def _network(

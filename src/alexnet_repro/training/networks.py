@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from alexnet_repro.base.build import CLASSES, TARGET, built_as, located, taken, takes_any
-from alexnet_repro.base.errors import UsageError
+from alexnet_repro.base.errors import UsageError, one_line
 from alexnet_repro.network.alexnet import AlexNet
 from alexnet_repro.network.cifar import Cifar13Net, Cifar18Net
 from alexnet_repro.network.torchvision_alexnet import TorchvisionAlexNet
@@ -65,8 +65,7 @@ def _try_image(network: nn.Module, key: str, classes: int, size: int) -> None:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             logits = network.eval()(torch.zeros(shape))
     except Exception as error:  # it may raise anything
-        said = " ".join(str(error).split())
-        raise UsageError(f"{key}: it does not take images {shape} ({said})") from error
+        raise UsageError(f"{key}: it does not take images {shape} ({one_line(error)})") from error
     network.train(training)
     found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
     if found != (1, classes):

@@ -16,7 +16,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 from alexnet_repro.base.config import sweep_name
-from alexnet_repro.base.errors import UsageError, one_line
+from alexnet_repro.base.errors import UsageError, first_line, one_line
 from alexnet_repro.base.files import user_path
 from alexnet_repro.base.record import provenance
 from alexnet_repro.base.schema import RESULT
@@ -259,9 +259,8 @@ def told_in_one_line() -> Iterator[None]:
             Path(frame).name == "dataloader.py" for frame in frames
         )
         if "DataLoader" in str(error) or sending:
-            said = (str(error).splitlines() or [type(error).__name__])[0]
             raise UsageError(
-                f"data.num_workers: a data worker failed ({said}); "
+                f"data.num_workers: a data worker failed ({first_line(error)}); "
                 "fewer need less memory, and 0 reads in the training process"
             ) from error
         if lost := between_processes(error):
