@@ -142,6 +142,8 @@ def test_texts_and_lists_become_what_an_annotation_says() -> None:
 
 # What is refused
 
+TENSORBOARD = "lightning.pytorch.loggers.TensorBoardLogger"
+
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
@@ -176,6 +178,10 @@ def test_an_argument_that_does_not_fit_is_named(arguments: dict[str, Any], messa
             "key.precison: there is no such key;",
         ),
         ({"_target_": "lightning.Trainer", "profiler": "simpel"}, "key: lightning.pytorch.trainer"),
+        (
+            {"_target_": TENSORBOARD, "save_dir": ".", "flush_secs": "x"},
+            "key.flush_secs=x: input should be a valid integer",
+        ),
         ({"_target_": "torch.optim.AdamX"}, "key._target_=torch.optim.AdamX: there is no AdamX in"),
         ({"_target_": "troch.optim.Adam"}, "key._target_=troch.optim.Adam: there is no module tro"),
         ({"_target_": "torch.pi"}, "key._target_=torch.pi: it is neither a class nor a function"),

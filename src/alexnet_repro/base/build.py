@@ -351,6 +351,12 @@ def _parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     return rest | named
 
 
+def _numbers_of(target: Callable[..., Any]) -> dict[str, Any]:
+    """Types of arguments whose defaults are numbers, where nothing else says what they are."""
+    parameters = inspect.signature(target).parameters.values()
+    return {one.name: type(one.default) for one in parameters if type(one.default) in (int, float)}
+
+
 def _defining(cls: type) -> set[str]:
     return {name for one in cls.__mro__[:-1] for name in vars(one)}
 
@@ -373,7 +379,7 @@ def _model(
     ours = _name(target).startswith(f"{PACKAGE}.")
     hints, fields, extra = _hints(target), {}, False
     if (receiver := _receiver(target)) is not None:
-        hints = _hints(receiver) | hints
+        hints = _numbers_of(receiver) | _hints(receiver) | hints
     for name, parameter in _parameters(target).items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.POSITIONAL_ONLY):
             continue
