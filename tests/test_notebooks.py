@@ -26,9 +26,10 @@ def test_there_are_four() -> None:
 
 @pytest.fixture(scope="module")
 def demo(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what ``make demo`` leaves."""
+    """A folder with what ``make demo`` leaves, after a third of its epochs."""
     folder = tmp_path_factory.mktemp("demo")
-    forks.run("-m", "alexnet_repro.train", "experiment=demo", cwd=folder).check_returncode()
+    demo = ("-m", "alexnet_repro.train", "experiment=demo", "schedule.epochs=4")
+    forks.run(*demo, cwd=folder).check_returncode()
     return folder
 
 

@@ -280,21 +280,6 @@ def test_wandb_goes_offline_where_it_cannot_be_reached_and_says_how_to_sync(
     assert list(the_run(tmp_path).glob("wandb/offline-run-*/run-*.wandb"))
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("experiment", ["demo", "[demo,ablation_no_lrn]"])
-def test_a_third_of_the_demo_is_enough_to_leave_chance_also_without_response_normalization(
-    experiment: str, train: Command, tmp_path: Path
-) -> None:
-    run = f"hydra.run.dir={tmp_path}"
-    done = train(f"experiment={experiment}", "schedule.epochs=4", "seed=1", run)
-    assert done.returncode == 0, done.stderr
-    result = json.loads((tmp_path / "result.json").read_text())
-    assert result["chance"] == {"top1": 90.0, "top5": 50.0}
-    assert result["images"] == 400
-    assert result["errors"]["centre"]["top1"] < 60
-    assert result["errors"]["ten"]["top1"] < 60
-
-
 @pytest.fixture
 def small_images(tmp_path: Path) -> Path:
     """Like CIFAR-10, but two classes: 32×32 pixels, 12 to train with and 4 to test with of each."""
