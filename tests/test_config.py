@@ -277,6 +277,12 @@ def test_the_small_settings_change_no_more_than_size_start_and_schedule(
     }
 
 
+@pytest.mark.parametrize("experiment", ["small", "demo"])
+def test_another_optimizer_comes_with_its_own_rate(experiment: str) -> None:
+    optimizer = recorded(f"experiment={experiment}", "optimizer=adamw")["optimizer"]
+    assert (optimizer["_target_"], optimizer["lr"]) == ("torch.optim.AdamW", 3e-4)
+
+
 @pytest.mark.parametrize("experiment", [name for name in CHANGES if "ablation" in name])
 def test_an_ablation_changes_the_same_in_the_small_settings(experiment: str) -> None:
     small = recorded("experiment=[small,alexnet]")

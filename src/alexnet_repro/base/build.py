@@ -449,6 +449,7 @@ def _place_and_message(
         return place, f" has no default: add {place}=…"
     place = place if _has(level, last) else ".".join(parts)
     message: str = error["msg"].removeprefix("Value error, ")
+    message = f"{message[0].lower()}{message[1:]}"
     if not place:
         return place, message
     if isinstance(error["input"], dict):
@@ -457,7 +458,7 @@ def _place_and_message(
     given = str(error["input"])
     given = given if len(given) < LONGEST else f"{given[:LONGEST]}…"
     given = {"None": "null", "True": "true", "False": "false"}.get(given, given)
-    return place, f"={given}: {message[0].lower()}{message[1:]}"
+    return place, f"={given}: {message}"
 
 
 def _has(level: Any, part: Any) -> bool:
