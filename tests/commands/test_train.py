@@ -184,7 +184,7 @@ def test_a_fine_tuned_run_starts_from_the_weights_of_another(
     train_tiny: Command, tiny_run: Path, tmp_path: Path
 ) -> None:
     path = tiny_run / "checkpoints" / "last.ckpt"
-    start = ("experiment=finetune", f"init_from={path}", "model.sixth_conv=false")
+    start = ("experiment=finetune", f"init_from={tiny_run}", "model.sixth_conv=false")
     still = "schedule.changes=[{epoch:0,weights:{others:0.0}}]"
     done = train_tiny(*start, still, "schedule.epochs=1")
     assert done.returncode == 0, done.stderr
@@ -203,7 +203,7 @@ def test_a_fine_tuned_run_starts_from_the_weights_of_another(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["init_from=none.ckpt"], "none.ckpt: there is no such checkpoint"),
+        (["init_from=none.ckpt"], "init_from=none.ckpt: there is no such checkpoint"),
         (["experiment=finetune"], "needs weights to start from; add init_from=PATH"),
     ],
 )

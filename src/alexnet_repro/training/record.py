@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Callback
 from omegaconf import OmegaConf
 from pydantic_core import from_json
 
-from alexnet_repro.base.files import checksum, user_path, write_json, write_text
+from alexnet_repro.base.files import checksum, write_json, write_text
 from alexnet_repro.base.record import FORMAT, chance_error, error_figures, provenance
 from alexnet_repro.base.schema import RESULT, read_record
 from alexnet_repro.columns.strategy import COLUMNS, ColumnPipelineStrategy
@@ -52,9 +52,8 @@ class Record(Callback):
             self._begin()
 
     def _begin(self) -> None:
-        # Of a run that goes on, the file may be gone.
-        if self.config["init_from"] is not None and self._init_from is None:
-            self._init_from = checksum(user_path(self.config["init_from"]))
+        if self.start.init_from is not None:
+            self._init_from = checksum(Path(self.start.init_from))
         path = self.directory / "run.json"
         goes_on = self.start.checkpoint is not None and path.is_file()
         before = processes(path) if goes_on else []
@@ -77,7 +76,7 @@ class Record(Callback):
         if not trainer.is_global_zero:
             return
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
-            log.info("trainer.fast_dev_run: it runs; there is no record of one batch")
+            log.info("trainer.fast_dev_run succeeded; no record is written")
             return
         assert isinstance(pl_module, ImageClassifier)
         if not self._processes:  # the checkpoint was of the end: nothing was trained

@@ -17,7 +17,6 @@ from torch import nn
 
 from alexnet_repro.base.config import sweep_name
 from alexnet_repro.base.errors import UsageError, first_line, one_line
-from alexnet_repro.base.files import user_path
 from alexnet_repro.base.record import provenance
 from alexnet_repro.base.schema import RESULT
 from alexnet_repro.base.system import keep_freed_memory
@@ -221,9 +220,9 @@ def first_weights(
         check_resume(Path(start.checkpoint), network, data)
         if configuration.init_from is not None:
             log.info("resuming: the weights are those of the checkpoint, not of init_from")
-    elif configuration.init_from is not None:
-        path = user_path(configuration.init_from)
-        start_from(path, network, tuple(getattr(data, "classes", ())), configuration.init_layers)
+    elif start.init_from is not None:
+        classes = tuple(getattr(data, "classes", ()))
+        start_from(Path(start.init_from), network, classes, configuration.init_layers)
 
 
 def prepare_process(configuration: Configuration) -> None:
