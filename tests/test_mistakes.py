@@ -204,7 +204,7 @@ TYPED = [
     (
         "train",
         ["schedule=step", "trainer.max_epochs=2"],
-        "trainer.max_epochs=2: schedule.epochs=",
+        "trainer.max_epochs=2: the length of training is schedule.epochs",
     ),
     ("evaluate", ["chekpoint=a"], "chekpoint: there is no such key; did you mean checkpoint?"),
     ("evaluate", ["checkpoint=a", "crops=five"], "crops=five: input should be 'centre' or 'ten'"),
@@ -284,7 +284,7 @@ def test_a_key_of_train_is_not_meant_for_another_command() -> None:
     ("override", "message"),
     [
         ("+lr=0.1", "lr: there is no such key; did you mean optimizer.lr?"),
-        ("data.seed=1", "data.seed: seed beside it is what the data are given"),
+        ("data.seed=1", "data.seed: it is set by seed, which the data are given"),
         ("trainer.logger=false", "trainer.logger: logger=NAME chooses one"),
         ("trainer.default_root_dir=x", "trainer.default_root_dir: hydra.run.dir=FOLDER is where"),
         (

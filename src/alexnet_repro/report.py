@@ -34,7 +34,7 @@ def report(
     wandb_project: Annotated[str, typer.Option(help="Of these runs.")] = "alexnet_repro",
     wandb_entity: Annotated[str | None, typer.Option(help="Of the project; else yours.")] = None,
 ) -> None:
-    """Set what was measured beside what the paper says."""
+    """Compare what was measured with the paper's claims."""
     from alexnet_repro.results.claims import counted
     from alexnet_repro.results.report import write_report
 

@@ -37,7 +37,7 @@ def serve(
     ] = "127.0.0.1",
     name: Annotated[
         list[str],
-        typer.Option(help="A name by which others, or a proxy, ask for the page; repeatable."),
+        typer.Option(help="Another host name of the page, such as a proxy's; repeatable."),
     ] = [],  # noqa: B006
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the page.")] = 7860,
     max_megabytes: Annotated[

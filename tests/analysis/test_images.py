@@ -123,6 +123,6 @@ def test_what_is_passed_over_in_a_folder_is_told(
     Image.new("RGB", (30, 20)).save(hidden / "a.png")
     assert found(photographs, ".") == ["a.jpg", "b.png", "deeper/c.webp"]
     told = capsys.readouterr().err
-    assert "passed over 2 hidden or system files (.hidden.png); 3 files without the ext" in told
+    assert "skipped 2 hidden or system files (.hidden.png); 3 files without the ext" in told
     assert found(photographs, "*.*") == ["a.jpg", "b.png"]
     assert "2 files without the extension of an image (IMG_1.heic)" in capsys.readouterr().err

@@ -143,7 +143,7 @@ def test_callbacks_of_lightning_and_of_ones_own_are_combined(
         (["~callbacks.curve"], "callbacks.curve: the record and resuming need it"),
         (["~callbacks.run_folder"], "callbacks.run_folder: the record and resuming need it"),
         (["~callbacks.last"], "callbacks.last: the record and resuming need it"),
-        (["callbacks=lr_monitor"], "callbacks.lr_monitor: it writes to loggers, and there is none"),
+        (["callbacks=lr_monitor"], "callbacks.lr_monitor: it needs a logger"),
         (
             ["callbacks=weight_averaging", "callbacks.weight_averaging.decai=0.9"],
             "callbacks.weight_averaging.decai: there is no such key; did you mean "

@@ -354,7 +354,7 @@ def test_folders_of_systems_are_no_classes_and_are_told(root: Path, name: str, c
         source = folder(str(root))
     assert source.classes == ("cat", "dog")
     assert len(source.splits["train"].names) == 5
-    assert f"passed over 3 hidden or system files ({name})" in caplog.text.replace("cat/", "")
+    assert f"skipped 3 hidden or system files ({name})" in caplog.text.replace("cat/", "")
 
 
 def test_what_is_passed_over_is_told_in_one_line(root: Path, caplog: Any) -> None:
@@ -365,7 +365,7 @@ def test_what_is_passed_over_is_told_in_one_line(root: Path, caplog: Any) -> Non
     with caplog.at_level("INFO"):
         folder(str(root))
     assert caplog.messages == [
-        f"{root}: passed over 1 links to nowhere or devices (cat/gone.png); 1 links to "
+        f"{root}: skipped 1 links to nowhere or devices (cat/gone.png); 1 links to "
         "folders (cat/more); 2 files without the extension of an image (cat/notes.txt)"
     ]
 

@@ -435,7 +435,7 @@ def test_of_networks_that_never_left_chance_nothing_follows(find: Find, config_o
         record["errors"]["ten"]["top1_interval"] = [top1 - 1.5, top1 + 1.5]
     found = find("lrn", *records)
     assert found.what == "no verdict"
-    assert found.verdicts[0].why == "1 of 6 networks never left chance"
+    assert found.verdicts[0].why == "1 of 6 networks stayed at chance"
     records[3]["errors"]["ten"]["top1_interval"] = [86.0, 89.9]
     assert find("lrn", *records).verdicts[0].what == "confirmed"
 

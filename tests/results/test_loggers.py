@@ -87,4 +87,4 @@ def test_a_logger_that_ends_is_told_once_and_not_asked_again(
         logger.log_metrics({"loss": 1.0}, step)
     logger.finalize("success")
     assert logger.asked == 1  # type: ignore[attr-defined]
-    assert caplog.messages == ["Unreachable ended (no server): training goes on without it"]
+    assert caplog.messages == ["Unreachable ended (no server): training continues without it"]

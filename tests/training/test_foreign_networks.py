@@ -105,8 +105,12 @@ def test_a_checkpoint_without_our_data_says_what_it_lacks(written: Written) -> N
 
 
 def test_a_network_that_makes_no_logits_of_an_image_is_told_before_it_trains() -> None:
-    with pytest.raises(UsageError, match=r"of an image it makes \(1, 3, 8, 8\), not \(1, 3\)"):
+    with pytest.raises(
+        UsageError, match=r"it maps one image to \(1, 3, 8, 8\); expected logits \(1, 3\)"
+    ):
         make_network({"_target_": "torch.nn.Identity", "_num_classes_": None}, 3, 8)
     linear = {"_target_": "torch.nn.Linear", "_num_classes_": "out_features", "in_features": 5}
-    with pytest.raises(UsageError, match=r"Linear: it does not take images \(1, 3, 8, 8\)"):
+    with pytest.raises(
+        UsageError, match=r"Linear: it does not accept images of shape \(1, 3, 8, 8\)"
+    ):
         make_network(linear, 3, 8)

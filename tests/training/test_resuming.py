@@ -152,7 +152,7 @@ def test_what_a_checkpoint_has_the_state_of_cannot_be_allowed(
 
 
 def test_only_what_is_named_is_allowed(going_on: Callable[..., Start]) -> None:
-    with pytest.raises(UsageError, match=r"another one: seed 0 → 5; leave"):
+    with pytest.raises(UsageError, match=r"change the experiment: seed 0 → 5; restore"):
         going_on("schedule.epochs=2", "seed=5", "optimizer.lr=1", "resume_with=[optimizer.lr]")
     with pytest.raises(UsageError, match=r"resume_with: there is no key optimizer.lrr"):
         going_on("schedule.epochs=2", "resume_with=[optimizer.lrr]")
@@ -175,7 +175,7 @@ def test_epochs_may_grow_but_are_not_undone(going_on: Callable[..., Start], run:
 
 def test_a_finished_run_keeps_its_record(going_on: Callable[..., Start], run: Path) -> None:
     assert going_on().finished == str(run / "result.json")
-    with pytest.raises(UsageError, match=r"nothing of .* is left to train"):
+    with pytest.raises(UsageError, match=r"is fully trained, so changing"):
         going_on("optimizer.lr=0.5", "resume_with=[optimizer.lr]")
     (run / "result.json").unlink()
     # Killed after its last epoch, before its test.
@@ -223,7 +223,7 @@ def test_what_a_checkpoint_names_is_not_built(going_on: Callable[..., Start], ru
 
 def test_a_folder_with_a_run_is_for_no_other(run: Path, tiny: list[str], tmp_path: Path) -> None:
     new = configuration(*tiny, "schedule.epochs=1")
-    with pytest.raises(UsageError, match=r"there is a run in it \(result.json\)") as refused:
+    with pytest.raises(UsageError, match=r"already contains a run \(result.json\)") as refused:
         started(new, run)
     for way in (f"resume={run}/checkpoints/last.ckpt", "skip_finished=true", "overwrite=true"):
         assert way in str(refused.value)
@@ -232,7 +232,7 @@ def test_a_folder_with_a_run_is_for_no_other(run: Path, tiny: list[str], tmp_pat
     (begun / "run.log").touch()
     assert started(new, begun).checkpoint is None
     elsewhere = f"resume={shutil.copy(run / 'checkpoints/last.ckpt', tmp_path)}"
-    with pytest.raises(UsageError, match="there is another run in it than that of resume="):
+    with pytest.raises(UsageError, match="contains another run than that of resume="):
         started(configuration(*tiny, "schedule.epochs=1", elsewhere), run)
     other = configuration(*tiny, "schedule.epochs=2", "seed=7", "skip_finished=true")
     with pytest.raises(UsageError, match="seed 0 → 7"):
@@ -323,7 +323,7 @@ def test_an_odd_record_beside_a_job_is_passed_over_by_name(
         (tmp_path / name / "result.json").write_text(said, encoding="latin-1")
     assert finished_run(tmp_path / "0", CONFIG) == tmp_path / "2" / "result.json"
     (line,) = caplog.messages
-    assert line.startswith(f"{tmp_path / '1' / 'result.json'} is passed over: ")
+    assert line.startswith(f"{tmp_path / '1' / 'result.json'} is skipped: ")
     with pytest.raises(UsageError, match="move it out of the folder"):
         best_validation_error(tmp_path / "1" / "result.json")
 

@@ -74,7 +74,7 @@ def print_answers(
 def _table(found: Sequence[Answered], rows: str) -> Table:
     """An image a block, a row a line."""
     table = Table(box=None, header_style="bold", padding=(0, 1))
-    table.add_column("image")
+    table.add_column("image", overflow="fold")
     for column in found[0].rows[0]:
         justify: Literal["left", "right"] = "right" if column in FORMATS else "left"
         table.add_column(rows if column == "image" else column, justify=justify)
@@ -109,7 +109,7 @@ def find_images(given: str) -> list[Path]:
     if not found:
         raise UsageError(f"{given}: {missing}{f'; {notes}' if notes.passed_over else ''}")
     if notes.passed_over:
-        print(f"{given}: passed over {notes}", file=sys.stderr)
+        print(f"{given}: skipped {notes}", file=sys.stderr)
     return found
 
 

@@ -54,7 +54,7 @@ def build(trained: Trained, data: Node, index: Path, batch_size: int) -> None:
         },
     )
     log.info(
-        "%s: %d images; ask it: alexnet retrieve query IMAGE --index '%s'",
+        "%s: %d images; query it with: alexnet retrieve query IMAGE --index '%s'",
         directory,
         len(train),
         directory,

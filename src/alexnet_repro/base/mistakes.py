@@ -24,18 +24,24 @@ FLAGS = {
 """What Hydra takes with two dashes."""
 
 MEANT = {
+    "batch": "data.batch_size=…",
+    "checkpoint": "resume=PATH to train on, init_from=PATH to start from its weights",
     "ckpt_path": "resume=PATH to train on; alexnet_repro.evaluate checkpoint=PATH tests",
     "debug_mode": "debug=fdr",
+    "epoch": "schedule.epochs=…",
     "epochs": "schedule.epochs=…",
     "gpus": "trainer.devices=…",
     "hparams_search": "sweep=learning_rate, with -m",
     "learning_rate": "optimizer.lr=…",
     "max_epochs": "schedule.epochs=…",
     "name": "run_name=NAME",
+    "num_classes": "model.num_classes=…",
+    "num_workers": "data.num_workers=…",
     "paths": "data.cache_dir=FOLDER for data and hydra.run.dir=FOLDER for what a run writes",
     "tags": "run_name=NAME, or with logger=wandb logger.wandb.tags=[…]",
     "task_name": "run_name=NAME",
     "test": "trainer.limit_test_batches=1 for a short test; every run ends with one",
+    "val_fraction": "data.source.val_fraction=…",
     "train": "python -m alexnet_repro.evaluate checkpoint=PATH to test without training",
 }
 """What users of other programs of Lightning and Hydra type for train, and what to type here."""

@@ -121,7 +121,7 @@ class Notes:
     def tell(self, place: object) -> None:
         """One line of what was passed over, if anything was."""
         if self.passed_over:
-            log.info("%s: passed over %s", place, self)
+            log.info("%s: skipped %s", place, self)
 
     def __str__(self) -> str:
         told = self.passed_over.items()

@@ -73,7 +73,8 @@ def prepare(
     if not directory.exists():
         with locked(directory, shared=of > 1):
             if not directory.exists():
-                log.info("preparing %d pixels a side into %s", stored_as.image_size, directory)
+                size = stored_as.image_size
+                log.info("preparing %d×%d images in %s", size, size, directory)
                 unfinished.mkdir(exist_ok=True)
                 _check_origin(unfinished, source, stored_as)
                 for split in ("val", "test"):
@@ -204,8 +205,7 @@ def _write_missing(
         if not str(error).startswith("DataLoader worker (pid"):
             raise
         raise UsageError(
-            "a worker process ended unexpectedly, as if memory had run out; the same command goes "
-            "on after what is finished"
+            "a worker process died, probably out of memory; run the same command again to continue"
         ) from error
     finally:
         work.stopped.set()

@@ -86,7 +86,9 @@ def program(made: Classifier) -> torch.export.ExportedProgram:
     except UserError as error:
         reason = " ".join(str(error).split()[:30])
         name = type(made.network).__name__
-        raise UsageError(f"{name} has no graph for any number of images ({reason} …)") from error
+        raise UsageError(
+            f"{name} cannot be exported with a variable batch size ({reason} …)"
+        ) from error
 
 
 def check_logits(name: str, run: Callable[[torch.Tensor], torch.Tensor], made: Classifier) -> None:

@@ -296,8 +296,9 @@ def verdict_of(measured: Measured, where: str) -> Verdict:
     if figure.at_most is not None:
         held, runs = sum(value <= figure.at_most for value in found.values), len(found.values)
         # One run cannot show what every run does.
-        every = held == runs > 1
-        return Verdict(CONFIRMED if every else UNRESOLVED, f"{held} of {runs} runs")
+        if runs == 1:
+            return Verdict(UNRESOLVED, "one run")
+        return Verdict(CONFIRMED if held == runs else UNRESOLVED, f"{held} of {runs} runs")
     if figure.expected is None:
         if where == OTHER_PHOTOGRAPHS:
             return Verdict(NO_VERDICT, "errors on other photographs are not comparable")
@@ -325,7 +326,7 @@ def _objections(measured: Measured) -> Iterator[str]:
     """Why nothing follows of a comparison."""
     records, own = measured.records, len(measured.of)
     if stuck := sum(record.at_chance for record in records):
-        yield f"{stuck} of {len(records)} networks never left chance"
+        yield f"{stuck} of {len(records)} networks stayed at chance"
     if not measured.others:
         return
     if len(set(map(_images, records))) > 1:

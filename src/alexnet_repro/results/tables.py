@@ -148,7 +148,7 @@ def claims_table(findings: Sequence[Finding], legend: Legend) -> Table:
     return Table(
         "claims",
         "The paper’s claims",
-        (*MEASURED_COLUMNS, "Runs behind it"),
+        (*MEASURED_COLUMNS, "Records"),
         tuple(_claim_row(finding, legend) for finding in found),
         notes,
     )
@@ -327,10 +327,13 @@ def _ablation_cells(
     own, parent = experiments[name], parents.get(name, BASELINE)
     baseline = experiments.get(parent, {}) if name != BASELINE else {}
     errors, differences = [], []
+    learned = not any(record.at_chance for record in (*own.values(), *baseline.values()))
     for measure in ("ten_crop_top1", "ten_crop_top5"):
         values, others = by_seed(own, measure), by_seed(baseline, measure)
         errors.append(number(fmean(values.values())) if values else NOTHING)
-        if values and others:
+        if values and others and not learned:
+            differences.append("not comparable: stayed at chance")
+        elif values and others:
             found = difference(values, others)
             against = "" if parent == BASELINE else f" against {parent}"
             pairs = len(found.values)
@@ -341,7 +344,7 @@ def _ablation_cells(
         else:
             differences.append("no baseline with these settings")
     stuck = sum(record.at_chance for record in own.values())
-    seeds = ", ".join(map(str, own)) + (f" ({stuck} never left chance)" if stuck else "")
+    seeds = ", ".join(map(str, own)) + (f" ({stuck} stayed at chance)" if stuck else "")
     return (seeds, *errors, *differences)
 
 

@@ -202,7 +202,7 @@ class Configuration:
                 "other data"
             )
         for key in self.data_options.keys() & self.data.keys():
-            raise UsageError(f"data.{key}: {key} beside it is what the data are given")
+            raise UsageError(f"data.{key}: it is set by {key}, which the data are given")
         check(self.data, "data", *self.data_options)
         needed = trained(self.optimizer)
         if "params" in needed:
@@ -219,13 +219,12 @@ class Configuration:
                 check(self.scheduler, "schedule", "optimizer", *LENGTHS - self.schedule.keys())
             except UsageError as error:
                 if "no such key" in str(error):
-                    raise UsageError(f"{error}; schedule=plateau brings none but epochs") from error
+                    raise UsageError(f"{error}; schedule=plateau leaves only epochs") from error
                 raise
         most, epochs = self.trainer.get("max_epochs"), self.schedule.get("epochs")
         if epochs is not None and most != epochs:
             raise UsageError(
-                f"trainer.max_epochs={most}: schedule.epochs={epochs} says how long the schedule, "
-                "and so the training, is"
+                f"trainer.max_epochs={most}: the length of training is schedule.epochs ({epochs})"
             )
         for key, instead in OWNED.items():
             if key in self.trainer:
@@ -262,7 +261,7 @@ class Configuration:
             _check_named(node, key)
             check(node, key, *{"directory", "dirpath", "config", "start"} - node.keys())
             if self.logger is None and _is_a(node, key, *LOGGING):
-                raise UsageError(f"{key}: it writes to loggers, and there is none; add logger=csv")
+                raise UsageError(f"{key}: it needs a logger; add logger=csv")
             if self.has_columns and _is_a(node, key, WeightAveraging):
                 raise UsageError(
                     f"{key}: weights that are spread over devices are not averaged; "
@@ -374,7 +373,7 @@ class Configuration:
             )
         if self.compile_network:
             raise UsageError(
-                "performance=fastest: columns are not compiled; performance=fast takes them"
+                "performance=fastest: columns cannot be compiled; use performance=fast"
             )
         if self.trainer["accelerator"] == "auto":
             raise UsageError("trainer.accelerator=auto: choose cpu or gpu for the columns")

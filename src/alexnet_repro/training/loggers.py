@@ -83,7 +83,7 @@ def attempt(logger: Logger, call: Callable[..., None], *arguments: Any, **option
         call(*arguments, **options)
     except Exception as error:  # each has errors of its own
         ended.add(logger)
-        told = "%s ended (%s): training goes on without it"
+        told = "%s ended (%s): training continues without it"
         log.warning(told, type(logger).__name__, one_line(error))
 
 

@@ -65,11 +65,13 @@ def _try_image(network: nn.Module, key: str, classes: int, size: int) -> None:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             logits = network.eval()(torch.zeros(shape))
     except Exception as error:  # it may raise anything
-        raise UsageError(f"{key}: it does not take images {shape} ({one_line(error)})") from error
+        raise UsageError(
+            f"{key}: it does not accept images of shape {shape} ({one_line(error)})"
+        ) from error
     network.train(training)
     found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
     if found != (1, classes):
-        raise UsageError(f"{key}: of an image it makes {found}, not (1, {classes}), the logits")
+        raise UsageError(f"{key}: it maps one image to {found}; expected logits (1, {classes})")
 
 
 def built(model: Node, classes: int) -> nn.Module:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from torch import nn
 
 from alexnet_repro.base.build import PACKAGE, PARTIAL, TARGET, described
+from alexnet_repro.base.checkpoints import find_checkpoint
 from alexnet_repro.base.config import checkpoint_to_resume
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.base.schema import RESULT, read_record, reason
@@ -86,6 +87,7 @@ class Start:
         finished: the record of the same run, where it has been trained before.
         checkpoint: that it goes on from.
         left: whether anything is left to train; else it is tested.
+        init_from: the checkpoint whose weights a new run begins with.
         changed: keys that ``resume_with`` let change: before and now.
         wandb: the id of its W&B run.
     """
@@ -93,6 +95,7 @@ class Start:
     directory: str
     finished: str | None = None
     checkpoint: str | None = None
+    init_from: str | None = None
     left: bool = True
     changed: dict[str, Any] = field(default_factory=dict)
     wandb: str | None = None
@@ -150,8 +153,9 @@ def started(configuration: Configuration, directory: Path) -> Start:
     """How the run of ``configuration`` starts in ``directory``, where nothing is written yet.
 
     Raises:
-        UsageError: if what ``resume`` names is missing, damaged or another experiment; or if the
-            folder holds a run that this one does not go on with.
+        UsageError: if what ``resume`` names is missing, damaged or another experiment, or what
+            ``init_from`` names is missing; or if the folder holds a run that this one does not go
+            on with.
     """
     values = configuration.recorded()
     skips = configuration.skip_finished and not _is_interrupted(directory, values)
@@ -160,15 +164,15 @@ def started(configuration: Configuration, directory: Path) -> Start:
     path = _checkpoint(configuration, directory)
     if path is None:
         _check_folder(configuration, directory)
-        return Start(str(directory))
+        return Start(str(directory), init_from=_first_weights(configuration.init_from))
     checkpoint = read_checkpoint(path)
     check_is_training(path, checkpoint)
     changed = _allowed(configuration, path, checkpoint["config"], values)
     left = _is_left(configuration, path, checkpoint)
     if changed and not left:
         raise UsageError(
-            f"resume_with: nothing of {path} is left to train, and another {min(changed)} changes "
-            "nothing; choose more schedule.epochs"
+            f"resume_with: {path} is fully trained, so changing {min(changed)} has no effect; "
+            "raise schedule.epochs"
         )
     record = directory / RESULT
     ended = not changed and _is_of(record, path, checkpoint)
@@ -190,7 +194,7 @@ def _check_folder(configuration: Configuration, directory: Path) -> None:
         return
     if not configuration.overwrite:
         raise UsageError(
-            f"{directory}: there is a run in it ({found.name}); resume="
+            f"{directory}: already contains a run ({found.name}); resume="
             f"{_newest(directory) or 'PATH'} resumes it, and so does skip_finished=true; "
             "overwrite=true starts over, hydra.run.dir= is another folder"
         )
@@ -209,10 +213,17 @@ def _checkpoint(configuration: Configuration, directory: Path) -> Path | None:
     path = whole(checkpoint_to_resume(configuration.resume, configuration.run_name))
     if not path.resolve().is_relative_to(directory.resolve()) and any(_of_a_run(directory)):
         raise UsageError(
-            f"hydra.run.dir={directory}: there is another run in it than that of resume={path}; "
+            f"hydra.run.dir={directory}: contains another run than that of resume={path}; "
             "choose an empty folder, or leave it out"
         )
     return path
+
+
+def _first_weights(init_from: str | None) -> str | None:
+    try:
+        return None if init_from is None else str(find_checkpoint(init_from))
+    except UsageError as error:
+        raise UsageError(f"init_from={error}") from error
 
 
 def _is_interrupted(directory: Path, values: Mapping[str, Any]) -> bool:
@@ -284,7 +295,7 @@ def _allowed(
         may = [key for key in refused if not fixed(key)]
         go_on = f", or allow it with resume_with=[{','.join(may)}]" if may == refused else ""
         raise UsageError(
-            f"resume={path}: the run would become another one: {told}; leave that as it was, "
+            f"resume={path}: this would change the experiment: {told}; restore what it was, "
             f"start a new run from these weights with init_from={path}{go_on}"
         )
     return found
@@ -417,7 +428,7 @@ def finished_run(directory: Path, values: Mapping[str, Any]) -> Path | None:
             if same_configuration(read_record(path).get("config") or {}, values):
                 return path
         except (OSError, ValueError) as error:
-            log.warning("%s is passed over: %s", path, reason(error))
+            log.warning("%s is skipped: %s", path, reason(error))
     return None
 
 

@@ -53,7 +53,8 @@ class SweepTable(Callback):
         directory = Path(config.hydra.runtime.output_dir)
         row = {
             "job": config.hydra.job.num,
-            "overrides": list(config.hydra.overrides.task),
+            # As it was typed: keys of what is built need no ++.
+            "overrides": [given.removeprefix("++") for given in config.hydra.overrides.task],
             "status": job_return.status.name.lower(),
         }
         error = job_return._return_value
@@ -112,7 +113,7 @@ def _print_table(directory: Path) -> None:
         return
     table = Table(box=None, header_style="bold", padding=(0, 1))
     for column in ("job", "overrides", "status", "top-1", "top-5", "ten-crop top-1", "top-5"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     shared = set.intersection(*(set(row["overrides"]) for row in finished))
     for row in finished:
         own = " ".join(o for o in row["overrides"] if o not in shared)
