@@ -387,6 +387,12 @@ def test_a_wrong_value_is_refused_naming_its_key(override: str, message: str) ->
         (["trainer=two_cpu", "strategy.backend=nccl"], "strategy.backend=nccl: it is for GPUs"),
         (["trainer=two_cpu", "performance=fastest"], "performance=fastest: columns cannot"),
         (["strategy.micro_batches=2"], "strategy.micro_batches=2: this trainer has the whole"),
+        (
+            ["trainer.accumulate_grad_batches=0"],
+            "trainer.accumulate_grad_batches=0: input should be greater",
+        ),
+        (["trainer.gradient_clip_val=-1"], "trainer.gradient_clip_val=-1: input should be gr"),
+        (["data.image_size=5000"], "data.image_size=5000: input should be less than"),
         (["strategy=columns"], "trainer.devices=1: every column needs a device"),
         (["trainer=two_cpu", "strategy.timeout=0"], "strategy.timeout=0: input should be greater"),
         (["trainer.devices=2"], "trainer.devices=2, trainer.num_nodes=1: this trainer takes one"),

@@ -222,6 +222,8 @@ TYPED = [
         ["data=folder", "source=a", "data.name=${nope}"],
         "data.name: Interpolation key 'nope' not found",
     ),
+    ("prepare", ["source=.", "output="], "output=: name the folder to write"),
+    ("prepare", ["source=.", "output=/"], "output=/: name the folder to write"),
     ("prepare", ["souce=a"], "souce: there is no such key; did you mean source?"),
     (
         "prepare",

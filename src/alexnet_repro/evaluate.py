@@ -18,11 +18,11 @@ def main(config: DictConfig) -> None:
     from alexnet_repro.base.files import user_path, write_json
     from alexnet_repro.results.evaluation import evaluate, print_evaluation
 
-    record = evaluate(evaluation, HydraConfig.get().overrides.task)
     path = user_path(evaluation.output)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, record)
+    record = evaluate(evaluation, HydraConfig.get().overrides.task)
     print_evaluation(record)
+    write_json(path, record)
     log.info("written to %s", path)
 
 

@@ -34,7 +34,11 @@ class Preparation:
 
     @property
     def output_folder(self) -> Path | None:
-        return None if self.output is None else user_path(self.output)
+        if self.output is None:
+            return None
+        if not (path := user_path(self.output)).name:
+            raise UsageError(f"output={self.output}: name the folder to write, which is new")
+        return path
 
     @property
     def number_and_parts(self) -> tuple[int, int]:

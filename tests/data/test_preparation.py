@@ -400,7 +400,7 @@ def test_too_little_disk_is_told_before_anything_is_read(
         UsageError, match=r"80 images at 16 pixels takes 100\.4 kB, 1\.0 kB are free"
     ):
         cached(folder(str(root)), StoredAs(SIZE), cache, "pets")
-    assert stores(cache) == []
+    assert not any(path.is_dir() for path in cache.iterdir())
 
 
 # Several nodes
@@ -567,7 +567,7 @@ def test_a_worker_that_the_system_ends_is_told_and_the_rest_goes_on_later(
         return split.open(index)
 
     source = folder(str(root))
-    with pytest.raises(UsageError, match="a worker process ended unexpectedly, as if memory"):
+    with pytest.raises(UsageError, match="a worker died, probably out of memory"):
         cached(opening(source, killed), StoredAs(SIZE), cache, "pets")
     assert stores(cache) == []
     assert len(cached(source, StoredAs(SIZE), cache, "pets").splits["train"]) == 75

@@ -552,6 +552,11 @@ def test_where_a_square_overflows_the_output_is_finite_and_other_windows_know_no
     assert a.grad is not None
     assert a.grad.isfinite().all()
     assert b.isfinite().all()
+    everywhere = torch.full(shape, 1e38, dtype=dtype, requires_grad=True)
+    norm(everywhere).sum().backward()
+    assert norm(everywhere).isfinite().all()
+    assert everywhere.grad is not None
+    assert everywhere.grad.isfinite().all()
     untouched = norm(torch.ones(shape, dtype=dtype))
     assert torch.equal(b[:, :3], untouched[:, :3])
     assert torch.equal(b[:, 6:], untouched[:, 6:])

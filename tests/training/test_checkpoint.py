@@ -13,7 +13,8 @@ from PIL import Image
 
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.data.preprocess import shorter_side_and_centre
-from alexnet_repro.training.checkpoint import FORMAT, load_trained
+from alexnet_repro.network.alexnet import AlexNet
+from alexnet_repro.training.checkpoint import FORMAT, load_trained, start_from
 
 HERE = Path(__file__).parent
 LOGITS_OF_FORMAT_1 = torch.tensor([[0.0093132, -0.0228068, 0.0893678]]).expand(2, 3)
@@ -106,6 +107,14 @@ def test_a_target_among_the_arguments_of_another_is_not_called(changed: Any) -> 
         (lambda c: c["ImageDataModule"]["classes"].append("date"), "are not of [0-9]+ classes"),
         # What its sender may have written there.
         (lambda c: c.update(config=None), "it has no config"),
+        (lambda c: c["config"].update(data=None), "its data is none"),
+        (lambda c: c["config"].pop("model"), "its model is none"),
+        (lambda c: c.update(ImageDataModule=[]), "its ImageDataModule is none"),
+        (lambda c: c["config"]["model"].update(bias={"conv1": 10**30}), "int too big"),
+        (
+            lambda c: c["state_dict"].update({7: c["state_dict"].pop("network.fc8.bias")}),
+            r"Missing key.*fc8\.bias",
+        ),
         (lambda c: c["config"]["model"].update(width=16.0), r"size mismatch for conv1\.weight"),
         (lambda c: c["ImageDataModule"].update(crop_size=-5), "its crop_size cannot be right"),
         (lambda c: c["ImageDataModule"].update(image_size=10**9), "its image_size cannot be right"),
@@ -127,6 +136,30 @@ def test_a_checkpoint_that_does_not_fit_together_is_told_in_one_line(
     with pytest.raises(UsageError, match=told) as error:
         load_trained(changed(change))
     assert "\n" not in str(error.value)
+
+
+def test_millions_of_names_are_told_without_being_read(changed: Any) -> None:
+    path = changed(lambda c: c["ImageDataModule"].update(classes=list(map(str, range(2 * 10**6)))))
+    with pytest.raises(UsageError, match="it holds more than 16 MiB besides tensors"):
+        load_trained(path)
+
+
+def test_what_is_no_weight_is_not_started_from(changed: Any) -> None:
+    path = changed(lambda c: c["state_dict"].update({"network.conv1.weight": 3}))
+    with pytest.raises(UsageError, match=r"its conv1\.weight is missing"):
+        start_from(path, AlexNet(3, width=0.1), ("a", "b", "c"), None)
+
+
+def test_of_a_checkpoint_without_classes_all_but_the_last_layer_is_taken(changed: Any) -> None:
+    path, network = (
+        changed(lambda c: c["ImageDataModule"].update(classes=None)),
+        AlexNet(3, width=0.1),
+    )
+    drawn = network.fc8.weight.clone()
+    start_from(path, network, ("a", "b", "c"), None)
+    taken = torch.load(path, weights_only=True)["state_dict"]
+    assert torch.equal(network.fc7.weight, taken["network.fc7.weight"])
+    assert torch.equal(network.fc8.weight, drawn)
 
 
 def logits_of(path: Path) -> torch.Tensor:

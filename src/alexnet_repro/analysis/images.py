@@ -80,8 +80,8 @@ def _table(found: Sequence[Answered], rows: str) -> Table:
         table.add_column(rows if column == "image" else column, justify=justify)
     for one in found:
         for number, row in enumerate(one.rows):
-            cells = (FORMATS.get(column, str)(value) for column, value in row.items())
-            table.add_row("" if number else str(one.path), *cells)
+            cells = [FORMATS.get(column, str)(value) for column, value in row.items()]
+            table.add_row("" if number else printable(str(one.path)), *map(printable, cells))
     return table
 
 

@@ -30,9 +30,8 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Pixels = Annotated[int, Field(ge=8)]
-Side = Annotated[int, Field(ge=8, le=4096)]
-"""Pixels a side of an image, out of a file that may come from anybody."""
+Pixels = Annotated[int, Field(ge=8, le=4096)]
+"""A side of an image: files that may come from anybody say it too."""
 Classes = Annotated[int, Field(ge=2)]
 
 TARGET, PARTIAL, CLASSES = "_target_", "_partial_", "_num_classes_"
@@ -116,7 +115,8 @@ def _refusals() -> tuple[type[Exception], ...]:
     # Seconds to import, which commands do without until something is built.
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-    return ValueError, TypeError, LookupError, ImportError, MisconfigurationException
+    own = ValueError, TypeError, LookupError, ArithmeticError, ImportError
+    return *own, MisconfigurationException
 
 
 def located(node: Mapping[str, Any], key: str) -> Callable[..., Any]:

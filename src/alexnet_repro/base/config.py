@@ -217,7 +217,7 @@ def fail(message: str, kind: type[Exception] = UsageError) -> NoReturn:
         # Which commands that print nothing need not import.
         from alexnet_repro.base.console import printable
 
-        print("error:", printable(message, keep="\n"), file=sys.stderr)
+        print("error:", printable(message), file=sys.stderr)
     sys.exit(USAGE_EXIT_CODE)
 
 

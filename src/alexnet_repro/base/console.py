@@ -17,8 +17,10 @@ from rich.text import Text
 log = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LINES = 30.0
-UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control characters, and those that turn the direction of text."""
+UNSAFE = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
+)
+"""Control characters, those that turn the direction of text, and those that have no width."""
 
 
 def printable(text: str, keep: str = "") -> str:
@@ -37,7 +39,7 @@ class Terminal(Console):
         return super().render_str(printable(text, keep="\n\t"), **options)
 
 
-console = Terminal(highlight=False, soft_wrap=True, markup=False)
+console = Terminal(highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 def take_any_character() -> None:

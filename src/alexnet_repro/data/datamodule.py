@@ -136,7 +136,7 @@ class ImageDataModule(L.LightningDataModule):
         self,
         name: str = "images",
         source: Callable[[], Source] | None = None,
-        directory: str | None = None,
+        directory: Annotated[str, Field(min_length=1)] | None = None,
         cache_dir: Annotated[str, Field(min_length=1)] = "~/.cache/alexnet_repro",
         max_damaged: Natural = 0,
         exif_orientation: Orientation = "ignore",

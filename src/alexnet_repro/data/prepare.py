@@ -75,13 +75,14 @@ def prepare(
             if not directory.exists():
                 size = stored_as.image_size
                 log.info("preparing %d×%d images in %s", size, size, directory)
+                shards = list(_shards(source, unfinished))
+                _check_room(shards[number - 1 :: of], stored_as, directory.parent)
                 unfinished.mkdir(exist_ok=True)
                 _check_origin(unfinished, source, stored_as)
                 for split in ("val", "test"):
                     if without := source.without(split):
                         told = "%s: no images of %d classes (%s …)"
                         log.info(told, split, len(without), without[0])
-                shards = list(_shards(source, unfinished))
                 # The manifest is written last: where it is, only the clearing up is left to do.
                 merged = (unfinished / "manifest.json").exists()
                 if not merged:
@@ -176,7 +177,6 @@ def _write_missing(
     if not missing:
         return
     images = sum(len(shard.indices) for shard in missing)
-    _check_room(missing, stored_as, missing[0].path.parent)
     work, linux = _Work(source, missing, stored_as), sys.platform == "linux"
     loader = DataLoader(
         work,
@@ -205,7 +205,7 @@ def _write_missing(
         if not str(error).startswith("DataLoader worker (pid"):
             raise
         raise UsageError(
-            "a worker process died, probably out of memory; run the same command again to continue"
+            "a worker died, probably out of memory; run the same command again to continue"
         ) from error
     finally:
         work.stopped.set()
@@ -320,7 +320,11 @@ def _jpeg(pixels: Pixels, quality: int | None) -> bytes:
     return file
 
 
-def _check_room(missing: Sequence[_Shard], stored_as: StoredAs, directory: Path) -> None:
+def _check_room(shards: Sequence[_Shard], stored_as: StoredAs, directory: Path) -> None:
+    """Raises UsageError if those that are not there yet do not fit."""
+    missing = [shard for shard in shards if not shard.facts_path.exists()]
+    if not missing:
+        return
     images, size = sum(len(shard.indices) for shard in missing), stored_as.image_size
     values, share = 3 * size**2, 1 if stored_as.encoding == "raw" else JPEG_SHARE
     # Of each shard the sums of its pixels, which have 8 bytes each, as those of the mean image.

@@ -329,6 +329,8 @@ def damaged(directory: Path, error: Exception, file: str = "") -> UsageError:
     """What to say of an error in reading a store, or a file of it."""
     if told := unreadable(error, directory / file):
         return told
+    if not (directory / "manifest.json").exists():
+        return UsageError(f"{directory}: not a store: there is no manifest.json in it")
     reason = f"{file}: {error}" if file else error
     return UsageError(
         f"{directory}: damaged ({reason}); delete the folder to have it prepared again"

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from alexnet_repro.base.build import Side, checks_arguments
+from alexnet_repro.base.build import Pixels, checks_arguments
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.data.preprocess import shorter_side_and_centre
 from alexnet_repro.training.checkpoint import Trained
@@ -44,9 +44,9 @@ class Classifier(nn.Module):
         model: Mapping[str, Any],
         classes: Sequence[str],
         words: Sequence[str] | None = None,
-        image_size: Side = 256,
-        crop_size: Side = 224,
-        input_size: Side = 224,
+        image_size: Pixels = 256,
+        crop_size: Pixels = 224,
+        input_size: Pixels = 224,
         network: nn.Module | None = None,
     ) -> None:
         super().__init__()

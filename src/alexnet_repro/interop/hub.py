@@ -38,6 +38,7 @@ class HubClassifier(
         try:
             return super().from_pretrained(pretrained_model_name_or_path, **options)
         except (
+            ArithmeticError,
             AttributeError,
             LookupError,
             RuntimeError,

@@ -65,8 +65,8 @@ def power_minus_beta(scale: Tensor, beta: float) -> Tensor:
 
 
 def largest_square(a: Tensor, n: int, alpha: float) -> float:
-    """What α · (the sum of n of them) is still finite of: infinite scales make NaN."""
-    return torch.finfo(a.dtype).max / (1 + n * alpha)
+    """What the sum of n, and α times that, are still finite of: infinite scales make NaN."""
+    return torch.finfo(a.dtype).max / (2 * n * max(1, alpha))
 
 
 def squarable(a: Tensor) -> Tensor:
@@ -218,9 +218,9 @@ class ResponseNorm(nn.Module):
 
     Shape: (batch, maps, …) in and out, with any number of further dimensions or none.
 
-    In half precision all is computed in 32 bit. There and in bfloat16, squares beyond the largest
-    number (inputs from 1.8e19 on) count as about the largest: b is finite, though it is not the
-    formula's. No network that still trains has maps of such values.
+    In half precision all is computed in 32 bit. There and in bfloat16, squares too large to be
+    summed (of inputs from 5e18 on, for n = 5) count as the largest that can be: b is finite, though
+    it is not the formula's. No network that still trains has maps of such values.
 
     Raises:
         ValueError: if ``maps`` is not a multiple of ``columns``.

@@ -37,7 +37,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from alexnet_repro.base.build import Count, Side, checked
+from alexnet_repro.base.build import Count, Pixels, checked
 from alexnet_repro.base.errors import PrunedError, UsageError, first_line, one_line
 from alexnet_repro.base.files import sync_folder, unreadable
 from alexnet_repro.base.schema import first_mistake
@@ -187,13 +187,21 @@ def damage(path: Path) -> str | None:
     return _damage(path.resolve(), found.st_mtime_ns, found.st_size)
 
 
+LARGEST_PICKLE = 2**24
+"""Bytes of a checkpoint besides its tensors: twenty thousand classes take one million."""
+
+
 @cache
 def _damage(path: Path, modified: int, size: int) -> str | None:
     try:
         with zipfile.ZipFile(path) as archive:
             # torch compresses nothing; what is compressed may grow without end.
-            if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
+            infos = archive.infolist()
+            if any(info.compress_type != zipfile.ZIP_STORED for info in infos):
                 return "it holds compressed parts, which torch does not write"
+            # All but the tensors: reading millions of names takes a minute.
+            if any(i.file_size > LARGEST_PICKLE for i in infos if i.filename.endswith(".pkl")):
+                return f"it holds more than {LARGEST_PICKLE >> 20} MiB besides tensors"
             changed = archive.testzip()
     except (OSError, zipfile.BadZipFile, zlib.error, ValueError, NotImplementedError) as error:
         if told := unreadable(error, path):
@@ -268,6 +276,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path}: not a checkpoint, or a damaged one ({reason})")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except pickle.UnpicklingError as error:
+        told = f"{path}: not a checkpoint: it holds more than tensors and plain values"
+        raise UsageError(told) from error
     except READING_ERRORS as error:
         told = f"{path}: not a checkpoint, or a damaged one ({first_line(error)})"
         raise UsageError(told) from error
@@ -283,6 +294,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"{path}: a checkpoint of format {written_as}; this version reads up to {FORMAT}, "
             "update alexnet_repro"
         )
+    for name, part in (("model", parts["config"]), ("data", parts["config"]), (DATA, parts)):
+        if not isinstance(part.get(name, NOTHING if part is parts else None), Mapping):
+            raise UsageError(f"{path}: not a checkpoint, or a damaged one (its {name} is none)")
     return dict(checkpoint)
 
 
@@ -319,7 +333,7 @@ def network_weights(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
     return {
         name.removeprefix(NETWORK): tensor
         for name, tensor in checkpoint["state_dict"].items()
-        if name.startswith(NETWORK)
+        if isinstance(name, str) and name.startswith(NETWORK)
     }
 
 
@@ -330,9 +344,9 @@ class SavedImages(BaseModel):
 
     classes: Sequence[str]
     words: Sequence[str] | None = None
-    image_size: Side
-    crop_size: Side
-    input_size: Side
+    image_size: Pixels
+    crop_size: Pixels
+    input_size: Pixels
     mean_image: torch.Tensor
     eigenvalues: torch.Tensor
     eigenvectors: torch.Tensor
@@ -428,7 +442,7 @@ def _network(
         with torch.device("meta"):
             built(model, classes).load_state_dict(weights, assign=True)
         return built(model, classes)
-    except ValueError as error:
+    except (ValueError, ArithmeticError) as error:
         raise UsageError(f"{path}: its configuration is not valid ({error})") from error
 
 
@@ -604,7 +618,7 @@ def start_from(
         raise UsageError(
             f"init_layers: the network has no layer {min(unknown)}; it has {', '.join(names)}"
         )
-    same_classes = list(checkpoint.get(DATA, {}).get("classes", ())) == list(classes)
+    same_classes = list(checkpoint.get(DATA, {}).get("classes") or ()) == list(classes)
     taken = [
         layer
         for layer in names
@@ -625,8 +639,8 @@ def start_from(
 
 def _fitting(path: Path, name: str, parameter: nn.Parameter, found: dict[str, Any]) -> torch.Tensor:
     tensor: torch.Tensor | None = found.get(name)
-    if tensor is None or tensor.shape != parameter.shape:
-        there = "missing" if tensor is None else size_of(tensor)
+    if not isinstance(tensor, torch.Tensor) or tensor.shape != parameter.shape:
+        there = size_of(tensor) if isinstance(tensor, torch.Tensor) else "missing"
         raise UsageError(
             f"init_from={path}: its {name} is {there}, that of this network {size_of(parameter)}; "
             "model.width, model.columns and the layers must be those of the checkpoint"

@@ -23,6 +23,8 @@ from alexnet_repro.base.build import (
     TARGET,
     ArgumentsOf,
     Count,
+    Natural,
+    NonNegative,
     Positive,
     Seed,
     build,
@@ -230,6 +232,7 @@ class Configuration:
             if key in self.trainer:
                 raise UsageError(f"trainer.{key}: {instead}")
         check(self.trainer, "trainer", *OWNED)
+        checked(_counting, taken(_counting, **self.trainer), "trainer", complete=False)
         if TARGET in self.strategy:
             check(self.strategy, "strategy")
             if located(self.strategy, "strategy") is DDPStrategy:
@@ -393,6 +396,17 @@ def _check_named(node: Node, key: str) -> None:
 
 def _arrangement(devices: Count, num_nodes: Count) -> None:
     """What ``trainer.devices`` and ``trainer.num_nodes`` have to be."""
+
+
+def _counting(
+    accumulate_grad_batches: Count,
+    gradient_clip_val: NonNegative | None,
+    log_every_n_steps: Natural | None,
+    limit_train_batches: NonNegative | None,
+    limit_val_batches: NonNegative | None,
+    limit_test_batches: NonNegative | None,
+) -> None:
+    """What these arguments of the Trainer have to be, which it does not say itself."""
 
 
 def _waiting(timeout: Positive) -> None:

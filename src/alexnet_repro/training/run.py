@@ -239,6 +239,14 @@ def prepare_process(configuration: Configuration) -> None:
     L.seed_everything(configuration.seed, workers=True, verbose=False)
 
 
+PLACES = {
+    "torch/optim/": "optimizer",
+    "alexnet_repro/training/sgd.py": "optimizer",
+    "alexnet_repro/network/": "data",
+}
+"""Where what a part of the configuration brings about is found out, within a step."""
+
+
 @contextmanager
 def told_in_one_line() -> Iterator[None]:
     """Raises a UsageError for what the Trainer refuses, or a process that another one lost."""
@@ -250,7 +258,7 @@ def told_in_one_line() -> Iterator[None]:
         frames = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
         if "conditioned on metric" in str(error):
             raise UsageError(f"callbacks: {one_line(error)}") from error
-        for key, place in (("optimizer", "torch/optim/"), ("data", "alexnet_repro/network/")):
+        for place, key in PLACES.items():
             if place in frames[-1]:
                 raise UsageError(f"{key}: {one_line(error)}") from error
         # One that was killed while it sent a batch is a connection that ends.
