@@ -13,7 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -231,6 +231,10 @@ def test_a_photograph_over_the_limit_is_refused_while_it_arrives(served: Served)
         for _ in range(8):  # of 64 KiB, and more would follow
             connection.sendall(b"10000\r\n" + bytes(0x10000) + b"\r\n")
         assert connection.recv(4096).startswith(b"HTTP/1.1 413 ")
+        # Then nothing is read any more.
+        with suppress(ConnectionResetError):
+            while connection.recv(4096):
+                pass
 
 
 @pytest.mark.long

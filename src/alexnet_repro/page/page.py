@@ -103,10 +103,15 @@ def check_asker(headers: Headers, names: Collection[str]) -> None:
     asked = _name(f"//{host}")
     own = {"localhost", socket.gethostname().lower(), *names}
     if asked not in own and not _is_address(asked):
-        raise HTTPException(403, "This server has another name: add it with --name.")
+        raise _refused(403, "This server has another name: add it with --name.")
     # Behind a proxy, the page is at the proxy's address, and the server asked by another.
     if origin is not None and origin.partition("//")[2] != host and _name(origin) not in names:
-        raise HTTPException(403, "Another page sent this request.")
+        raise _refused(403, "Another page sent this request.")
+
+
+def _refused(status: int, told: str) -> HTTPException:
+    """The end of a connection, whose rest is not read."""
+    return HTTPException(status, told, headers={"Connection": "close"})
 
 
 def _name(url: str) -> str:
@@ -134,7 +139,7 @@ async def received(request: Request, limits: Limits) -> bytes:
             async for chunk in request.stream():
                 content += chunk
                 if len(content) > limits.bytes:
-                    raise HTTPException(413, f"More than {limits.megabytes:g} MB are not taken.")
+                    raise _refused(413, f"More than {limits.megabytes:g} MB are not taken.")
     except (TimeoutError, ClientDisconnect) as error:
         raise HTTPException(408, f"It did not arrive within {SECONDS} seconds.") from error
     return bytes(content)
