@@ -139,13 +139,19 @@ def _rewrite(**changes: Any) -> Callable[[Path], None]:
     return rewrite
 
 
+def test_a_folder_without_a_manifest_is_not_said_to_be_one_to_delete(store: Store) -> None:
+    (store.directory / "manifest.json").unlink()
+    with pytest.raises(UsageError) as error:
+        open_store(store.directory)
+    assert str(error.value) == f"{store.directory}: not a store: there is no manifest.json in it"
+
+
 @pytest.mark.parametrize(
     "damage",
     [
         pytest.param(lambda d: _text(d / "manifest.json"), id="manifest is no JSON"),
         pytest.param(lambda d: (d / "manifest.json").write_text("[]"), id="manifest is a list"),
         pytest.param(lambda d: (d / "manifest.json").write_text("{}"), id="manifest lacks keys"),
-        pytest.param(lambda d: (d / "manifest.json").unlink(), id="no manifest"),
         pytest.param(lambda d: _truncate(d / "train-00000.arrow"), id="truncated arrow"),
         pytest.param(lambda d: _empty(d / "train-00000.arrow"), id="empty arrow"),
         pytest.param(lambda d: _text(d / "val-00000.arrow"), id="arrow is text"),

@@ -67,7 +67,7 @@ def another_class(checkpoint: dict[str, Any], place: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "more", "told"),
     [
-        (planted, [], "not a checkpoint, or a damaged one (Weights only load failed"),
+        (planted, [], "not a checkpoint: it holds more than tensors and plain"),
         (only_weights, [], "start from them with init_from="),
         (a_layer_less, [], "its conv3.weight is missing, that of this network 8×6×3×3"),
         (a_layer_more, [], "its fc9.weight is 2×2, that of this network missing"),
