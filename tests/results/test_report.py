@@ -12,6 +12,8 @@ import pytest
 from PIL import Image
 
 from alexnet_repro.results.intervals import Mean
+from alexnet_repro.results.plots import learning_curves
+from alexnet_repro.results.records import Record
 from alexnet_repro.results.report import write_report
 from alexnet_repro.results.tables import Table, number, with_interval
 
@@ -384,3 +386,15 @@ def test_the_steps_are_drawn_as_a_staircase_from_top_to_bottom(stairs: Path) -> 
 def test_without_steps_there_is_no_staircase(report: Path) -> None:
     assert rows_of(report, "ladder") == []
     assert 'id="ladder"' not in (report / "index.html").read_text()
+
+
+def test_more_experiments_than_colours_have_a_plot_each_beside_the_first() -> None:
+    rows = [{"epoch": n, "val/top1_error": 50, "train/top1_error": 40} for n in (1, 2)]
+    record = Record("result.json", "result", {"curve": rows})
+    names = ["alexnet", *(f"ablation_{number}x" for number in range(9))]
+    some, all_ = (learning_curves({n: {0: record} for n in names[:k]}, "set") for k in (8, 10))
+    assert some is not None
+    assert all_ is not None
+    assert len({colour for _, colour, _ in some.lines}) == 8
+    assert [name for name, _, _ in all_.lines] == ["alexnet", "the experiment above the plot"]
+    assert all(f">{number}x</text>" in all_.svg for number in range(9))

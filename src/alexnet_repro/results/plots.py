@@ -1,10 +1,10 @@
 """The drawings of the page, as SVG in its colours: the claims as a forest plot, learning curves."""
 
 import io
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import cycle
 from typing import Any
 
 import matplotlib as mpl
@@ -27,7 +27,8 @@ from alexnet_repro.results.records import Record, RecordsBySeed, Values
 from alexnet_repro.results.tables import number, step_of, with_interval
 
 LINES = [f"#0000c{number}" for number in range(8)]
-"""With more experiments colours repeat."""
+OF_FIRST = 7
+"""Its colour, a grey, beside that of each other experiment where there are more than colours."""
 MARKS = {CONFIRMED: "o", UNRESOLVED: "o", OPPOSITE: "s", DIFFERS: "s", NO_VERDICT: "X"}
 COLOURS = {what: f"#0000e{number}" for number, what in enumerate(MARKS)}
 FAINT, GRID, TEXT, PAGE = "#0000f0", "#0000f1", "#0000f2", "#0000f3"
@@ -148,8 +149,13 @@ def learning_curves(experiments: Mapping[str, RecordsBySeed], title: str) -> Cur
     }
     if not runs:
         return None
-    lines = [(name, n % len(LINES), len(runs[name])) for n, name in enumerate(runs)]
-    return Curves(_draw_curves(list(runs.values()), title), lines)
+    seeds = {name: len(curves) for name, curves in runs.items()}
+    if len(runs) <= len(LINES):
+        lines = [(name, number, seeds[name]) for number, name in enumerate(runs)]
+        return Curves(_draw_curves(list(runs.values()), title), lines)
+    first = next(iter(runs))
+    lines = [(first, OF_FIRST, seeds[first]), ("the experiment above the plot", 0, 1)]
+    return Curves(_draw_each(runs, title), lines)
 
 
 def _rows(record: Record) -> list[Values]:
@@ -158,18 +164,42 @@ def _rows(record: Record) -> list[Values]:
 
 
 def _draw_curves(runs: Sequence[Sequence[list[Values]]], title: str) -> str:
-    """Solid lines of the validation, dashed ones of the training images."""
+    """All in one plot."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 3.4), layout="constrained")
         axes = figure.add_subplot(xlabel="epoch", ylabel="top-1 error, %", ylim=(0, 100), xmargin=0)
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-        for curves, colour in zip(runs, cycle(LINES)):
-            for rows in curves:
-                epochs = [row["epoch"] for row in rows]
-                for stage, style, width in (("val", "-", 1.6), ("train", "--", 1)):
-                    errors: Any = [row.get(f"{stage}/top1_error") for row in rows]
-                    axes.plot(epochs, errors, style, color=colour, lw=width)
+        for curves, colour in zip(runs, LINES, strict=False):
+            _draw_runs(axes, curves, colour)
         return _svg(figure, title)
+
+
+def _draw_each(runs: Mapping[str, Sequence[list[Values]]], title: str) -> str:
+    """Each in a plot of its own, beside the first."""
+    (_, baseline), *others = runs.items()
+    rows = math.ceil(len(others) / 3)
+    with mpl.rc_context(STYLE | {"font.size": 7}):
+        figure = Figure(figsize=(6.4, 1.5 * rows + 0.3), layout="constrained")
+        plots: Any = figure.subplots(rows, 3, sharex=True, sharey=True, squeeze=False)
+        figure.supxlabel("epoch", color=FAINT)
+        figure.supylabel("top-1 error, %", color=FAINT)
+        for axes, (name, curves) in zip(plots.flat, others, strict=False):
+            axes.set(ylim=(0, 100), xmargin=0, title=name.removeprefix("ablation_"))
+            axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+            _draw_runs(axes, baseline, LINES[OF_FIRST])
+            _draw_runs(axes, curves, LINES[0])
+        for axes in plots.flat[len(others) :]:
+            axes.set_axis_off()
+        return _svg(figure, title)
+
+
+def _draw_runs(axes: Axes, runs: Sequence[list[Values]], colour: str) -> None:
+    """Solid lines of the validation, dashed ones of the training images."""
+    for rows in runs:
+        epochs = [row["epoch"] for row in rows]
+        for stage, style, width in (("val", "-", 1.6), ("train", "--", 1)):
+            errors: Any = [row.get(f"{stage}/top1_error") for row in rows]
+            axes.plot(epochs, errors, style, color=colour, lw=width)
 
 
 def staircase(steps: Mapping[str, RecordsBySeed]) -> str:
