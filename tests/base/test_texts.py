@@ -9,6 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from alexnet_repro.base.config import composed, with_list
+from tests.forks import Forks
 
 NASTY = [
     *("/home/józef/zdjęcia", "日本語", "Ba\u0308r", "/tmp/a,b", "x/epoch=1-step=8.ckpt"),
@@ -77,11 +78,9 @@ def test_several_checkpoints_are_separated_by_commas_unless_one_has_them_in_its_
         assert list(config.checkpoint) == expected
 
 
-def test_paths_of_a_sweep_are_separated_by_commas(tmp_path: Path) -> None:
+def test_paths_of_a_sweep_are_separated_by_commas(forks: Forks, tmp_path: Path) -> None:
     command = ["-m", "alexnet_repro.train", "-m", "source=zdjęcia,b c", "data=folder"]
-    done = subprocess.run(
-        [sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, encoding="utf-8"
-    )
+    done = forks.run(*command, cwd=tmp_path)
     assert done.returncode != 0
     for name in ("zdjęcia", "b c"):
         assert f"data.source.root={name}: there is no folder {name}" in done.stdout + done.stderr

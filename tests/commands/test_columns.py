@@ -110,7 +110,10 @@ def assert_close(mine: dict[Any, torch.Tensor], theirs: dict[Any, torch.Tensor])
 
 @pytest.mark.parametrize(
     ("name", "two", "columns", "replicas", "micro_batches"),
-    [("columns", TWO, 1, 1, 2), ("replicas", REPLICAS, 2, 2, 1)],
+    [
+        ("columns", TWO, 1, 1, 2),
+        pytest.param("replicas", REPLICAS, 2, 2, 1, marks=pytest.mark.long),
+    ],
     ids=["columns", "replicas"],
 )
 def test_two_processes_measure_and_save_what_one_does(
