@@ -35,6 +35,11 @@ def pytest_xdist_auto_num_workers() -> int:
     return max(1, min(usable_cores(), memory // MEMORY))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes minutes begins at once, lest one process be left with it at the end."""
+    items.sort(key=lambda item: "test_the_notebooks_run" not in item.name)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
