@@ -50,10 +50,15 @@ def opened(argument: str, sweep: bool = False) -> str:
 
     Args:
         sweep: commas separate values.
+
+    Raises:
+        UsageError: if such a key is given nothing, as by a variable of the shell that is not set.
     """
-    argument = re.sub(r"^source=", "data.source.root=", argument)
+    typed, argument = argument, re.sub(r"^source=", "data.source.root=", argument)
     key, equals, value = argument.partition("=")
     if equals and re.fullmatch(TEXTS, key) and not (sweep and re.match(SWEPT, value)):
+        if not value.strip("'\" "):
+            raise UsageError(f"{typed}: there is no value; leave the key out for its default")
         parts = value.split(",") if sweep else [value]
         argument = f"{key}={','.join(map(quoted, parts))}"
     return f"++{argument}" if re.match(OPEN, argument) else argument
@@ -324,11 +329,11 @@ def command(
             # Hydra takes null for a choice only where it is written in a file, and no flag between
             # two overrides.
             sweep = not {"-m", "--multirun"}.isdisjoint(sys.argv)
-            given = [opened(a, sweep) for a in sys.argv[1:] if a not in UNCHOSEN]
-            sys.argv[1:] = sorted(given, key=_is_override)
-            if not sweep:
-                sys.argv = [with_list(argument, lists) for argument in sys.argv]
             try:
+                given = [opened(a, sweep) for a in sys.argv[1:] if a not in UNCHOSEN]
+                sys.argv[1:] = sorted(given, key=_is_override)
+                if not sweep:
+                    sys.argv = [with_list(argument, lists) for argument in sys.argv]
                 check_flags(sys.argv[1:])
                 check_plugins(sys.argv[1:])
                 hydra_main()

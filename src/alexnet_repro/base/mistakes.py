@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
 from alexnet_repro.base.build import did_you_mean
-from alexnet_repro.base.errors import UsageError, one_line
+from alexnet_repro.base.errors import UsageError, first_line, one_line
 
 LISTED = 12
 """Choices that a message names; more are counted."""
@@ -67,7 +67,8 @@ def composing(error: Exception, conf: Path, name: str, arguments: Sequence[str])
         group, _, choice = error.missing_cfg_file.rpartition("/")
         if not group:
             return f"-cn {choice}: there is no such configuration; {name} is that of this command"
-        return f"{group}={choice}: there is no such choice{_offered(choice, error.options or ())}"
+        choices = error.options or [path.stem for path in (conf / group).glob("*.yaml")]
+        return f"{group}={choice}: there is no such choice{_offered(choice, choices)}"
     if isinstance(error.__cause__, ConfigKeyError | ConfigAttributeError):
         key = str(error.__cause__.full_key)
         return f"{key}: there is no such key{meant(key, conf, name)}"
@@ -77,6 +78,10 @@ def composing(error: Exception, conf: Path, name: str, arguments: Sequence[str])
     if missing := re.search(r"Interpolation key '(.*?)' not found", str(error)):
         typed = next((one for one in arguments if f"${{{missing[1]}" in one), "the configuration")
         return f"{typed.lstrip('+')}: there is no key {missing[1]}"
+    referring = next((one for one in arguments if "${" in one), None)
+    if referring is not None and "interpolation" in str(error):
+        # What OmegaConf names is the first key that was looked up.
+        return f"{referring.lstrip('+')}: {first_line(error)}"
     if twice := re.match(r"Multiple values for ([\w/]+)\.", str(error)):
         return f"+{twice[1]}=…: leave out the plus sign, which is for a group that there is not yet"
     # A group that is given a number or null is told of without its name.
