@@ -124,6 +124,14 @@ def run_directory(resume: str | None, run_name: str, now: str) -> str:
     return f"runs/{run_name}/{now}"
 
 
+def named_checkpoint(key: str, given: str) -> Path:
+    """As :func:`find_checkpoint`, of what a key is given, which its errors name."""
+    try:
+        return find_checkpoint(given)
+    except UsageError as error:
+        raise UsageError(f"{key}={error}") from error
+
+
 def checkpoint_to_resume(resume: str, run_name: str) -> Path:
     """The checkpoint that ``resume=…`` means: a file, the folder of a run, or the newest of a name.
 
@@ -131,10 +139,7 @@ def checkpoint_to_resume(resume: str, run_name: str) -> Path:
         UsageError: if there is none.
     """
     if resume != "last":
-        try:
-            return find_checkpoint(resume)
-        except UsageError as error:
-            raise UsageError(f"resume={error}") from error
+        return named_checkpoint("resume", resume)
     found = newest_checkpoint(Path("runs", run_name), "*/checkpoints")
     if found is None:
         raise UsageError(

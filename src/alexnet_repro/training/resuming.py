@@ -11,8 +11,7 @@ from typing import Any, Literal
 from torch import nn
 
 from alexnet_repro.base.build import PACKAGE, PARTIAL, TARGET, described
-from alexnet_repro.base.checkpoints import find_checkpoint
-from alexnet_repro.base.config import checkpoint_to_resume
+from alexnet_repro.base.config import checkpoint_to_resume, named_checkpoint
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.base.schema import RESULT, read_record, reason
 from alexnet_repro.data.augment import AugmentOptions
@@ -158,13 +157,15 @@ def started(configuration: Configuration, directory: Path) -> Start:
             on with.
     """
     values = configuration.recorded()
-    skips = configuration.skip_finished and not _is_interrupted(directory, values)
-    if skips and (done := finished_run(directory, values)):
+    done = finished_run(directory, values) if configuration.skip_finished else None
+    if done is not None and not _is_interrupted(directory, values):
         return Start(str(directory), finished=str(done))
     path = _checkpoint(configuration, directory)
     if path is None:
         _check_folder(configuration, directory)
-        return Start(str(directory), init_from=_first_weights(configuration.init_from))
+        given = configuration.init_from
+        first = None if given is None else str(named_checkpoint("init_from", given))
+        return Start(str(directory), init_from=first)
     checkpoint = read_checkpoint(path)
     check_is_training(path, checkpoint)
     changed = _allowed(configuration, path, checkpoint["config"], values)
@@ -217,13 +218,6 @@ def _checkpoint(configuration: Configuration, directory: Path) -> Path | None:
             "choose an empty folder, or leave it out"
         )
     return path
-
-
-def _first_weights(init_from: str | None) -> str | None:
-    try:
-        return None if init_from is None else str(find_checkpoint(init_from))
-    except UsageError as error:
-        raise UsageError(f"init_from={error}") from error
 
 
 def _is_interrupted(directory: Path, values: Mapping[str, Any]) -> bool:
