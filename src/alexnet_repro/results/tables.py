@@ -327,7 +327,8 @@ def _ablation_cells(
     own, parent = experiments[name], parents.get(name, BASELINE)
     baseline = experiments.get(parent, {}) if name != BASELINE else {}
     errors, differences = [], []
-    learned = not any(record.at_chance for record in (*own.values(), *baseline.values()))
+    stuck = sum(record.at_chance for record in own.values())
+    learned = not stuck and not any(record.at_chance for record in baseline.values())
     for measure in ("ten_crop_top1", "ten_crop_top5"):
         values, others = by_seed(own, measure), by_seed(baseline, measure)
         errors.append(number(fmean(values.values())) if values else NOTHING)
@@ -343,7 +344,6 @@ def _ablation_cells(
             differences.append("baseline")
         else:
             differences.append("no baseline with these settings")
-    stuck = sum(record.at_chance for record in own.values())
     seeds = ", ".join(map(str, own)) + (f" ({stuck} stayed at chance)" if stuck else "")
     return (seeds, *errors, *differences)
 

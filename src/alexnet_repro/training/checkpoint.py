@@ -294,8 +294,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"{path}: a checkpoint of format {written_as}; this version reads up to {FORMAT}, "
             "update alexnet_repro"
         )
-    for name, part in (("model", parts["config"]), ("data", parts["config"]), (DATA, parts)):
-        if not isinstance(part.get(name, NOTHING if part is parts else None), Mapping):
+    config = parts["config"]
+    nodes = {"model": config.get("model"), "data": config.get("data")}
+    for name, node in (nodes | {DATA: parts.get(DATA, NOTHING)}).items():
+        if not isinstance(node, Mapping):
             raise UsageError(f"{path}: not a checkpoint, or a damaged one (its {name} is none)")
     return dict(checkpoint)
 
