@@ -88,6 +88,8 @@ def test_the_demo_begins_as_its_committed_record_says(forks: Forks, tmp_path: Pa
     assert done.returncode == 0, done.stderr
     (result,) = tmp_path.glob("runs/demo/*/result.json")
     (first,) = json.loads(result.read_text())["curve"]
-    for name in ("train/loss", "val/loss"):
-        # Other machines and numbers of threads change the last bits, which grow.
-        assert first[name] == pytest.approx(record["curve"][0][name], abs=0.03)
+    # Other processors and another order of sums change the last bits, and they grow: where the network
+    # leaves chance, up to 0.025 of the validation loss was seen. Another start or rate is 0.5 of the
+    # training loss.
+    assert first["train/loss"] == pytest.approx(record["curve"][0]["train/loss"], abs=0.03)
+    assert first["val/loss"] == pytest.approx(record["curve"][0]["val/loss"], abs=0.06)
