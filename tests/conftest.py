@@ -37,7 +37,7 @@ def pytest_xdist_auto_num_workers() -> int:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes minutes begins at once, lest one process be left with it at the end."""
-    items.sort(key=lambda item: "test_the_notebooks_run" not in item.name)
+    items.sort(key=lambda item: "the_notebooks_run" not in item.name)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.forks import Forks
-
 ROOT = Path(__file__).parents[2]
 DEMO = [sys.executable, "-m", "alexnet_repro.train", "experiment=demo"]
 SHORT = ["schedule.epochs=1", "trainer.limit_train_batches=3", "trainer.limit_val_batches=2"]
@@ -76,20 +74,3 @@ def test_the_command_of_make_demo_runs_in_a_namespace_without_network_and_asks_f
     # It is the command that make demo runs.
     makefile = ROOT / "Makefile"
     assert "$(BIN)/python -m alexnet_repro.train experiment=demo\n" in makefile.read_text()
-
-
-@pytest.mark.long
-def test_the_demo_begins_as_its_committed_record_says(forks: Forks, tmp_path: Path) -> None:
-    """Otherwise: ``make demo``, and put the record into ``results/demo``."""
-    record = json.loads((ROOT / "results" / "demo" / "result.json").read_text())
-    done = forks.run(
-        "-m", "alexnet_repro.train", "experiment=demo", "schedule.epochs=1", cwd=tmp_path
-    )
-    assert done.returncode == 0, done.stderr
-    (result,) = tmp_path.glob("runs/demo/*/result.json")
-    (first,) = json.loads(result.read_text())["curve"]
-    # Other processors and another order of sums change the last bits, and they grow: where the network
-    # leaves chance, up to 0.025 of the validation loss was seen. Another start or rate is 0.5 of the
-    # training loss.
-    assert first["train/loss"] == pytest.approx(record["curve"][0]["train/loss"], abs=0.03)
-    assert first["val/loss"] == pytest.approx(record["curve"][0]["val/loss"], abs=0.06)
