@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning as L
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from torch import Tensor, nn
@@ -140,7 +141,7 @@ class Recorder(L.LightningModule):
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(1))
         self.training_images: list[Tensor] = []
-        self.views: dict[str, list[list[Tensor]]] = {"val": [], "test": []}
+        self.views: dict[str, list[list[Tensor]]] = {"val": [], "test": [], "train": []}
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         assert set(batch) == {"image", "label"}
@@ -150,8 +151,8 @@ class Recorder(L.LightningModule):
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         self.views["val"].append(list(batch["views"]))
 
-    def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        self.views["test"].append(list(batch["views"]))
+    def test_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> None:
+        self.views[("test", "train")[dataloader_idx]].append(list(batch["views"]))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=0.0)
@@ -159,8 +160,9 @@ class Recorder(L.LightningModule):
 
 @pytest.fixture
 def recorded(data: Callable[..., ImageDataModule]) -> Iterator[tuple[Recorder, ImageDataModule]]:
-    """Two epochs of training and a test."""
+    """Two epochs of training and a test, of training images too."""
     recorder, module = Recorder(), data(augment=AugmentOptions(colour_pca=0.0))
+    module.tests_training_images = True
     trainer = L.Trainer(
         accelerator="cpu",
         max_epochs=2,
@@ -194,19 +196,22 @@ def test_training_sees_reflected_crops_minus_the_mean_in_a_new_order_each_epoch(
             place += 1
 
 
-def test_validation_sees_the_centre_and_test_ten_views(
+def test_validation_sees_the_centre_test_ten_views_and_of_every_third_training_image_the_centre(
     recorded: tuple[Recorder, ImageDataModule],
 ) -> None:
     recorder, module = recorded
     assert [len(views) for views in recorder.views["val"]] == [1] * 4  # two batches, two epochs
     assert [len(views) for views in recorder.views["test"]] == [10] * 2
-    images = (
-        np.stack(list(module.store.splits["val"].images())) - module.store.statistics.mean_image
-    )
-    centre = images[:, 2 : 2 + CROP, 2 : 2 + CROP].transpose(0, 3, 1, 2)
+    splits, mean = module.store.splits, module.store.statistics.mean_image
+
+    def assert_centres(views: list[list[Tensor]], images: list[npt.NDArray[np.uint8]]) -> None:
+        centre = (np.stack(images) - mean)[:, 2 : 2 + CROP, 2 : 2 + CROP].transpose(0, 3, 1, 2)
+        np.testing.assert_allclose(torch.cat([batch[0] for batch in views]), centre, atol=1e-3)
+
     for views in (recorder.views["val"][:2], recorder.views["val"][2:], recorder.views["test"]):
-        found = torch.cat([batch[0] for batch in views])
-        np.testing.assert_allclose(found.numpy(), centre, atol=1e-3)
+        assert_centres(views, list(splits["val"].images()))
+    assert [len(views) for views in recorder.views["train"]] == [1] * 2
+    assert_centres(recorder.views["train"], list(splits["train"].images())[::3])
 
 
 # Around them

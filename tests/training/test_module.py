@@ -142,6 +142,13 @@ def test_test_metrics_are_those_of_the_first_view(
     assert tested["test/loss"] != pytest.approx(tested["ten_crop/loss"], rel=1e-3)
 
 
+def test_several_test_loaders_of_ones_own_are_refused(
+    trainer: MakeTrainer, classifier: ImageClassifier, batches: list[dict[str, Any]]
+) -> None:
+    with pytest.raises(UsageError, match="data: it has several test loaders"):
+        trainer().test(classifier, [loader(batches), loader(batches)], verbose=False)
+
+
 def test_validation_metrics_are_those_of_the_view(
     trainer: MakeTrainer,
     classifier: ImageClassifier,

@@ -7,7 +7,7 @@ import math
 import multiprocessing
 import shutil
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -17,7 +17,7 @@ import lightning as L
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from alexnet_repro.base.build import TARGET, Count, Natural, Pixels, Seed, build, checks_arguments
 from alexnet_repro.base.errors import UsageError
@@ -176,6 +176,7 @@ class ImageDataModule(L.LightningDataModule):
         self._augmentation: Augmentation | None = None
         self._position = 0
         self._ahead = (-1, 0)
+        self.tests_training_images = False
 
     def prepare_data(self) -> None:
         """Make the store if it is not there yet, and check that it can be trained on.
@@ -310,11 +311,22 @@ class ImageDataModule(L.LightningDataModule):
     def val_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         return self.whole_images("val", self._trains_on_cpu)
 
-    def test_dataloader(self) -> DataLoader[dict[str, Tensor]]:
-        return self.whole_images(self.test_split, self._trains_on_cpu)
+    def test_dataloader(self) -> Any:
+        """The test images; with ``tests_training_images`` set, also as many of the training images.
 
-    def whole_images(self, split: str, on_cpu: bool) -> DataLoader[dict[str, Tensor]]:
-        """The stored images of a split as they are, in order.
+        Their errors, too, are then those of whole images and without dropout, so the difference is
+        what the network overfits.
+        """
+        loader = self.whole_images(self.test_split, self._trains_on_cpu)
+        if not self.tests_training_images:
+            return loader
+        most = len(self.store.splits[self.test_split])
+        return [loader, self.whole_images("train", self._trains_on_cpu, most)]
+
+    def whole_images(
+        self, split: str, on_cpu: bool, most: int | None = None
+    ) -> DataLoader[dict[str, Tensor]]:
+        """The stored images of a split as they are, in order; at most so many, evenly spaced.
 
         Raises:
             UsageError: if there is no such split, or it has fewer images than there are replicas,
@@ -330,7 +342,9 @@ class ImageDataModule(L.LightningDataModule):
                 f"trainer.devices: {replicas} replicas, but {self.dataset_name} has only "
                 f"{len(images)} {split} images; choose fewer devices"
             )
-        return self._loader(WholeImages(images), SequentialSampler(images.labels), on_cpu)
+        count = min(len(images), most or len(images))
+        indices = [i * len(images) // count for i in range(count)]
+        return self._loader(WholeImages(images), indices, on_cpu)
 
     @property
     def _trains_on_cpu(self) -> bool:
@@ -346,7 +360,7 @@ class ImageDataModule(L.LightningDataModule):
     def _loader(
         self,
         dataset: Dataset[Any],
-        sampler: Sampler[Any],
+        sampler: Sampler[Any] | Sequence[int],
         on_cpu: bool,
         drop_last: bool = False,
     ) -> DataLoader[dict[str, Tensor]]:
@@ -376,7 +390,8 @@ class ImageDataModule(L.LightningDataModule):
                 view, label = self._mixed(view, label)
             # Where weights are of another precision, the Trainer converts what it reads, before.
             return {"image": self._in_precision(view), "label": label}
-        crops: Literal["centre", "ten"] = "ten" if self.trainer.testing else "centre"
+        ten = self.trainer.testing and dataloader_idx == 0
+        crops: Literal["centre", "ten"] = "ten" if ten else "centre"
         views = augmentation.test_views(batch["image"], crops)
         return {"views": map(self._in_precision, views), "label": batch["label"]}
 

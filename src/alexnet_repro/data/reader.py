@@ -51,7 +51,7 @@ class SharedBatches(Sampler[list[Any]]):
 
     def __init__(
         self,
-        sampler: Sampler[Any],
+        sampler: Sampler[Any] | Sequence[Any],
         batch_size: int,
         drop_last: bool = False,
         replica: int = 0,

@@ -17,7 +17,6 @@ from alexnet_repro.results.intervals import Mean, difference, mean, ratio
 from alexnet_repro.results.measures import (
     IN_POINTS,
     MEASURES,
-    ON_TRAINING_IMAGES,
     Measure,
     by_seed,
     measured,
@@ -324,24 +323,13 @@ def _close(figure: Figure, found: Mean) -> Verdict:
 
 def _objections(measured: Measured) -> Iterator[str]:
     """Why nothing follows of a comparison."""
-    records, own = measured.records, len(measured.of)
+    records = measured.records
     if stuck := sum(record.at_chance for record in records):
         yield f"{stuck} of {len(records)} networks stayed at chance"
-    if not measured.others:
-        return
-    if len(set(map(_images, records))) > 1:
+    if measured.others and len(set(map(_images, records))) > 1:
         yield "the networks had unequal data"
-    seen = [set(map(_training, side)) for side in (records[:own], records[own:])]
-    if MEASURES[measured.figure.measure] in ON_TRAINING_IMAGES and seen[0] != seen[1]:
-        yield "training errors measured under different augmentation or dropout"
 
 
 def _images(record: Record) -> str:
     dataset = record.values.get("dataset") or {}
     return str([dataset.get("classes"), dataset.get("images")])
-
-
-def _training(record: Record) -> str:
-    """How the training images were seen."""
-    config = record.values.get("config") or {}
-    return str([config.get("augment"), (config.get("model") or {}).get("dropout")])

@@ -41,8 +41,9 @@ def training_top1(values: Values) -> float:
 
 
 def top1_gap(values: Values) -> float:
-    """How much is overfitted: one crop of each test image against one of each training image."""
-    return float(values["errors"]["centre"]["top1"]) - training_top1(values)
+    """How much is overfitted: the centre crops of test images against those of training images."""
+    errors, training = (values[name]["centre"]["top1"] for name in ("errors", "training_errors"))
+    return float(errors) - float(training)
 
 
 def epochs_to_25_percent(values: Values) -> float:
@@ -98,9 +99,6 @@ def _precision(values: Values, name: str, **equal: Any) -> float:
     ways = [way for way in values["ways"] if way | {"name": name} | equal == way]
     return fmean(float(way["mean_average_precision"]) for way in ways)
 
-
-ON_TRAINING_IMAGES = {training_top1, top1_gap, epochs_to_25_percent, seconds_to_25_percent}
-"""What these measure depends on how training images are augmented and on dropout."""
 
 IN_POINTS = {
     ten_crop_top1,

@@ -50,7 +50,7 @@ def images_of(trainer: L.Trainer, batch: Any) -> int:
     return images_in(batch) * replicas
 
 
-STAGES = ("train", "val", "test", "ten_crop")
+STAGES = ("train", "val", "test", "ten_crop", "train_centre")
 
 
 class ErrorRates(Metric):
@@ -103,11 +103,12 @@ class ErrorRates(Metric):
 class ImageClassifier(L.LightningModule):
     """Trains a network on log-probability of the right class (§3.5, §6), reports errors in percent.
 
-    Logged for each epoch: ``train/…``, ``val/…``, ``test/…`` and ``ten_crop/…`` with ``loss`` (mean
+    Logged for each epoch: ``train/…`` and ``val/…``, and of a test ``test/…``, with ``loss`` (mean
     negative log-likelihood), ``top1_error`` and ``top5_error`` (percent). ``test`` is the centre
     view of the test images, ``ten_crop`` the softmax averaged over their ten views (§5.1), where
-    the data have more than one. Batches are what :func:`views_and_labels` takes: those of
-    :class:`ImageDataModule`, or ``(images, labels)`` of any loader.
+    the data have more than one, ``train_centre`` the centre view of the training images that an
+    :class:`ImageDataModule` adds to a test. Batches are what :func:`views_and_labels` takes: those
+    of :class:`ImageDataModule`, or ``(images, labels)`` of any loader.
 
     Args:
         network: any module, images (B, 3, input, input) → logits (B, num_classes).
@@ -133,7 +134,7 @@ class ImageClassifier(L.LightningModule):
         self.save_hyperparameters("num_classes", "seed", logger=False)
         self._scheduler = scheduler
         self.label_smoothing = label_smoothing
-        self.images_tested = 0
+        self.images_tested: dict[str, int] = {}
         self.seed = seed
         self.network = network.to(memory_format=torch.channels_last)
         self._optimizer = optimizer
@@ -237,8 +238,11 @@ class ImageClassifier(L.LightningModule):
             self._log_epoch("train")
         self._log_epoch("val")
 
-    def test_step(self, batch: Any, batch_idx: int) -> None:
-        self._evaluate("test", batch)
+    def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if dataloader_idx and not getattr(data, "tests_training_images", False):
+            raise UsageError("data: it has several test loaders; only one can be tested")
+        self._evaluate("train_centre" if dataloader_idx else "test", batch)
 
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Logits (B, classes) of the images of a batch, with labels or without."""
@@ -247,14 +251,13 @@ class ImageClassifier(L.LightningModule):
         return self(batch)  # type: ignore[no-any-return]
 
     def on_test_epoch_end(self) -> None:
-        errors = self._errors("test")
-        with errors.sync_context():
-            self.images_tested = int(errors.images)
-        # A replica with no share of the last images logs what the others do.
-        ten = self._errors("ten_crop").update_called
-        ten = self.trainer.strategy.reduce_boolean_decision(ten, all=False)
-        for stage in ("test", "ten_crop") if ten else ("test",):
-            self._log_epoch(stage)
+        for stage in ("test", "ten_crop", "train_centre"):
+            errors = self._errors(stage)
+            # A replica with no share of the last images logs what the others do.
+            if self.trainer.strategy.reduce_boolean_decision(errors.update_called, all=False):
+                with errors.sync_context():
+                    self.images_tested[stage] = int(errors.images)
+                self._log_epoch(stage)
 
     def _evaluate(self, stage: str, batch: Any) -> None:
         images, label = views_and_labels(batch)

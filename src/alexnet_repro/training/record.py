@@ -2,7 +2,6 @@
 
 import logging
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -103,8 +102,9 @@ class Record(Callback):
             "wall_seconds": round(time.perf_counter() - self._started, 1),
             "dataset": description(data, classes),
             "split": getattr(data, "test_split", "test"),
-            "images": module.images_tested,
-            "errors": measured(trainer.callback_metrics, module.images_tested),
+            "images": module.images_tested["test"],
+            "errors": measured(trainer, module, centre="test", ten="ten_crop"),
+            "training_errors": measured(trainer, module, centre="train_centre"),
             "chance": chance_error(classes),
             "epochs": len(rows),
             "train_seconds": rows[-1]["seconds"] if rows else 0,
@@ -155,16 +155,17 @@ def description(data: L.LightningDataModule, classes: int) -> dict[str, Any]:
     return {"name": type(data).__name__, "classes": classes, "images": {}}
 
 
-def measured(metrics: Mapping[str, Any], images: int) -> dict[str, Any]:
-    """The test errors in percent on ``images`` images, by the crops that were looked at."""
+def measured(trainer: L.Trainer, module: ImageClassifier, **stages: str) -> dict[str, Any]:
+    """The errors in percent of a test, by the crops that were looked at in its stages."""
+    metrics = trainer.callback_metrics
     return {
         crops: error_figures(
             float(metrics[f"{stage}/loss"]),
             {top: float(metrics[f"{stage}/{top}_error"]) for top in ("top1", "top5")},
-            images,
+            module.images_tested[stage],
         )
-        for crops, stage in (("centre", "test"), ("ten", "ten_crop"))
-        if f"{stage}/loss" in metrics
+        for crops, stage in stages.items()
+        if stage in module.images_tested
     }
 
 

@@ -23,6 +23,7 @@ from alexnet_repro.base.system import keep_freed_memory
 from alexnet_repro.columns.exchange import between_processes
 from alexnet_repro.columns.launch import launch, must_launch
 from alexnet_repro.columns.together import together
+from alexnet_repro.data.datamodule import ImageDataModule
 from alexnet_repro.network.structure import print_summary
 from alexnet_repro.training.checkpoint import start_from
 from alexnet_repro.training.configuration import Configuration
@@ -202,6 +203,8 @@ class Run:
         return best_validation_error(directory / RESULT)
 
     def _fit_and_test(self, checkpoint: str | None) -> None:
+        if isinstance(self.data, ImageDataModule):
+            self.data.tests_training_images = True
         if self.start.left:
             self.trainer.fit(self.module, self.data, ckpt_path=checkpoint, weights_only=True)
             self.trainer.test(self.module, self.data, verbose=False)
