@@ -75,6 +75,7 @@ def test_a_measure_is_what_its_name_says_or_nothing(measure: str) -> None:
         ({"arrangement": {"columns_per_process": 2, "replicas": 1}}, "gpu_seconds_per_epoch"),
         ({"arrangement": {"columns_per_process": 1, "replicas": 4}}, "gpu_seconds_per_epoch"),
         ({"ways": VALUES["ways"][1:]}, "precision_of_fc7_above_pixels"),
+        ({"chance": {"top1": 80.0, "top5": 0.0}}, "ten_crop_top5"),
     ],
 )
 def test_a_record_without_it_has_no_figure(change: dict[str, Any], measure: str) -> None:

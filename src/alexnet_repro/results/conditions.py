@@ -141,6 +141,9 @@ class Experiments:
         compared with, unless the regime was another one when the run was made.
         """
         own, changed = settings(network["config"]), self._together(*names(experiment))
+        if "schedule.epochs" in own and "curve" not in network:
+            # Of a checkpoint, as long as it had been trained by then.
+            own["schedule.epochs"] = network.get("epochs", own["schedule.epochs"])
         if any(own.get(key) != changed.get(key) for key in LENGTH):
             changed = _without(LENGTH, changed)
         typed = arguments(network)

@@ -17,7 +17,6 @@ from alexnet_repro.results.claims import (
     DIFFERS,
     NO_VERDICT,
     OPPOSITE,
-    OTHER_PHOTOGRAPHS,
     UNRESOLVED,
     Finding,
 )
@@ -29,7 +28,7 @@ from alexnet_repro.results.tables import number, step_of, with_interval
 LINES = [f"#0000c{number}" for number in range(8)]
 OF_FIRST = 7
 """Its colour, a grey, beside that of each other experiment where there are more than colours."""
-MARKS = {CONFIRMED: "o", UNRESOLVED: "o", OPPOSITE: "s", DIFFERS: "s", NO_VERDICT: "X"}
+MARKS = {CONFIRMED: "o", UNRESOLVED: "o", OPPOSITE: "s", DIFFERS: "s"}
 COLOURS = {what: f"#0000e{number}" for number, what in enumerate(MARKS)}
 FAINT, GRID, TEXT, PAGE = "#0000f0", "#0000f1", "#0000f2", "#0000f3"
 OF_THE_PAGE = {
@@ -65,17 +64,18 @@ class Row:
 
 
 def forest_rows(findings: Sequence[Finding]) -> list[Row]:
-    """The effects in points of error; and errors, as they differ from those of the paper's data."""
+    """The effects in points of error; and errors, as they differ from those of the paper's data.
+
+    Of networks that cannot be compared nothing is drawn.
+    """
     rows = []
     for finding in findings:
         pairs = zip(finding.measured, finding.verdicts, strict=True)
-        drawn = [(m, verdict) for m, verdict in pairs if m.figure.in_points]
+        drawn = [(m, v) for m, v in pairs if m.figure.in_points and v.what != NO_VERDICT]
         for measured, verdict in drawn:
             figure, mean, paper = measured.figure, measured.mean, measured.figure.paper
             if figure.expected is None:
-                if finding.where == OTHER_PHOTOGRAPHS or paper is None:
-                    continue
-                mean, paper = mean - paper, 0
+                mean, paper = mean - (paper or 0), 0
             name = f", {figure.name}" if len(drawn) > 1 else ""
             rows.append(Row(finding.claim.title + name, paper, mean, verdict.what))
     return rows
@@ -83,8 +83,7 @@ def forest_rows(findings: Sequence[Finding]) -> list[Row]:
 
 def forest_plot(rows: Sequence[Row], narrow: bool) -> str:
     """Rows on one axis; labels stand beside it, or, for a phone, above each row."""
-    decided = [row for row in rows if row.what != NO_VERDICT] or rows
-    reach = max(3, *(1.3 * abs(x) for row in decided for x in (row.mean.value, row.paper or 0)))
+    reach = max(3, *(1.3 * abs(x) for row in rows for x in (row.mean.value, row.paper or 0)))
     height = (0.56 if narrow else 0.32) * len(rows) + 0.6
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(3.8 if narrow else 10, height))

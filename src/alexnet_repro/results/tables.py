@@ -12,6 +12,7 @@ from string import ascii_uppercase
 
 from alexnet_repro.base.console import printable
 from alexnet_repro.results.claims import (
+    NO_VERDICT,
     NOT_MEASURED,
     OTHER_PHOTOGRAPHS,
     OTHER_SETTINGS,
@@ -184,7 +185,10 @@ def _claim_row(finding: Finding, legend: Legend) -> tuple[str, ...]:
         _claim_text(finding),
         finding.claim.paper,
         "\n".join(map(measured_text, finding.measured)),
-        "\n".join(difference_text(m, finding.where) for m in finding.measured),
+        "\n".join(
+            NOTHING if verdict.what == NO_VERDICT else difference_text(m, finding.where)
+            for m, verdict in zip(finding.measured, finding.verdicts, strict=True)
+        ),
         verdict_text(finding.verdicts),
         f"{finding.where}: {legend.of(finding.group)}",
         "\n".join(record.name for record in finding.records),
@@ -344,7 +348,7 @@ def _ablation_cells(
             differences.append("baseline")
         else:
             differences.append("no baseline with these settings")
-    seeds = ", ".join(map(str, own)) + (f" ({stuck} stayed at chance)" if stuck else "")
+    seeds = ", ".join(map(str, own)) + (f" ({stuck} at chance)" if stuck else "")
     return (seeds, *errors, *differences)
 
 
