@@ -405,6 +405,10 @@ def test_a_wrong_value_is_refused_naming_its_key(override: str, message: str) ->
             ["schedule=constant", "schedule._target_=torch.optim.lr_scheduler.LinearLR"],
             "schedule.changes: there is no such key; schedule=plateau leaves only epochs",
         ),
+        (
+            ["schedule=step", "schedule.epoch=3"],
+            "schedule.epoch: there is no such key; did you mean schedule.epochs?",
+        ),
         (["optimizer._target_=torch.optim.Muon"], "optimizer: torch.optim.Muon: Muon only"),
         (["logger.wandb.tags=[a]"], "logger.wandb: there is none; add logger=wandb"),
         (["callbacks.swa.lr=1"], "callbacks.swa: there is none; add callbacks=swa"),

@@ -81,9 +81,13 @@ def data_node(overrides: Sequence[str]) -> dict[str, Any]:
     Raises:
         UsageError: if there is no such choice, key or value, or nothing was given.
     """
+    overrides = [re.sub(r"^source=", "data.source.root=", override) for override in overrides]
     for override in overrides:
         if not override.lstrip("+").startswith(("data=", "data.")):
-            raise UsageError(f"{override}: expected data=NAME or data.KEY=VALUE")
+            raise UsageError(
+                f"{override}: this command takes options (--checkpoint PATH) and data=… keys, "
+                "which --help lists"
+            )
     if not any(override.startswith("data=") for override in overrides):
         raise UsageError("no images: add data=NAME, such as data=imagenette")
     data: dict[str, Any] = composed_node(*overrides)["data"]
@@ -120,7 +124,7 @@ def example(*lines: str) -> str:
 def told(message: str) -> str:
     """The message; or, where an option was typed as a key, how options are typed."""
     for before, typed in itertools.pairwise(sys.argv):
-        key = re.match(r"(?!data[.=])[a-z][\w.]*=", typed)
+        key = re.match(r"(?!data[.=]|source=)[a-z][\w.]*=", typed)
         elsewhere = "No such command" in message and typed not in message
         if key and before != "--model" and not elsewhere and not Path(typed).exists():
             return (

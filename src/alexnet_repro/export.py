@@ -80,7 +80,8 @@ def safetensors(
     record: Annotated[
         Path | None,
         typer.Option(
-            exists=True, help="evaluate's, for the card; default: result.json of the run."
+            exists=True,
+            help="Record of evaluate for the model card; default: result.json of the run.",
         ),
     ] = None,
     half: Annotated[bool, typer.Option("--half", help="16-bit weights: half the size.")] = False,

@@ -25,13 +25,15 @@ def report(
     claims: Annotated[
         list[str],
         typer.Option(
-            "--claim", metavar="NAME", help="One of conf/claims.yaml, may be repeated; else all."
+            "--claim", metavar="NAME", help="One of conf/claims.yaml; repeatable; default: all."
         ),
     ] = [],  # noqa: B006 - Typer copies it
     wandb: Annotated[
         bool, typer.Option(help="Also a W&B report of the runs of logger=wandb.")
     ] = False,
-    wandb_project: Annotated[str, typer.Option(help="Of these runs.")] = "alexnet_repro",
+    wandb_project: Annotated[
+        str, typer.Option(help="W&B project of those runs.")
+    ] = "alexnet_repro",
     wandb_entity: Annotated[str | None, typer.Option(help="Of the project; else yours.")] = None,
 ) -> None:
     """Compare what was measured with the paper's claims."""

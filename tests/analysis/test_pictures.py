@@ -14,6 +14,7 @@ from alexnet_repro.figures.drawing import figure_4
 from alexnet_repro.figures.fig1_relu_speed import (
     TrainingError,
     draw_training_error,
+    ended_runs,
     ratio_text,
     read_training_error,
 )
@@ -91,12 +92,13 @@ def test_figure_1_needs_both() -> None:
 
 
 def test_a_run_is_read_from_its_records(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"has no result\.json"):
-        read_training_error(tmp_path)
+    with pytest.raises(UsageError, match="no run in it has ended"):
+        ended_runs(tmp_path)
     record = {"format": 1, "command": "", "date": "", "config": {"model": {"activation": "tanh"}}}
     rows = [{"epoch": 1, "train/top1_error": 80.5}, {"epoch": 2, "train/top1_error": 20}]
     (tmp_path / "result.json").write_text(json.dumps(record | {"curve": rows}))
     assert read_training_error(tmp_path).errors == (80.5, 20.0)
+    assert ended_runs(tmp_path) == ended_runs(tmp_path.parent) == [tmp_path]
     (tmp_path / "result.json").write_text("{")
     with pytest.raises(UsageError, match="damaged"):
         read_training_error(tmp_path)

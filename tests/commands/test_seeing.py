@@ -83,6 +83,7 @@ def test_who_reads_only_the_beginning_is_told_nothing(tiny_run: Path, tmp_path: 
         (["figures", "4", "data=mnist"], "data=mnist: there is no such choice"),
         (["figures", "4", "data.batch_size=4"], "no images: add data=NAME"),
         (["figures", "4", "model=alexnet"], "model=alexnet: KEY=VALUE is for train"),
+        (["figures", "4", "data=folder", "source=none"], "data.source.root=none: there is no"),
         (["figures", "2", "--format=gif"], "gif"),
         (["retrieve", "query", "a.png"], "Missing option '--index'"),
         (["retrieve", "query", "a.png", "--index=here"], "--index here: there is no index"),

@@ -190,7 +190,7 @@ def jpeg(width: int, height: int) -> bytes:
     [
         (jpeg(1200, 900), "it has 1200×900 pixels, 1 megapixels are the limit"),
         (jpeg(300, 200)[:400], "Truncated"),
-        (b"<script>alert(1)</script>", "it is not a JPEG, PNG, WEBP, GIF, BMP image"),
+        (b"<script>alert(1)</script>", "it is not a JPEG, PNG, WEBP, GIF or BMP image"),
     ],
     ids=["pixels", "torn", "text"],
 )

@@ -152,7 +152,7 @@ def test_an_exported_folder_is_a_checkpoint_too(
     assert (whole.classes, whole.epoch) == (original.classes, original.epoch)
     weights = tmp_path / "half" / "model.safetensors"
     assert weights.read_bytes() == (tmp_path / "again" / "model.safetensors").read_bytes()
-    with pytest.raises(UsageError, match="it holds weights without the state of a training"):
+    with pytest.raises(UsageError, match="it holds weights but no training state"):
         started(configuration(f"resume={weights}"), tmp_path / "run")
     # Folders of who trained it do not go along.
     assert set(whole.config["data"]) == {"name", "batch_size", "exif_orientation"}

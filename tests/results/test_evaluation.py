@@ -336,7 +336,7 @@ def test_a_folder_of_some_of_the_classes_is_evaluated_by_itself(
 @pytest.mark.parametrize(
     ("called", "told"),
     [
-        (("banana", "plum"), "knows 1 of the 2 classes of folder, and not plum; they have to be"),
+        (("banana", "plum"), "knows 1 of the 2 classes of folder, and not plum; name them as it"),
         (("banana", "2"), "knows 1 of the 2 classes of folder, and not 2"),
         (("0", "3"), "knows 0 of the 2 classes of folder, and not 0, 3"),
         (("yellow fruit", "banana"), "banana, yellow fruit of folder could be one or several"),

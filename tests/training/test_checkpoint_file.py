@@ -196,5 +196,5 @@ def test_a_checkpoint_that_may_not_be_read_is_not_called_damaged(
         raise OSError(code, os.strerror(code), str(path))
 
     monkeypatch.setattr(zipfile, "ZipFile", refuse)
-    with pytest.raises(UsageError, match=r"last\.ckpt: cannot be read \(.*it need not be damaged"):
+    with pytest.raises(UsageError, match=r"last\.ckpt: cannot be read \(.*it may be intact"):
         whole(path)

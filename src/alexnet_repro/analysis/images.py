@@ -64,7 +64,7 @@ def print_answers(
     elif found:
         console.print(_table(found, rows))
     for one in damaged:
-        told = f"{one.path}: skipped, it cannot be read ({one.reason})"
+        told = f"{one.path}: skipped: {one.reason}"
         print(printable(told), file=sys.stderr)
     if damaged:
         print(f"{len(damaged)} of {len(answers)} images skipped", file=sys.stderr)
@@ -77,7 +77,8 @@ def _table(found: Sequence[Answered], rows: str) -> Table:
     table.add_column("image", overflow="fold")
     for column in found[0].rows[0]:
         justify: Literal["left", "right"] = "right" if column in FORMATS else "left"
-        table.add_column(rows if column == "image" else column, justify=justify)
+        title = rows if column == "image" else column
+        table.add_column(title, justify=justify, overflow="fold")
     for one in found:
         for number, row in enumerate(one.rows):
             cells = [FORMATS.get(column, str)(value) for column, value in row.items()]
@@ -121,6 +122,8 @@ def read_image(path: Path, size: int, orientation: Orientation = "ignore") -> Pi
     try:
         with _opened(path) as image:
             return shorter_side_and_centre(image, size, orientation)
+    except UnidentifiedImageError:
+        return Damaged(path, "not a readable image")
     except Exception as error:  # a damaged file can make its decoder raise anything
         return Damaged(path, one_line(error).replace(f"'{path}'", "it"))
 
@@ -142,7 +145,8 @@ def read_upload(
                 return Damaged(upload, f"it has {width}×{height} pixels, {limit}")
             return shorter_side_and_centre(image, size, orientation)
     except UnidentifiedImageError:
-        return Damaged(upload, f"it is not a {', '.join(UPLOAD_FORMATS)} image")
+        *others, last = UPLOAD_FORMATS
+        return Damaged(upload, f"it is not a {', '.join(others)} or {last} image")
     except Exception as error:  # a damaged file can make its decoder raise anything
         return Damaged(upload, one_line(error))
 

@@ -34,8 +34,11 @@ def find_checkpoint(given: str) -> Path:
     if place.is_file():
         return place
     if not place.is_dir():
-        here = "there is no folder runs here" if given == "last" else "there is no such checkpoint"
-        raise UsageError(f"{given}: {here}")
+        raise UsageError(
+            f"{given}: "
+            + ("there is no folder runs here" if given == "last" else "there is no such checkpoint")
+            + f"; give a .ckpt file, the folder of a run, last or {SHIPPED.parent.name}"
+        )
     if (place / WEIGHTS).is_file():
         return place / WEIGHTS
     if (found := newest_checkpoint(place, "**/checkpoints")) is None:

@@ -123,8 +123,11 @@ def locked(directory: Path, shared: bool = False) -> Iterator[None]:
         except OSError as error:
             if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP):
                 raise
-            told = "%s: its file system has no locks (%s): have no other process make it now"
-            log.warning(told, directory, error.strerror)
+            log.warning(
+                "%s: its file system has no locks (%s): let no other process prepare it now",
+                directory,
+                error.strerror,
+            )
         yield
 
 
@@ -174,8 +177,8 @@ def unreadable(error: BaseException, path: Path) -> UsageError | None:
     if not isinstance(error, OSError) or error.errno not in UNREADABLE:
         return None
     return UsageError(
-        f"{error.filename or path}: cannot be read ({error.strerror}): it need not be damaged; "
-        "make it readable for this user, or wait for its disk"
+        f"{error.filename or path}: cannot be read ({error.strerror}): it may be intact; "
+        "check its permissions and its disk"
     )
 
 

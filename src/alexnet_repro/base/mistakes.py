@@ -83,7 +83,7 @@ def composing(error: Exception, conf: Path, name: str, arguments: Sequence[str])
         # What OmegaConf names is the first key that was looked up.
         return f"{referring.lstrip('+')}: {first_line(error)}"
     if twice := re.match(r"Multiple values for ([\w/]+)\.", str(error)):
-        return f"+{twice[1]}=…: leave out the plus sign, which is for a group that there is not yet"
+        return f"+{twice[1]}=…: leave out the plus sign; it only adds groups that are not there yet"
     # A group that is given a number or null is told of without its name.
     for argument in arguments if isinstance(error, ValueError) else ():
         key, _, value = argument.lstrip("+").partition("=")

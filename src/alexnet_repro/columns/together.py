@@ -149,7 +149,9 @@ class Together:
             told = json.loads(self.store.get(key))
             self.store.set(heard, "")
         except RuntimeError as error:
-            message = f"rank {self.rank} waited at the start in vain ({first_line(error)})"
+            message = (
+                f"rank {self.rank} timed out waiting for the others to start ({first_line(error)})"
+            )
             raise UsageError(message) from error
         if told["error"] is not None:
             raise UsageError(told["error"])

@@ -20,7 +20,8 @@ def figures() -> None:
 @commands.command("1", epilog=cli.example("alexnet figures 1 runs/relu_speed runs/relu_speed_tanh"))
 def figure_1(
     runs: Annotated[
-        list[Path], typer.Argument(exists=True, help="Folders of runs with ReLU and with tanh.")
+        list[Path],
+        typer.Argument(exists=True, help="Folders of runs, or of sweeps, with ReLU and with tanh."),
     ],
     threshold: Annotated[float, typer.Option(help="Percent of training error.")] = 25,
     output: cli.Output = FOLDER,
@@ -51,7 +52,7 @@ def figure_3(
     checkpoint: cli.Checkpoint,
     permutations: Annotated[
         int,
-        typer.Option(min=1, help="Divisions into two columns that the real one is compared with."),
+        typer.Option(min=1, help="Random splits in the permutation test."),
     ] = 99999,
     seed: cli.Seed = 0,
     device: cli.Device = "auto",

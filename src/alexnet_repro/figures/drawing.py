@@ -37,7 +37,8 @@ def draw(pictures: Pictured, output: Path, formats: Sequence[str], dpi: int) -> 
 @paper_style()
 def figure_1(runs: Sequence[Path], threshold: float) -> Pictured:
     """Training error against epochs, ReLU and tanh."""
-    curves = [fig1_relu_speed.read_training_error(run) for run in runs]
+    ended = (run for folder in runs for run in fig1_relu_speed.ended_runs(folder))
+    curves = [fig1_relu_speed.read_training_error(run) for run in ended]
     figure = fig1_relu_speed.draw_training_error(curves, threshold)
     log.info("%s", fig1_relu_speed.ratio_text(curves, threshold))
     return {"figure_1": figure}

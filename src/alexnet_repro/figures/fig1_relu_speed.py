@@ -10,7 +10,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from alexnet_repro.base.errors import UsageError
-from alexnet_repro.base.schema import read_record, reason
+from alexnet_repro.base.schema import RESULT, read_record, reason
 from alexnet_repro.figures.paper_style import GREY
 
 ACTIVATIONS = {"relu": ("ReLU", "-"), "tanh": ("tanh", (0, (4, 3)))}
@@ -45,20 +45,28 @@ class TrainingError:
         return math.inf
 
 
-def read_training_error(run: Path) -> TrainingError:
-    """The curve of a run from its ``result.json``.
+def ended_runs(folder: Path) -> list[Path]:
+    """The folder, if it is that of a run that has ended, or all such folders below it.
 
     Raises:
-        UsageError: if the folder is not that of a run that has ended.
+        UsageError: if there is none.
     """
-    path = run / "result.json"
+    if (folder / RESULT).is_file():
+        return [folder]
+    if not (found := sorted(path.parent for path in folder.rglob(RESULT))):
+        raise UsageError(f"{folder}: no run in it has ended and left a {RESULT}")
+    return found
+
+
+def read_training_error(run: Path) -> TrainingError:
+    """The curve of a run from its record.
+
+    Raises:
+        UsageError: if it is damaged, or has no curve of a ReLU or tanh network.
+    """
     try:
-        values = read_record(path)
-    except OSError as error:
-        raise UsageError(
-            f"{run}: has no {path.name}; give folders of runs that have ended"
-        ) from error
-    except ValueError as error:
+        values = read_record(run / RESULT)
+    except (OSError, ValueError) as error:
         raise UsageError(f"{run}: its record is damaged ({reason(error)})") from error
     activation = ((values.get("config") or {}).get("model") or {}).get("activation")
     rows = (row.get("train/top1_error") for row in values.get("curve", ()))

@@ -139,7 +139,7 @@ async def received(request: Request, limits: Limits) -> bytes:
             async for chunk in request.stream():
                 content += chunk
                 if len(content) > limits.bytes:
-                    raise _refused(413, f"More than {limits.megabytes:g} MB are not taken.")
+                    raise _refused(413, f"The limit is {limits.megabytes:g} MB.")
     except (TimeoutError, ClientDisconnect) as error:
         raise HTTPException(408, f"It did not arrive within {SECONDS} seconds.") from error
     return bytes(content)

@@ -49,8 +49,8 @@ def matched_labels(member: Trained, data: ImageDataModule) -> tuple[list[int], s
     if unknown:
         raise UsageError(
             f"{member.path}: its network knows {len(classes) - len(unknown)} of the {len(classes)} "
-            f"classes of {data.dataset_name}, and not {_some(unknown)}; they have to be called as "
-            f"the network's are ({_some(member.classes)}), in words, or by numbers from 0"
+            f"classes of {data.dataset_name}, and not {_some(unknown)}; name them as it does "
+            f"({_some(member.classes)}), by their words, or number them from 0"
         )
     raise UsageError(
         f"{member.path}: the classes {_some(several)} of {data.dataset_name} could be one or "

@@ -32,6 +32,7 @@ from alexnet_repro.base.build import (
     check,
     checked,
     described,
+    did_you_mean,
     located,
     taken,
 )
@@ -220,9 +221,16 @@ class Configuration:
             try:
                 check(self.scheduler, "schedule", "optimizer", *LENGTHS - self.schedule.keys())
             except UsageError as error:
-                if "no such key" in str(error):
-                    raise UsageError(f"{error}; schedule=plateau leaves only epochs") from error
-                raise
+                if "no such key" not in str(error):
+                    raise
+                target = located(self.schedule, "schedule")
+                unknown, *more = self.scheduler.keys() - {TARGET, *taken(target, **self.scheduler)}
+                ours = [f"schedule.{field.name}" for field in fields(Scheduling)]
+                meant = did_you_mean(f"schedule.{unknown}", ours)
+                if meant and not more:
+                    told = f"schedule.{unknown}: there is no such key{meant}"
+                    raise UsageError(told) from error
+                raise UsageError(f"{error}; schedule=plateau leaves only epochs") from error
         most, epochs = self.trainer.get("max_epochs"), self.schedule.get("epochs")
         if epochs is not None and most != epochs:
             raise UsageError(

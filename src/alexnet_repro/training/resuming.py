@@ -254,7 +254,7 @@ def check_is_training(path: Path, checkpoint: Mapping[str, Any]) -> None:
     """Raises UsageError if a checkpoint holds weights alone."""
     if missing := {"loops", "callbacks", "optimizer_states"} - checkpoint.keys():
         raise UsageError(
-            f"resume={path}: it holds weights without the state of a training (no {min(missing)}); "
+            f"resume={path}: it holds weights but no training state (no {min(missing)}); "
             "start from them with init_from="
         )
 

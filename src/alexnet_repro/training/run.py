@@ -127,8 +127,8 @@ def stand_in(configuration: Configuration, data: str) -> str | None:
     if data != "miniature" or epochs < LONG:
         return None
     return (
-        f"miniature is rendered, a stand-in: data=imagenette or data=folder source=IMAGES takes "
-        f"photographs; {epochs} epochs of the full network take hours on a CPU, "
+        f"miniature is a rendered stand-in: for photographs use data=imagenette or data=folder "
+        f"source=IMAGES; {epochs} epochs of the full network take hours on a CPU, "
         f"experiment=[small,{configuration.run_name}] minutes"
     )
 

@@ -117,7 +117,8 @@ def _print_table(directory: Path) -> None:
     shared = set.intersection(*(set(row["overrides"]) for row in finished))
     for row in finished:
         own = " ".join(o for o in row["overrides"] if o not in shared)
-        table.add_row(*(str((row | {"overrides": own}).get(column, "")) for column in COLUMNS[:-1]))
+        cells = ((row | {"overrides": own}).get(column, "") for column in COLUMNS[:-1])
+        table.add_row(*(f"{c:.1f}" if isinstance(c, float) else str(c) for c in cells))
     console.print(table, soft_wrap=False)
     failed = [row for row in finished if row["status"] == "failed"]
     if failed:
