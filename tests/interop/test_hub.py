@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from alexnet_repro import HubClassifier
 from alexnet_repro.base.errors import UsageError
@@ -47,3 +48,15 @@ def test_what_a_configuration_cannot_say_is_refused(key: str, value: Any, tmp_pa
 def test_what_is_no_configuration_is_refused(text: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError):
         HubClassifier.from_pretrained(folder_with(text, tmp_path))
+
+
+def test_weights_that_are_missing_are_not_drawn(tmp_path: Path) -> None:
+    weights = load_file(SHIPPED / "model.safetensors")
+    del weights["network.fc8.weight"]
+    save_file(weights, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text((SHIPPED / "config.json").read_text())
+    with pytest.raises(UsageError, match=r"it has no network\.fc8\.weight"):
+        HubClassifier.from_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(UsageError, match="not what alexnet export safetensors writes"):
+        HubClassifier.from_pretrained(tmp_path)

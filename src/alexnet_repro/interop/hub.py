@@ -2,7 +2,7 @@
 
 from typing import Any, Self
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 
 from alexnet_repro.base.errors import UsageError, one_line
 from alexnet_repro.interop.classifier import Classifier
@@ -30,7 +30,7 @@ class HubClassifier(
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, **options: Any) -> Self:
-        """A classifier out of a folder, or of a repository.
+        """A classifier out of a folder, or of a repository, with all of its weights.
 
         Raises:
             UsageError: if it is not what ``alexnet export safetensors`` wrote, or damaged.
@@ -41,6 +41,7 @@ class HubClassifier(
             ArithmeticError,
             AttributeError,
             LookupError,
+            OSError,
             RuntimeError,
             SafetensorError,
             TypeError,
@@ -50,3 +51,14 @@ class HubClassifier(
                 f"{pretrained_model_name_or_path}: not what alexnet export safetensors writes, or "
                 f"damaged ({one_line(error)})"
             ) from error
+
+    @classmethod
+    def _load_as_safetensor(cls, model: Self, model_file: str, *arguments: Any) -> Self:  # type: ignore[override]
+        # The file has the mean image of whole images, too, so that it is a checkpoint: "strict"
+        # would refuse it, and what is missing nobody would tell.
+        with safe_open(model_file, "pt") as file:
+            missing = model.state_dict().keys() - set(file.keys())
+        if missing:
+            raise ValueError(f"it has no {min(missing)}")
+        loaded: Self = super()._load_as_safetensor(model, model_file, *arguments)
+        return loaded

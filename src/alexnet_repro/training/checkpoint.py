@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import lightning as L
 import torch
@@ -32,7 +32,13 @@ from lightning.pytorch.callbacks import (
     StochasticWeightAveraging,
 )
 from lightning.pytorch.loggers import WandbLogger
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
@@ -283,23 +289,64 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         told = f"{path}: not a checkpoint, or a damaged one ({first_line(error)})"
         raise UsageError(told) from error
     parts = checkpoint if isinstance(checkpoint, dict) else {}
-    for name in ("config", "state_dict"):
-        if not isinstance(parts.get(name), Mapping):
-            raise UsageError(
-                f"{path}: not a checkpoint of alexnet_repro.train (it has no {name}); "
-                "load_from_checkpoint takes one of another Trainer if it is given network="
-            )
+    if missing := {"config", "state_dict"} - parts.keys():
+        raise UsageError(
+            f"{path}: not a checkpoint of alexnet_repro.train (it has no {min(missing)}); "
+            "load_from_checkpoint takes one of another Trainer if it is given network="
+        )
     if (written_as := checkpoint.get("format", 1)) not in range(1, FORMAT + 1):
         raise UsageError(
             f"{path}: a checkpoint of format {written_as}; this version reads up to {FORMAT}, "
             "update alexnet_repro"
         )
-    config = parts["config"]
-    nodes = {"model": config.get("model"), "data": config.get("data")}
-    for name, node in (nodes | {DATA: parts.get(DATA, NOTHING)}).items():
-        if not isinstance(node, Mapping):
-            raise UsageError(f"{path}: not a checkpoint, or a damaged one (its {name} is none)")
-    return dict(checkpoint)
+    return _checked_parts(path, checkpoint)
+
+
+class SavedConfig(BaseModel):
+    """Of the configuration in a checkpoint, what is read without a check of its own."""
+
+    model_config = ConfigDict(strict=True)
+
+    model: dict[str, Any]
+    data: dict[str, Any]
+    augment: dict[str, Any] = {}
+
+
+class OptimizerState(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    state: dict[Any, Any]
+    param_groups: list[dict[str, Any]]
+
+
+class Contents(BaseModel):
+    """Of a checkpoint, which may come from anybody: its parts, as far as training reads them."""
+
+    model_config = ConfigDict(strict=True, arbitrary_types_allowed=True)
+
+    config: SavedConfig
+    state_dict: dict[str, torch.Tensor]
+    epoch: int = 0
+    global_step: int = 0
+    loops: dict[str, dict[str, Any]] = {}
+    callbacks: dict[str, dict[str, Any]] = {}
+    optimizer_states: Annotated[list[OptimizerState], Field(min_length=1)] | None = None
+    lr_schedulers: list[dict[str, Any]] = []
+    ImageDataModule: dict[str, Any] = {}
+    lightning: str = Field("0", alias="pytorch-lightning_version", pattern=r"^\d+(\.\d+)*\w*$")
+
+
+def _checked_parts(path: Path, checkpoint: dict[str, Any]) -> dict[str, Any]:
+    wrong = f"{path}: not a checkpoint, or a damaged one"
+    try:
+        Contents.model_validate(checkpoint)
+        if "loops" in checkpoint:
+            epochs_done(checkpoint)
+    except ValidationError as error:
+        raise UsageError(f"{wrong} ({': '.join(first_mistake(error))})") from error
+    except (LookupError, TypeError) as error:
+        raise UsageError(f"{wrong} (its loops do not say how far it was trained)") from error
+    return checkpoint
 
 
 def _exported(path: Path) -> dict[str, Any]:
@@ -312,7 +359,7 @@ def _exported(path: Path) -> dict[str, Any]:
         tensors = load_file(path)
         said = json.loads(path.with_name("config.json").read_text(encoding="utf-8"))
         keys = ("classes", "words", "image_size", "crop_size", "input_size")
-        return {
+        parts = {
             "state_dict": {name: w for name, w in tensors.items() if name.startswith(NETWORK)},
             "config": said["config"],
             "epoch": said["epochs"] - 1,
@@ -328,6 +375,13 @@ def _exported(path: Path) -> dict[str, Any]:
         raise UsageError(
             f"{path}: not what alexnet export safetensors writes, or damaged ({error})"
         ) from error
+    return _checked_parts(path, parts)
+
+
+def epochs_done(checkpoint: Mapping[str, Any]) -> int:
+    """Whole epochs that were trained before a checkpoint was saved."""
+    done: int = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+    return done
 
 
 def network_weights(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
@@ -335,7 +389,7 @@ def network_weights(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
     return {
         name.removeprefix(NETWORK): tensor
         for name, tensor in checkpoint["state_dict"].items()
-        if isinstance(name, str) and name.startswith(NETWORK)
+        if name.startswith(NETWORK)
     }
 
 
@@ -367,6 +421,15 @@ class SavedImages(BaseModel):
         return self
 
 
+def saved_images(path: Path, checkpoint: Mapping[str, Any]) -> SavedImages:
+    """Raises UsageError if they cannot be right."""
+    try:
+        return SavedImages.model_validate(checkpoint[DATA])
+    except ValidationError as error:
+        place, said = first_mistake(error)
+        raise UsageError(f"{path}: its {place or 'images'} cannot be right ({said})") from error
+
+
 def load_trained(
     path: Path,
     device: torch.device | str = "cpu",
@@ -392,11 +455,13 @@ def load_trained(
             f"{path}: it has neither classes nor mean image, since its data module is not an "
             "ImageDataModule; resume takes it, and ImageClassifier.load_from_checkpoint"
         )
-    config, data, weights = checkpoint["config"], checkpoint[DATA], network_weights(checkpoint)
+    config, weights = checkpoint["config"], network_weights(checkpoint)
+    images = saved_images(path, checkpoint)
     try:
-        images = SavedImages.model_validate(data)
         if not any(w.shape[:1] == (len(images.classes),) for w in weights.values()):
             raise UsageError(f"{path}: its weights are not of {len(images.classes)} classes")
+        if not all(weight.isfinite().all() for weight in weights.values()):
+            raise UsageError(f"{path}: its weights are not all finite numbers: training diverged")
         network = _network(path, config["model"], images, weights, model, trust)
         network.load_state_dict(weights)
         views = _views(path, config["augment"], images)
@@ -410,9 +475,6 @@ def load_trained(
             epoch=checkpoint["epoch"] + 1,
             config=config,
         )
-    except ValidationError as error:
-        place, said = first_mistake(error)
-        raise UsageError(f"{path}: its {place or 'images'} cannot be right ({said})") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{path}: its parts do not fit together ({error!r})") from error
     except RuntimeError as error:
@@ -440,9 +502,11 @@ def _network(
             f"{model['_target_']}; leave it out"
         )
     try:
-        # Whether it is the network of these weights is known before it takes any memory.
+        # Whether it is the network of these images and weights is known before it takes any memory.
         with torch.device("meta"):
-            built(model, classes).load_state_dict(weights, assign=True)
+            network = built(model, classes)
+            network(torch.zeros(1, 3, images.input_size, images.input_size))
+            network.load_state_dict(weights, assign=True)
         return built(model, classes)
     except (ValueError, ArithmeticError) as error:
         raise UsageError(f"{path}: its configuration is not valid ({error})") from error
@@ -620,7 +684,9 @@ def start_from(
         raise UsageError(
             f"init_layers: the network has no layer {min(unknown)}; it has {', '.join(names)}"
         )
-    same_classes = list(checkpoint.get(DATA, {}).get("classes") or ()) == list(classes)
+    same_classes = DATA in checkpoint and tuple(saved_images(path, checkpoint).classes) == tuple(
+        classes
+    )
     taken = [
         layer
         for layer in names

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from torch import nn
 
 from alexnet_repro.base.build import PACKAGE, PARTIAL, TARGET, described
@@ -20,8 +21,10 @@ from alexnet_repro.training.checkpoint import (
     BEFORE,
     DATA,
     LAST,
+    epochs_done,
     network_weights,
     read_checkpoint,
+    saved_images,
     size_of,
     whole,
 )
@@ -377,27 +380,22 @@ def _read(record: Path) -> dict[str, Any]:
         raise UsageError(f"{record}: {reason(error)}; move it out of the folder") from error
 
 
-def epochs_done(checkpoint: Mapping[str, Any]) -> int:
-    """Whole epochs that were trained before a checkpoint was saved."""
-    done: int = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
-    return done
-
-
 def check_resume(path: Path, network: nn.Module, data: Any) -> None:
     """Raises UsageError unless the training of ``network`` on ``data`` can go on from ``path``."""
     checkpoint = read_checkpoint(path)
     # A data module of somebody else's may leave nothing of its own in a checkpoint.
-    there = checkpoint.get(DATA, {})
-    classes, own_classes = list(there.get("classes", ())), list(getattr(data, "classes", ()))
+    there = saved_images(path, checkpoint) if DATA in checkpoint else None
+    classes = [] if there is None else list(there.classes)
+    own_classes = list(getattr(data, "classes", ()))
     if classes != own_classes and classes and own_classes:
         raise UsageError(
             f"resume={path}: its {len(classes)} classes are not the "
             f"{len(own_classes)} of the data; resume on the same data, or start from its weights "
             "with init_from="
         )
-    mean = there.get("mean_image") if isinstance(data, ImageDataModule) else None
+    mean = data.state_dict()["mean_image"] if isinstance(data, ImageDataModule) else None
     # Images that were decoded elsewhere may differ in the last bits.
-    if mean is not None and (mean - data.state_dict()["mean_image"]).abs().max() > 1:
+    if there is not None and mean is not None and not torch.allclose(there.mean_image, mean, 0, 1):
         raise UsageError(
             f"resume={path}: it was trained on other images than those of the data, by their mean; "
             "resume on the same ones, or start from its weights with init_from="
