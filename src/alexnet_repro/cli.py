@@ -149,6 +149,8 @@ def run(commands: typer.Typer) -> None:
 
 
 def _run(commands: typer.Typer) -> NoReturn:
+    if "" in sys.argv[1:]:
+        fail("an argument is empty, as from a variable of the shell that is not set")
     try:
         sys.exit(commands(standalone_mode=False))
     except TyperException as error:

@@ -15,11 +15,11 @@ log = logging.getLogger(__name__)
 def main(config: DictConfig) -> None:
     evaluation = options(config, Evaluation)
     # torch and Lightning take seconds to import: a mistake is told before.
-    from alexnet_repro.base.files import user_path, write_json
+    from alexnet_repro.base.files import make_room_for, user_path, write_json
     from alexnet_repro.results.evaluation import evaluate, print_evaluation
 
     path = user_path(evaluation.output)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_room_for(path)
     record = evaluate(evaluation, HydraConfig.get().overrides.task)
     print_evaluation(record)
     write_json(path, record)

@@ -15,7 +15,7 @@ SHOWN = r"\x1b[31mX\x1b]0;pwn\x07\x9b2J\u202e\udc80.png"
 def test_control_characters_are_shown_and_other_letters_stay() -> None:
     assert printable(EVIL) == SHOWN
     assert printable("a\nb") == r"a\nb"
-    assert printable("a\u200fb\ufeff") == r"a\u200fb\ufeff"
+    assert printable("a\u200fb\ufeff\u2060\U000e0041") == r"a\u200fb\ufeff\u2060\U000e0041"
     assert printable("می\u200cخواهم") == "می\u200cخواهم"
     assert printable("a\nb\r", keep="\n") == "a\nb\\r"
     assert printable("Größe 9.41\u202fAM 👩‍🔬 日本.png") == "Größe 9.41\u202fAM 👩‍🔬 日本.png"

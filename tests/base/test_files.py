@@ -1,6 +1,7 @@
 """Files are written whole under their own name, and what a kill leaves the next process removes."""
 
 import errno
+import os
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from alexnet_repro.base.errors import UsageError
 from alexnet_repro.base.files import TEMPORARY, all_of, temporary_folder, write_text
 
 HOLDING = """
@@ -46,12 +48,20 @@ def test_a_folder_is_removed_after_a_kill_and_left_alone_while_it_is_used(
 def test_a_file_that_cannot_be_written_is_called_by_its_name_not_by_a_temporary_one(
     tmp_path: Path,
 ) -> None:
-    (tmp_path / "folder").mkdir()
-    for path in (tmp_path / "folder", tmp_path / "nowhere" / "file", tmp_path / ("x" * 255)):
+    for path in (tmp_path / "nowhere" / "file", tmp_path / ("x" * 255)):
         with pytest.raises(OSError, match=r"\[Errno") as told:
             write_text(path, "something")
         assert told.value.filename == str(path)
-    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "folder", tmp_path / "pipe"):
+        with pytest.raises(UsageError, match="it is no file that can be replaced"):
+            write_text(path, "something")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "pipe"]
 
 
 def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path: Path) -> None:

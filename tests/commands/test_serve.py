@@ -238,6 +238,17 @@ def test_a_photograph_over_the_limit_is_refused_while_it_arrives(served: Served)
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("asked", ["POST /nosuch", "PUT /answer", "GET /", "POST /"])
+def test_what_is_answered_before_all_of_it_is_there_ends_its_connection(
+    served: Served, asked: str
+) -> None:
+    request = f"{asked} HTTP/1.1\nHost: localhost\nContent-Length: 600000000\n"
+    with begun(served, request) as connection:
+        head, _, _ = connection.recv(4096).partition(b"\r\n\r\n")
+        assert b"connection: close" in head.lower().split(b"\r\n")
+
+
+@pytest.mark.long
 def test_visitors_who_send_the_same_photograph_at_once_are_all_answered(served: Served) -> None:
     with ThreadPoolExecutor(6) as visitors:
         told = list(visitors.map(lambda _: answered(served, jpeg(90, 70)), range(6)))

@@ -570,3 +570,22 @@ def test_where_a_square_overflows_the_output_is_finite_and_other_windows_know_no
     untouched = norm(torch.ones(shape, dtype=dtype))
     assert torch.equal(b[:, :3], untouched[:, :3])
     assert torch.equal(b[:, 6:], untouched[:, 6:])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("size", [1, 5])
+def test_the_norm_within_maps_is_finite_for_any_input_too(dtype: torch.dtype, size: int) -> None:
+    for value in (1e18, 5e18, 1e19, 3e38):
+        a = torch.full((2, 3, 8, 8), value, dtype=dtype, requires_grad=True)
+        b = WithinMapNorm(size)(a)
+        b.sum().backward()
+        assert a.grad is not None
+        assert b.isfinite().all()
+        assert a.grad.isfinite().all()
+
+
+def test_constants_are_floats_however_they_are_written() -> None:
+    b = ResponseNorm(k=10**30, alpha=1, beta=1)(torch.ones(1, 5))
+    torch.testing.assert_close(b, torch.full((1, 5), 1e-30))
+    with pytest.raises(ValueError, match="n=1000000: input should be less than or equal to 4096"):
+        ResponseNorm(n=10**6)

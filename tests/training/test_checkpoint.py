@@ -18,6 +18,16 @@ from alexnet_repro.network.alexnet import AlexNet
 from alexnet_repro.training.checkpoint import FORMAT, load_trained, start_from
 
 HERE = Path(__file__).parent
+
+
+def nested(depth: int) -> list[Any]:
+    """A list that is small in a file and long in print."""
+    inner: list[Any] = []
+    for _ in range(depth):
+        inner = [inner] * 8
+    return inner
+
+
 LOGITS_OF_FORMAT_1 = torch.tensor([[0.0093132, -0.0228068, 0.0893678]]).expand(2, 3)
 
 
@@ -113,9 +123,10 @@ def test_a_target_among_the_arguments_of_another_is_not_called(changed: Any) -> 
         (lambda c: c.update(ImageDataModule=[]), "ImageDataModule: input should be"),
         (lambda c: c.update(optimizer_states=[5]), r"optimizer_states\.0: input should be"),
         (lambda c: c.update(optimizer_states=[]), "optimizer_states: list should have at least"),
+        (lambda c: c.update({"pytorch-lightning_version": "x"}), "version: string should match"),
         (
-            lambda c: c.update({"pytorch-lightning_version": "x"}),
-            "lightning_version: string should match",
+            lambda c: c["config"]["model"].update(width=nested(8)),
+            r"width=\[\[\[.*: input should be",
         ),
         (lambda c: c["state_dict"]["network.conv1.bias"].fill_(nan), "training diverged"),
         (lambda c: c.update(callbacks=5), "callbacks: input should be"),

@@ -67,7 +67,8 @@ def print_answers(
         told = f"{one.path}: skipped: {one.reason}"
         print(printable(told), file=sys.stderr)
     if damaged:
-        print(f"{len(damaged)} of {len(answers)} images skipped", file=sys.stderr)
+        if len(answers) > 1:
+            print(f"{len(damaged)} of {len(answers)} images skipped", file=sys.stderr)
         sys.exit(1)
 
 

@@ -9,6 +9,7 @@ the argument that is given the number of classes.
 
 import functools
 import inspect
+import reprlib
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
@@ -24,8 +25,8 @@ from pydantic.errors import PydanticUserError
 
 from alexnet_repro.base.errors import UsageError, one_line
 
-Count = Annotated[int, Field(ge=1)]
-Natural = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=1, lt=2**31)]
+Natural = Annotated[int, Field(ge=0, lt=2**31)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -213,10 +214,10 @@ def checks_arguments(init: Init) -> Init:
     def checking(self: Any, *positional: Any, **named: Any) -> None:
         own = inspect.signature(init).bind(self, *positional, **named).arguments
         try:
-            checked(init, own, given=("self",))
+            taken = checked(init, own, given=("self",))
         except UsageError as error:
             raise ValueError(str(error)) from error
-        init(self, *positional, **named)
+        init(self, **taken)
 
     return checking  # type: ignore[return-value]
 
@@ -454,8 +455,8 @@ def _place_and_message(
         return place, message
     if isinstance(error["input"], dict):
         return place, f": {message}"
-    # As it is typed.
-    given = str(error["input"])
+    # As it is typed; of lists of lists, as a checkpoint may hold them, only the beginning.
+    given = error["input"] if isinstance(error["input"], str) else reprlib.repr(error["input"])
     given = given if len(given) < LONGEST else f"{given[:LONGEST]}…"
     given = {"None": "null", "True": "true", "False": "false"}.get(given, given)
     return place, f"={given}: {message}"

@@ -58,7 +58,7 @@ def opened(argument: str, sweep: bool = False) -> str:
     key, equals, value = argument.partition("=")
     if equals and re.fullmatch(TEXTS, key) and not (sweep and re.match(SWEPT, value)):
         if not value.strip("'\" "):
-            raise UsageError(f"{typed}: there is no value; leave the key out for its default")
+            raise UsageError(f"{typed}: there is no value; give one, or leave the key out")
         parts = value.split(",") if sweep else [value]
         argument = f"{key}={','.join(map(quoted, parts))}"
     return f"++{argument}" if re.match(OPEN, argument) else argument

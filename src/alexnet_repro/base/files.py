@@ -54,6 +54,28 @@ def write_bytes(path: Path, content: bytes) -> None:
         unfinished.write_bytes(content)
 
 
+def check_is_file(path: Path) -> None:
+    """Raises UsageError if there is something other than a file at ``path``."""
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{path}: it is no file that can be replaced; give the name of a file")
+
+
+def make_room_for(path: Path) -> None:
+    """Make the folder of a file that is to be written after something long.
+
+    Raises:
+        OSError: naming ``path``, if that folder takes no files.
+        UsageError: as :func:`check_is_file`.
+    """
+    check_is_file(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What the system says of a disk that has no room for a file."""
 
@@ -64,7 +86,9 @@ def all_of(path: Path) -> Iterator[Path]:
 
     Raises:
         OSError: naming ``path``, if the disk is full or does not take the file.
+        UsageError: if it is a folder, a device or a pipe.
     """
+    check_is_file(path)
     prefix, unfinished = f".{path.name}-", None
     try:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=prefix, delete=False) as file:

@@ -8,6 +8,7 @@ from types import FunctionType, MappingProxyType
 from typing import Annotated, Any, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.nn import functional
@@ -64,9 +65,10 @@ def power_minus_beta(scale: Tensor, beta: float) -> Tensor:
     return scale.sqrt().sqrt() / scale if beta == 0.75 else scale.pow(-beta)
 
 
-def largest_square(a: Tensor, n: int, alpha: float) -> float:
-    """What the sum of n, and α times that, are still finite of: infinite scales make NaN."""
-    return torch.finfo(a.dtype).max / (2 * n * max(1, alpha))
+def squares(a: Tensor, n: int, alpha: float) -> Tensor:
+    """Squares of which the sum of n, and α times that, are finite: infinite scales make NaN."""
+    largest: float = (torch.finfo(a.dtype).max / (2 * n * max(1, alpha))) ** 0.5
+    return a.clamp(-largest, largest).square()
 
 
 def squarable(a: Tensor) -> Tensor:
@@ -95,9 +97,8 @@ def windowed_sum(x: Tensor, below: int, above: int, columns: int) -> Tensor:
 
 def scale_of(a: Tensor, n: int, k: float, alpha: float, columns: int) -> Tensor:
     """The scale s = k + α · (windowed sum of a²)."""
-    squares = a.square().clamp(max=largest_square(a, n, alpha))
     # For even n the window reaches n/2 below and n/2 − 1 above, as in torch.
-    return k + alpha * windowed_sum(squares, n // 2, (n - 1) // 2, columns)
+    return k + alpha * windowed_sum(squares(a, n, alpha), n // 2, (n - 1) // 2, columns)
 
 
 def normalize(a: Tensor, n: int, k: float, alpha: float, beta: float, columns: int) -> Tensor:
@@ -232,7 +233,7 @@ class ResponseNorm(nn.Module):
     def __init__(
         self,
         maps: Count | None = None,
-        n: Count = 5,
+        n: Annotated[int, Field(ge=1, le=4096)] = 5,
         k: Positive = 2.0,
         alpha: NonNegative = 1e-4,
         beta: NonNegative = 0.75,
@@ -302,8 +303,8 @@ class WithinMapNorm(nn.Module):
 def within_map_norm(a: Tensor, size: int, scale: float, beta: float) -> Tensor:
     """What :class:`WithinMapNorm` computes; in 32 bit or more."""
     x = a.to(torch.promote_types(a.dtype, torch.float32))
-    squares = x.square().clamp(max=largest_square(x, 1, scale))
-    mean = functional.avg_pool2d(squares, size, stride=1, padding=size // 2)
+    summed = squares(x, size * size, scale)
+    mean = functional.avg_pool2d(summed, size, stride=1, padding=size // 2)
     return (x * power_minus_beta(1 + scale * mean, beta)).to(a.dtype)
 
 

@@ -23,9 +23,11 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from alexnet_repro.analysis.images import UPLOAD_FORMATS, Damaged, read_upload
 from alexnet_repro.analysis.predictions import class_text
@@ -86,8 +88,33 @@ def application(shown: Shown, limits: Limits, names: Collection[str]) -> Starlet
             Route("/", page),
             Route("/page.js", script),
             Route("/answer", answered, methods=["POST"]),
-        ]
+        ],
+        middleware=[Middleware(CloseUnread)],
     )
+
+
+class CloseUnread:
+    """Ends the connection of a request that is answered before all of it has been read."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        names = {name for name, _ in scope.get("headers", ())}
+        unread = not names.isdisjoint((b"content-length", b"transfer-encoding"))
+
+        async def reading() -> Message:
+            nonlocal unread
+            message = await receive()
+            unread = unread and bool(message.get("more_body"))
+            return message
+
+        async def answering(message: Message) -> None:
+            if message["type"] == "http.response.start" and unread:
+                message["headers"] = [*message["headers"], (b"connection", b"close")]
+            await send(message)
+
+        await self.app(scope, reading, answering)
 
 
 def check_asker(headers: Headers, names: Collection[str]) -> None:
@@ -103,15 +130,10 @@ def check_asker(headers: Headers, names: Collection[str]) -> None:
     asked = _name(f"//{host}")
     own = {"localhost", socket.gethostname().lower(), *names}
     if asked not in own and not _is_address(asked):
-        raise _refused(403, "This server has another name: add it with --name.")
+        raise HTTPException(403, "This server has another name: add it with --name.")
     # Behind a proxy, the page is at the proxy's address, and the server asked by another.
     if origin is not None and origin.partition("//")[2] != host and _name(origin) not in names:
-        raise _refused(403, "Another page sent this request.")
-
-
-def _refused(status: int, told: str) -> HTTPException:
-    """The end of a connection, whose rest is not read."""
-    return HTTPException(status, told, headers={"Connection": "close"})
+        raise HTTPException(403, "Another page sent this request.")
 
 
 def _name(url: str) -> str:
@@ -139,7 +161,7 @@ async def received(request: Request, limits: Limits) -> bytes:
             async for chunk in request.stream():
                 content += chunk
                 if len(content) > limits.bytes:
-                    raise _refused(413, f"The limit is {limits.megabytes:g} MB.")
+                    raise HTTPException(413, f"The limit is {limits.megabytes:g} MB.")
     except (TimeoutError, ClientDisconnect) as error:
         raise HTTPException(408, f"It did not arrive within {SECONDS} seconds.") from error
     return bytes(content)
