@@ -60,7 +60,7 @@ runs/demo/.done: $(DONE)-installed $(SOURCES)
 	    --top 2 --checkpoint $(CURDIR)/runs/demo \
 	  && printf '\nPictures, in runs/demo/pictures:\n' \
 	  && printf '  %-19s %s\n' figure_3.png "the kernels of conv1, column above column" \
-	    figure_4_left.png "eight test images with their most probable classes" \
+	    figure_4_left.png "eight test images, the probable classes, the right one in red" \
 	    figure_4_right.png "the training images nearest to five others" \
 	  && printf '\nNext:\n' \
 	  && printf '  %s\n' "$(BIN)/alexnet predict YOUR_PHOTO.jpg --checkpoint imagenette" \

@@ -126,7 +126,7 @@ def test_a_target_among_the_arguments_of_another_is_not_called(changed: Any) -> 
         (lambda c: c.update({"pytorch-lightning_version": "x"}), "version: string should match"),
         (
             lambda c: c["config"]["model"].update(width=nested(8)),
-            r"width=\[\[\[.*: input should be",
+            r"width=\[\[.*: input should be",
         ),
         (lambda c: c["state_dict"]["network.conv1.bias"].fill_(nan), "training diverged"),
         (lambda c: c.update(callbacks=5), "callbacks: input should be"),
