@@ -239,7 +239,7 @@ TYPED = [
     ),
     ("predict", ["a", "--chekpoint", "b"], "No such option: --chekpoint (Possible options: --ch"),
     ("predict", ["a"], "Missing option '--checkpoint'"),
-    ("predict", ["a", "--checkpoint", ""], "an argument is empty, as from a variable of the shell"),
+    ("predict", ["a", "--checkpoint", ""], "an argument is empty (an unset"),
     ("predict", ["a", "--checkpoint", "b"], "b: there is no such checkpoint"),
     ("predict", ["checkpoint=a", "images=b"], "checkpoint=a: KEY=VALUE is for train, evaluate and"),
     ("predict", ["a", "--top", "0"], "Invalid value for '--top': Input should be greater than"),

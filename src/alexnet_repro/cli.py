@@ -81,9 +81,8 @@ def data_node(overrides: Sequence[str]) -> dict[str, Any]:
     Raises:
         UsageError: if there is no such choice, key or value, or nothing was given.
     """
-    overrides = [re.sub(r"^source=", "data.source.root=", override) for override in overrides]
     for override in overrides:
-        if not override.lstrip("+").startswith(("data=", "data.")):
+        if not override.lstrip("+").startswith(("data=", "data.", "source=")):
             raise UsageError(
                 f"{override}: this command takes options (--checkpoint PATH) and data=… keys, "
                 "which --help lists"
@@ -150,7 +149,7 @@ def run(commands: typer.Typer) -> None:
 
 def _run(commands: typer.Typer) -> NoReturn:
     if "" in sys.argv[1:]:
-        fail("an argument is empty, as from a variable of the shell that is not set")
+        fail("an argument is empty (an unset shell variable?)")
     try:
         sys.exit(commands(standalone_mode=False))
     except TyperException as error:

@@ -70,7 +70,7 @@ def examine(cache: Path) -> dict[str, Any]:
         "Python": platform.python_version(),
         "torch": f"{torch.__version__} ({build}), {torch.backends.cpu.get_cpu_capability()}",
         "GPU": gpus or mps or none,
-        "columns": f"trainer={'two_gpu' if len(gpus) > 1 else 'two_cpu'} a column each",
+        "columns": f"trainer={'two_gpu' if len(gpus) > 1 else 'two_cpu'} (one process per column)",
         "compiler": next(filter(None, compilers), None)
         or "none: apt install g++ (for torch.compile on a CPU)",
         "cores": f"{usable_cores()}",

@@ -98,7 +98,10 @@ def test_a_run_is_read_from_its_records(tmp_path: Path) -> None:
     rows = [{"epoch": 1, "train/top1_error": 80.5}, {"epoch": 2, "train/top1_error": 20}]
     (tmp_path / "result.json").write_text(json.dumps(record | {"curve": rows}))
     assert read_training_error(tmp_path).errors == (80.5, 20.0)
-    assert ended_runs(tmp_path) == ended_runs(tmp_path.parent) == [tmp_path]
+    assert ended_runs(tmp_path) == [tmp_path]
+    (tmp_path / "sweep" / "0").mkdir(parents=True)
+    (tmp_path / "result.json").rename(tmp_path / "sweep" / "0" / "result.json")
+    assert ended_runs(tmp_path) == [tmp_path / "sweep" / "0"]
     (tmp_path / "result.json").write_text("{")
     with pytest.raises(UsageError, match="damaged"):
         read_training_error(tmp_path)

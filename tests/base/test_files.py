@@ -59,7 +59,7 @@ def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "folder", tmp_path / "pipe"):
-        with pytest.raises(UsageError, match="it is no file that can be replaced"):
+        with pytest.raises(UsageError, match="not a regular file"):
             write_text(path, "something")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "pipe"]
 

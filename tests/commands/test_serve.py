@@ -249,6 +249,12 @@ def test_what_is_answered_before_all_of_it_is_there_ends_its_connection(
 
 
 @pytest.mark.long
+def test_a_connection_is_kept_for_what_its_visitor_sends_next(served: Served) -> None:
+    with begun(served, "GET / HTTP/1.1\nHost: localhost\n") as connection:
+        assert b"connection: close" not in connection.recv(4096).lower()
+
+
+@pytest.mark.long
 def test_visitors_who_send_the_same_photograph_at_once_are_all_answered(served: Served) -> None:
     with ThreadPoolExecutor(6) as visitors:
         told = list(visitors.map(lambda _: answered(served, jpeg(90, 70)), range(6)))

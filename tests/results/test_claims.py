@@ -18,6 +18,7 @@ from alexnet_repro.results import claims
 from alexnet_repro.results.claims import Archive, Finding, read_claims
 from alexnet_repro.results.conditions import Experiments, settings
 from alexnet_repro.results.intervals import mean
+from alexnet_repro.results.plots import forest_rows
 from alexnet_repro.results.records import read_records
 from tests.typed import check_typed
 
@@ -436,6 +437,7 @@ def test_of_networks_that_never_left_chance_nothing_follows(find: Find, config_o
     found = find("lrn", *records)
     assert found.what == "no verdict"
     assert found.verdicts[0].why == "1 of 6 networks stayed at chance"
+    assert forest_rows([found]) == []
     records[3]["errors"]["ten"]["top1_interval"] = [86.0, 89.9]
     assert find("lrn", *records).verdicts[0].what == "confirmed"
 
@@ -451,7 +453,7 @@ def test_of_networks_with_unequal_data_nothing_follows(find: Find, config_of: Co
 @pytest.mark.parametrize(
     ("claim", "ablation"), [("dropout", "ablation_no_dropout"), ("crops", "ablation_no_crops")]
 )
-def test_what_a_network_overfits_is_measured_on_training_images_seen_like_test_images(
+def test_what_a_network_overfits_needs_the_errors_of_centre_crops_of_training_images(
     find: Find, config_of: Config, claim: str, ablation: str
 ) -> None:
     errors = {1: (37.0, 39.0), 2: (37.5, 39.6), 3: (36.9, 39.2)}
@@ -493,6 +495,27 @@ def test_every_run_has_to_specialize(find: Find, config_of: Config, tmp_path: Pa
     assert find("kernels", kernels(1, 0.001), kind="kernels").what == "not resolved"
     found = find("kernels", kernels(1, 0.001), kernels(2, 0.3), kind="kernels")
     assert [(v.what, v.why) for v in found.verdicts] == [("not resolved", "1 of 2 runs")]
+
+
+@pytest.mark.parametrize(("trained_for", "runs"), [((35, 35), 2), ((35, 20), 1), ((None, None), 1)])
+def test_checkpoints_are_compared_if_they_were_trained_as_long_whatever_was_planned(
+    find: Find, config_of: Config, trained_for: tuple[int | None, ...], runs: int
+) -> None:
+    records = []
+    for seed, (planned, done) in enumerate(zip((40, 35), trained_for, strict=True)):
+        config = copy.deepcopy(config_of("alexnet"))
+        config["schedule"]["epochs"] = planned
+        network = {"experiment": "alexnet", "data": "imagenette", "seed": seed, "config": config}
+        records.append(
+            {
+                "format": 1,
+                "command": "alexnet figures 3",
+                "date": "2026-01-01",
+                "network": network | ({} if done is None else {"epochs": done}),
+                "colour_saturation": {"p_value": 0.01},
+            }
+        )
+    assert len(find("kernels", *records, kind="kernels").records) == runs
 
 
 def test_of_several_groups_one_whose_networks_learned_with_most_pairs_speaks(

@@ -114,7 +114,10 @@ def test_nothing_in_common_is_refused(last: Path) -> None:
     ("overrides", "told"),
     [
         (["experiment=ablation_no_lrn"], "experiment=[small,ablation_no_lrn] minutes"),
-        (["experiment=alexnet"], "data=imagenette or data=folder source=IMAGES takes photographs"),
+        (
+            ["experiment=alexnet"],
+            "photographs use data=imagenette or data=folder source=IMAGES",
+        ),
         (["experiment=demo"], None),
         (["experiment=[small,ablation_tanh]"], None),
         (["schedule.epochs=1"], None),

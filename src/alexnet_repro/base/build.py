@@ -456,7 +456,8 @@ def _place_and_message(
     if isinstance(error["input"], dict):
         return place, f": {message}"
     # As it is typed; of lists of lists, as a checkpoint may hold them, only the beginning.
-    given = error["input"] if isinstance(error["input"], str) else reprlib.repr(error["input"])
+    listed = isinstance(error["input"], list | tuple)
+    given = reprlib.repr(error["input"]) if listed else str(error["input"])
     given = given if len(given) < LONGEST else f"{given[:LONGEST]}…"
     given = {"None": "null", "True": "true", "False": "false"}.get(given, given)
     return place, f"={given}: {message}"

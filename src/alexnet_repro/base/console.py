@@ -21,7 +21,7 @@ UNSAFE = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
     r"\u3164\ud800-\udfff\ufeff\U000e0000-\U000e007f]"
 )
-"""Control characters, those that turn the direction of text, and those that have no width."""
+"""Control characters, those that turn the direction of text, and those that are not seen."""
 
 
 def printable(text: str, keep: str = "") -> str:

@@ -57,7 +57,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 def check_is_file(path: Path) -> None:
     """Raises UsageError if there is something other than a file at ``path``."""
     if path.exists() and not path.is_file():
-        raise UsageError(f"{path}: it is no file that can be replaced; give the name of a file")
+        raise UsageError(f"{path}: not a regular file; give the name of a file")
 
 
 def make_room_for(path: Path) -> None:

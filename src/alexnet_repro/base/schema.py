@@ -120,6 +120,6 @@ def reason(error: Exception) -> str:
 def first_mistake(error: ValidationError) -> tuple[str, str]:
     """Where pydantic found something wrong first, and what."""
     first = error.errors()[0]
-    # Of a mapping it names the class of ours that describes it.
+    # For mappings pydantic adds the name of our class.
     said = first["msg"].removeprefix("Value error, ").partition(" or instance of ")[0]
     return ".".join(map(str, first["loc"])), f"{said[0].lower()}{said[1:]}"

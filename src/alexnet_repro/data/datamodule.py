@@ -176,7 +176,7 @@ class ImageDataModule(L.LightningDataModule):
         self._augmentation: Augmentation | None = None
         self._position = 0
         self._ahead = (-1, 0)
-        self.tests_training_images = False
+        self.tests_training_images = self.adds_training_images = False
 
     def prepare_data(self) -> None:
         """Make the store if it is not there yet, and check that it can be trained on.
@@ -320,13 +320,14 @@ class ImageDataModule(L.LightningDataModule):
         loader = self.whole_images(self.test_split, self._trains_on_cpu)
         if not self.tests_training_images:
             return loader
-        most = len(self.store.splits[self.test_split])
-        return [loader, self.whole_images("train", self._trains_on_cpu, most)]
+        self.adds_training_images = True
+        limit = len(self.store.splits[self.test_split])
+        return [loader, self.whole_images("train", self._trains_on_cpu, limit)]
 
     def whole_images(
-        self, split: str, on_cpu: bool, most: int | None = None
+        self, split: str, on_cpu: bool, limit: int | None = None
     ) -> DataLoader[dict[str, Tensor]]:
-        """The stored images of a split as they are, in order; at most so many, evenly spaced.
+        """The stored images of a split as they are, in order; at most ``limit``, evenly spaced.
 
         Raises:
             UsageError: if there is no such split, or it has fewer images than there are replicas,
@@ -342,7 +343,7 @@ class ImageDataModule(L.LightningDataModule):
                 f"trainer.devices: {replicas} replicas, but {self.dataset_name} has only "
                 f"{len(images)} {split} images; choose fewer devices"
             )
-        count = min(len(images), most or len(images))
+        count = min(len(images), limit or len(images))
         indices = [i * len(images) // count for i in range(count)]
         return self._loader(WholeImages(images), indices, on_cpu)
 

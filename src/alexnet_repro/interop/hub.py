@@ -41,7 +41,7 @@ class HubClassifier(
             ArithmeticError,
             AttributeError,
             LookupError,
-            OSError,
+            FileNotFoundError,
             RuntimeError,
             SafetensorError,
             TypeError,

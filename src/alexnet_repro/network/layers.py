@@ -65,7 +65,7 @@ def power_minus_beta(scale: Tensor, beta: float) -> Tensor:
     return scale.sqrt().sqrt() / scale if beta == 0.75 else scale.pow(-beta)
 
 
-def squares(a: Tensor, n: int, alpha: float) -> Tensor:
+def clamped_squares(a: Tensor, n: int, alpha: float) -> Tensor:
     """Squares of which the sum of n, and α times that, are finite: infinite scales make NaN."""
     largest: float = (torch.finfo(a.dtype).max / (2 * n * max(1, alpha))) ** 0.5
     return a.clamp(-largest, largest).square()
@@ -98,7 +98,7 @@ def windowed_sum(x: Tensor, below: int, above: int, columns: int) -> Tensor:
 def scale_of(a: Tensor, n: int, k: float, alpha: float, columns: int) -> Tensor:
     """The scale s = k + α · (windowed sum of a²)."""
     # For even n the window reaches n/2 below and n/2 − 1 above, as in torch.
-    return k + alpha * windowed_sum(squares(a, n, alpha), n // 2, (n - 1) // 2, columns)
+    return k + alpha * windowed_sum(clamped_squares(a, n, alpha), n // 2, (n - 1) // 2, columns)
 
 
 def normalize(a: Tensor, n: int, k: float, alpha: float, beta: float, columns: int) -> Tensor:
@@ -303,7 +303,7 @@ class WithinMapNorm(nn.Module):
 def within_map_norm(a: Tensor, size: int, scale: float, beta: float) -> Tensor:
     """What :class:`WithinMapNorm` computes; in 32 bit or more."""
     x = a.to(torch.promote_types(a.dtype, torch.float32))
-    summed = squares(x, size * size, scale)
+    summed = clamped_squares(x, size * size, scale)
     mean = functional.avg_pool2d(summed, size, stride=1, padding=size // 2)
     return (x * power_minus_beta(1 + scale * mean, beta)).to(a.dtype)
 

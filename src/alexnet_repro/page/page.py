@@ -94,7 +94,10 @@ def application(shown: Shown, limits: Limits, names: Collection[str]) -> Starlet
 
 
 class CloseUnread:
-    """Ends the connection of a request that is answered before all of it has been read."""
+    """Ends the connection of a request that is answered before all of it has been read.
+
+    The server would read the rest, however much there is, to take the next request.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

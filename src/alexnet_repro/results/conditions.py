@@ -143,7 +143,8 @@ class Experiments:
         own, changed = settings(network["config"]), self._together(*names(experiment))
         if "schedule.epochs" in own and "curve" not in network:
             # Of a checkpoint, as long as it had been trained by then.
-            own["schedule.epochs"] = network.get("epochs", own["schedule.epochs"])
+            scheduled = own["schedule.epochs"]
+            own["schedule.epochs"] = network.get("epochs", network.get("epoch", scheduled))
         if any(own.get(key) != changed.get(key) for key in LENGTH):
             changed = _without(LENGTH, changed)
         typed = arguments(network)

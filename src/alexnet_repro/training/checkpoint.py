@@ -37,6 +37,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    field_validator,
     model_validator,
 )
 from safetensors import SafetensorError
@@ -51,7 +52,7 @@ from alexnet_repro.data.augment import Augmentation, AugmentOptions
 from alexnet_repro.data.datamodule import ImageDataModule
 from alexnet_repro.data.statistics import Statistics
 from alexnet_repro.network.alexnet import AlexNet
-from alexnet_repro.training.networks import NETWORKS, built, foreign
+from alexnet_repro.training.networks import NETWORKS, READS, built, foreign, reads
 
 log = logging.getLogger(__name__)
 
@@ -325,23 +326,33 @@ class Contents(BaseModel):
     model_config = ConfigDict(strict=True, arbitrary_types_allowed=True)
 
     config: SavedConfig
-    state_dict: dict[str, torch.Tensor]
+    state_dict: dict[str, Any]
     epoch: int = 0
     global_step: int = 0
     loops: dict[str, dict[str, Any]] = {}
     callbacks: dict[str, dict[str, Any]] = {}
-    optimizer_states: Annotated[list[OptimizerState], Field(min_length=1)] | None = None
+    optimizer_states: Annotated[list[OptimizerState], Field(min_length=1)] = []
     lr_schedulers: list[dict[str, Any]] = []
     ImageDataModule: dict[str, Any] = {}
-    lightning: str = Field("0", alias="pytorch-lightning_version", pattern=r"^\d+(\.\d+)*\w*$")
+    # By it Lightning migrates what an earlier version of it wrote.
+    lightning: str = Field("0", alias="pytorch-lightning_version", pattern=r"^\d[\w.+]*$")
+
+    @field_validator("state_dict")
+    @classmethod
+    def _tensors(cls, found: dict[str, Any]) -> dict[str, Any]:
+        for name, value in found.items():
+            # A module may keep more than tensors in a part of its own.
+            if not isinstance(value, torch.Tensor) and not name.endswith("_extra_state"):
+                raise ValueError(f"{name} is no tensor")
+        return found
 
 
 def _checked_parts(path: Path, checkpoint: dict[str, Any]) -> dict[str, Any]:
     wrong = f"{path}: not a checkpoint, or a damaged one"
     try:
         Contents.model_validate(checkpoint)
-        if "loops" in checkpoint:
-            epochs_done(checkpoint)
+        if "loops" in checkpoint and not isinstance(epochs_done(checkpoint), int):
+            raise TypeError
     except ValidationError as error:
         raise UsageError(f"{wrong} ({': '.join(first_mistake(error))})") from error
     except (LookupError, TypeError) as error:
@@ -460,10 +471,10 @@ def load_trained(
     try:
         if not any(w.shape[:1] == (len(images.classes),) for w in weights.values()):
             raise UsageError(f"{path}: its weights are not of {len(images.classes)} classes")
-        if not all(weight.isfinite().all() for weight in weights.values()):
-            raise UsageError(f"{path}: its weights are not all finite numbers: training diverged")
         network = _network(path, config["model"], images, weights, model, trust)
         network.load_state_dict(weights)
+        if not all(parameter.isfinite().all() for parameter in network.parameters()):
+            raise UsageError(f"{path}: its weights are not all finite: training diverged")
         views = _views(path, config["augment"], images)
         return Trained(
             path=path,
@@ -472,7 +483,7 @@ def load_trained(
             image_size=images.image_size,
             classes=tuple(images.classes),
             words=None if images.words is None else tuple(images.words),
-            epoch=checkpoint["epoch"] + 1,
+            epoch=epochs_done(checkpoint) if "loops" in checkpoint else checkpoint["epoch"] + 1,
             config=config,
         )
     except (KeyError, TypeError, AttributeError) as error:
@@ -501,12 +512,12 @@ def _network(
             f"model.{next(iter(named))}: {path} says itself what its network is, "
             f"{model['_target_']}; leave it out"
         )
+    if not reads(NETWORKS[model["_target_"]], model, size := images.input_size):
+        raise UsageError(f"{path}: its input_size cannot be right ({READS}, not {size}×{size})")
     try:
-        # Whether it is the network of these images and weights is known before it takes any memory.
+        # Whether it is the network of these weights is known before it takes any memory.
         with torch.device("meta"):
-            network = built(model, classes)
-            network(torch.zeros(1, 3, images.input_size, images.input_size))
-            network.load_state_dict(weights, assign=True)
+            built(model, classes).load_state_dict(weights, assign=True)
         return built(model, classes)
     except (ValueError, ArithmeticError) as error:
         raise UsageError(f"{path}: its configuration is not valid ({error})") from error

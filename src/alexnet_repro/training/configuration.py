@@ -42,10 +42,10 @@ from alexnet_repro.base.mistakes import meant
 from alexnet_repro.columns.strategy import COLUMNS, ColumnPipelineStrategy, the_network
 from alexnet_repro.data.augment import AugmentOptions
 from alexnet_repro.data.datamodule import ImageDataModule
-from alexnet_repro.network.alexnet import INPUT_SIZE, WINDOWS_SIZE, AlexNet
+from alexnet_repro.network.alexnet import INPUT_SIZE, AlexNet
 from alexnet_repro.network.cifar import CifarNet
 from alexnet_repro.network.torchvision_alexnet import TorchvisionAlexNet
-from alexnet_repro.training.networks import make_network, sizes
+from alexnet_repro.training.networks import READS, make_network, reads, sizes
 
 Node = dict[str, Any]
 
@@ -224,12 +224,11 @@ class Configuration:
                 if "no such key" not in str(error):
                     raise
                 target = located(self.schedule, "schedule")
-                unknown, *more = self.scheduler.keys() - {TARGET, *taken(target, **self.scheduler)}
+                unknown = self.scheduler.keys() - {TARGET, *taken(target, **self.scheduler)}
                 ours = [f"schedule.{field.name}" for field in fields(Scheduling)]
-                meant = did_you_mean(f"schedule.{unknown}", ours)
-                if meant and not more:
-                    told = f"schedule.{unknown}: there is no such key{meant}"
-                    raise UsageError(told) from error
+                key = f"schedule.{min(unknown, default='')}"
+                if len(unknown) == 1 and (meant := did_you_mean(key, ours)):
+                    raise UsageError(f"{key}: there is no such key{meant}") from error
                 raise UsageError(f"{error}; schedule=plateau leaves only epochs") from error
         most, epochs = self.trainer.get("max_epochs"), self.schedule.get("epochs")
         if epochs is not None and most != epochs:
@@ -345,10 +344,9 @@ class Configuration:
                     self.model, classes=1000, input_size=self.data.get("input_size")
                 )
         size = self.data.get("input_size", INPUT_SIZE)
-        if target in (AlexNet, TorchvisionAlexNet) and size not in (INPUT_SIZE, WINDOWS_SIZE):
+        if not reads(target, self.model, size):
             raise UsageError(
-                f"data.input_size={size}: the network reads 224×224 pixels (§4.5), or Caffe's 227; "
-                "crops of data.crop_size are enlarged to that"
+                f"data.input_size={size}: {READS}; crops of data.crop_size are enlarged to that"
             )
         for key in ("devices", "num_nodes"):
             checked(_arrangement, {key: self.trainer[key]}, "trainer", complete=False)

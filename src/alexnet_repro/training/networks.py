@@ -12,7 +12,7 @@ from torch import nn
 
 from alexnet_repro.base.build import CLASSES, TARGET, built_as, located, taken, takes_any
 from alexnet_repro.base.errors import UsageError, one_line
-from alexnet_repro.network.alexnet import AlexNet
+from alexnet_repro.network.alexnet import INPUT_SIZE, WINDOWS_SIZE, AlexNet
 from alexnet_repro.network.cifar import Cifar13Net, Cifar18Net
 from alexnet_repro.network.torchvision_alexnet import TorchvisionAlexNet
 
@@ -72,6 +72,16 @@ def _try_image(network: nn.Module, key: str, classes: int, size: int) -> None:
     found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
     if found != (1, classes):
         raise UsageError(f"{key}: it maps one image to {found}; expected logits (1, {classes})")
+
+
+READS = "the network reads 224×224 pixels (§4.5), or Caffe's 227"
+
+
+def reads(network: Callable[..., Any], model: Node, size: int) -> bool:
+    """Whether a network, if it is of this package, reads images of ``size`` pixels a side."""
+    if network in (AlexNet, TorchvisionAlexNet):
+        return size in (INPUT_SIZE, WINDOWS_SIZE)
+    return model.get("input_size") in (None, size)
 
 
 def built(model: Node, classes: int) -> nn.Module:
