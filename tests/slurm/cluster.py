@@ -143,8 +143,12 @@ class Cluster:
         return self.state(job)
 
     def start_now(self, job: str) -> None:
-        """SLURM waits two minutes before a job that was queued again starts."""
-        self.run("scontrol", "update", f"JobId={job}", "StartTime=now")
+        """SLURM waits two minutes before a job that was queued again starts.
+
+        It refuses one that starts within the second in which it was queued: its credential is as
+        old as the one that was revoked then.
+        """
+        self.run("scontrol", "update", f"JobId={job}", "StartTime=now+2")
 
     def _start(self, *command: str) -> None:
         with (self.folder / f"{command[0]}.out").open("wb") as out:

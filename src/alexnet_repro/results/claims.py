@@ -258,7 +258,7 @@ class Archive:
         """
         by_figure = [self.measure(figure, claim.same_machine) for figure in claim.figures]
         groups = {group for figure in by_figure for group in figure}
-        compared = any(figure.minus or figure.over for figure in claim.figures)
+        effect = any(figure.expected for figure in claim.figures)
 
         def on_dataset(group: Group) -> bool:
             return group.dataset == claim.dataset and claim.split in (None, group.split)
@@ -268,8 +268,8 @@ class Archive:
             newest = max(record.date for m in own for record in m.records)
             decided = not any(objection for m in own for objection in _objections(m))
             unlike, seeds = len(group.unlike_the_paper), min(len(m.mean.values) for m in own)
-            # Of a comparison more pairs see more; an error is that of the network most like it.
-            like = (seeds, -unlike) if compared else (-unlike, seeds)
+            # Of an effect more seeds see more; an error is that of the network most like it.
+            like = (seeds, -unlike) if effect else (-unlike, seeds)
             return on_dataset(group), len(own), not unlike, decided, *like, newest, str(group)
 
         if not groups:
