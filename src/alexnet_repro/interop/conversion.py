@@ -12,7 +12,7 @@ from torch import Tensor
 
 from alexnet_repro.base.build import described
 from alexnet_repro.base.errors import UsageError
-from alexnet_repro.base.files import all_of, checksum, make_room_for, user_path
+from alexnet_repro.base.files import all_of, checksum, user_path
 from alexnet_repro.base.record import provenance
 from alexnet_repro.data.augment import AugmentOptions
 from alexnet_repro.data.store import open_store
@@ -98,7 +98,7 @@ def convert(
             "eigenvectors": torch.eye(3, dtype=torch.float64),
         },
     }
-    make_room_for(output)
+    output.parent.mkdir(parents=True, exist_ok=True)
     content = io.BytesIO()
     torch.save(checkpoint, content)
     with all_of(output) as unfinished:

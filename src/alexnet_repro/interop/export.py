@@ -21,14 +21,7 @@ from alexnet_repro.base.checkpoints import WEIGHTS
 from alexnet_repro.base.console import counting
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.base.extras import require
-from alexnet_repro.base.files import (
-    all_of,
-    checksum,
-    make_room_for,
-    write_bytes,
-    write_json,
-    write_text,
-)
+from alexnet_repro.base.files import all_of, checksum, write_bytes, write_json, write_text
 from alexnet_repro.base.record import provenance
 from alexnet_repro.data.datamodule import stored_images
 from alexnet_repro.interop.card import model_card, published
@@ -68,7 +61,7 @@ def network(
 @contextmanager
 def written(output: Path) -> Iterator[Path]:
     """The name of a file to write, which takes the place of ``output`` once it is whole."""
-    make_room_for(output)
+    output.parent.mkdir(parents=True, exist_ok=True)
     with all_of(output) as unfinished:
         yield unfinished
     log.info("written to %s", output)
