@@ -186,7 +186,7 @@ def _claim_row(finding: Finding, legend: Legend) -> tuple[str, ...]:
         finding.claim.paper,
         "\n".join(map(measured_text, finding.measured)),
         "\n".join(
-            NOTHING if verdict.what == NO_VERDICT else difference_text(m, finding.where)
+            NOTHING if verdict.what == NO_VERDICT else difference_text(m)
             for m, verdict in zip(finding.measured, finding.verdicts, strict=True)
         ),
         verdict_text(finding.verdicts),
@@ -217,14 +217,14 @@ def measured_text(measured: Measured) -> str:
     return f"{figure.name}: {text}{against}"
 
 
-def difference_text(measured: Measured, where: str) -> str:
-    """Between two sides of a comparison; of a single error on the same data, from the paper's."""
+def difference_text(measured: Measured) -> str:
+    """Between two sides of a comparison; of a single error, from the paper's."""
     figure, found = measured.figure, measured.mean
     if figure.over:
         return f"× {with_interval(found, 2, sign=False)}"
     if figure.expected:
         return with_interval(found, figure.digits)
-    if figure.paper is None or where == OTHER_PHOTOGRAPHS:
+    if figure.paper is None:
         return NOTHING
     return f"{with_interval(found - figure.paper, figure.digits)} from the paper"
 
