@@ -478,22 +478,27 @@ def test_an_effect_as_large_as_the_power_says_is_found_in_four_of_five_cases(see
     assert found.mean() == pytest.approx(0.8, abs=0.01)
 
 
-def test_every_run_has_to_specialize(find: Find, config_of: Config, tmp_path: Path) -> None:
-    def kernels(seed: int, p_value: float) -> dict[str, Any]:
-        network = {"experiment": "alexnet", "data": "imagenet_2012", "seed": seed}
-        return {
-            "format": 1,
-            "command": "python -m alexnet_repro.figures 3",
-            "date": "2026-01-01",
-            "network": network | {"config": config_of("alexnet")},
-            "colour_saturation": {"p_value": p_value},
-        }
+def kernels(config: dict[str, Any], seed: int, p_value: float, **network: int) -> dict[str, Any]:
+    """A record of ``alexnet figures 3`` on the network of a run with this configuration."""
+    network_of = {"experiment": "alexnet", "data": "imagenet_2012", "seed": seed, "config": config}
+    return {
+        "format": 1,
+        "command": "python -m alexnet_repro.figures 3",
+        "date": "2026-01-01",
+        "network": network_of | network,
+        "colour_saturation": {"p_value": p_value},
+    }
 
-    found = find("kernels", kernels(1, 0.001), kernels(2, 0.03), kind="kernels")
-    assert found.what == "confirmed"
+
+def test_every_run_has_to_specialize(find: Find, config_of: Config, tmp_path: Path) -> None:
+    first, second, other = (
+        kernels(config_of("alexnet"), seed, p_value)
+        for seed, p_value in ((1, 0.001), (2, 0.03), (2, 0.3))
+    )
+    assert find("kernels", first, second, kind="kernels").what == "confirmed"
     shutil.rmtree(tmp_path / "run1")
-    assert find("kernels", kernels(1, 0.001), kind="kernels").what == "not resolved"
-    found = find("kernels", kernels(1, 0.001), kernels(2, 0.3), kind="kernels")
+    assert find("kernels", first, kind="kernels").what == "not resolved"
+    found = find("kernels", first, other, kind="kernels")
     assert [(v.what, v.why) for v in found.verdicts] == [("not resolved", "1 of 2 runs")]
 
 
@@ -505,16 +510,7 @@ def test_checkpoints_are_compared_if_they_were_trained_as_long_whatever_was_plan
     for seed, (planned, done) in enumerate(zip((40, 35), trained_for, strict=True)):
         config = copy.deepcopy(config_of("alexnet"))
         config["schedule"]["epochs"] = planned
-        network = {"experiment": "alexnet", "data": "imagenette", "seed": seed, "config": config}
-        records.append(
-            {
-                "format": 1,
-                "command": "alexnet figures 3",
-                "date": "2026-01-01",
-                "network": network | ({} if done is None else {"epochs": done}),
-                "colour_saturation": {"p_value": 0.01},
-            }
-        )
+        records.append(kernels(config, seed, 0.01, **({} if done is None else {"epochs": done})))
     assert len(find("kernels", *records, kind="kernels").records) == runs
 
 
