@@ -254,12 +254,12 @@ def test_a_program_that_still_holds_its_readers_ends(
         "from alexnet_repro.data.datamodule import ImageDataModule\n"
         "from alexnet_repro.data.sources import folder\n"
         f"data = ImageDataModule('pets', lambda: folder({str(tiny_images)!r}), batch_size=2, "
-        f"num_workers=1, cache_dir={str(tmp_path)!r})\n"
+        f"num_workers=2, cache_dir={str(tmp_path)!r})\n"
         "readers = iter(data.val_dataloader())\n"
         "print(len(next(readers)['label']))\n"
     )
     done = forks.run(program, cwd=tmp_path, timeout=60)
-    assert (done.returncode, done.stdout) == (0, "2\n"), done.stderr
+    assert (done.returncode, done.stdout, done.stderr) == (0, "2\n", "")
 
 
 def test_a_reader_that_is_killed_while_it_sends_is_told_too() -> None:

@@ -85,6 +85,8 @@ def _end_workers_at_exit() -> None:
     """
 
     def kill() -> None:
+        # Torch's handler raises for each worker that is killed, at whatever this process does then.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for process in multiprocessing.active_children():
             if process.daemon:
                 process.kill()
