@@ -26,9 +26,9 @@ def test_there_are_four() -> None:
 
 @pytest.fixture(scope="module")
 def demo(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what ``make demo`` leaves, after a third of its epochs."""
+    """A folder with what ``make demo`` leaves, after the first of its epochs."""
     folder = tmp_path_factory.mktemp("demo")
-    demo = ("-m", "alexnet_repro.train", "experiment=demo", "schedule.epochs=4")
+    demo = ("-m", "alexnet_repro.train", "experiment=demo", "schedule.epochs=1")
     forks.run(*demo, cwd=folder).check_returncode()
     return folder
 

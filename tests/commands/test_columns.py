@@ -142,14 +142,10 @@ def test_two_processes_measure_and_save_what_one_does(
     [
         ("one_then_four", (INTERRUPTED, ()), ((*torchrun(4), *TRAIN), FOUR)),
         ("four_then_two", ((*torchrun(4), *INTERRUPTED), FOUR), (SRUN_TWO, TWO)),
-        ("whole_then_columns", ((*torchrun(2), *INTERRUPTED), REPLICAS), (TRAIN, TWO)),
-        ("one_then_whole", (INTERRUPTED, ()), (SRUN_TWO, REPLICAS)),
     ],
     ids=[
         "one process, then two replicas of columns under torchrun",
         "two replicas of columns, then two columns under srun",
-        "two whole replicas under torchrun, then two columns",
-        "one process, then two whole replicas under srun",
     ],
 )
 def test_another_arrangement_goes_on_within_an_epoch(

@@ -139,6 +139,7 @@ def test_before_its_time_is_up_a_job_is_queued_again_and_ends_with_the_same_weig
     assert "Traceback" not in logged + (tmp_path / f"{job}.out").read_text()
 
 
+@pytest.mark.parametrize("arrangement", ["one process"], indirect=True)
 def test_a_job_that_another_takes_the_place_of_is_queued_again(
     cluster: Cluster,
     job: str,
@@ -152,7 +153,11 @@ def test_a_job_that_another_takes_the_place_of_is_queued_again(
     ends_as_if_nobody_had_disturbed_it(job)
 
 
-@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize(
+    ("arrangement", "end"),
+    [*(("one process", end) for end in ENDS), ("two columns", "out of time")],
+    indirect=["arrangement"],
+)
 def test_however_a_job_is_ended_its_command_goes_on(
     cluster: Cluster,
     again: Callable[[], str],
