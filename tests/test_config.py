@@ -413,10 +413,6 @@ def test_a_wrong_value_is_refused_naming_its_key(override: str, message: str) ->
         (["logger.wandb.tags=[a]"], "logger.wandb: there is none; add logger=wandb"),
         (["callbacks.swa.lr=1"], "callbacks.swa: there is none; add callbacks=swa"),
         (
-            ["callbacks.record._target_=lightning.Callback"],
-            "callbacks.record._target_=lightning.Callback: the record and resuming need",
-        ),
-        (
             ["data._target_=lightning.LightningDataModule"],
             "data._target_=lightning.LightningDataModule: add data=own_module",
         ),

@@ -301,7 +301,6 @@ def test_a_key_of_train_is_not_meant_for_another_command() -> None:
             "trainer.max_epcohs=1",
             "trainer.max_epcohs: there is no such key; did you mean trainer.m",
         ),
-        ("~callbacks.run_folder", "callbacks.run_folder: the record and resuming need it"),
         (
             "callbacks.mine._target_=mine.Callback",
             "callbacks.mine._target_=mine.Callback: there is",

@@ -1,4 +1,4 @@
-"""``callbacks=``: Lightning's own, a researcher's own, and those that a run cannot do without."""
+"""``callbacks=``: Lightning's own, and a researcher's own."""
 
 import csv
 import json
@@ -140,9 +140,6 @@ def test_callbacks_of_lightning_and_of_ones_own_are_combined(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["~callbacks.curve"], "callbacks.curve: the record and resuming need it"),
-        (["~callbacks.run_folder"], "callbacks.run_folder: the record and resuming need it"),
-        (["~callbacks.last"], "callbacks.last: the record and resuming need it"),
         (["callbacks=lr_monitor"], "callbacks.lr_monitor: it needs a logger"),
         (
             ["callbacks=weight_averaging", "callbacks.weight_averaging.decai=0.9"],

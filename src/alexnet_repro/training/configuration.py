@@ -75,9 +75,6 @@ MONITORED = "val/top1_error"
 LOGGING = (DeviceStatsMonitor, LearningRateMonitor, ThroughputMonitor)
 """Callbacks that do nothing but write to loggers."""
 
-REQUIRED = ("record", "curve", "run_folder", "last")
-"""Callbacks without which there is no record and no way to go on."""
-
 
 @dataclass(frozen=True)
 class Scheduling:
@@ -254,22 +251,10 @@ class Configuration:
                 f"strategy.{key}={value}: this trainer has the whole network on one device; choose "
                 "trainer=two_gpu, two_cpu or columns_ddp for columns, ddp or ddp_cpu for replicas"
             )
-        for name in REQUIRED:
-            if name not in self.callbacks:
-                raise UsageError(
-                    f"callbacks.{name}: the record and resuming need it; a file of callbacks of "
-                    "your own begins with defaults: [default]"
-                )
-            bases = getattr(located(self.callbacks[name], f"callbacks.{name}"), "__mro__", ())
-            if not any(base.__module__.startswith("alexnet_repro.") for base in bases):
-                raise UsageError(
-                    f"callbacks.{name}._target_={self.callbacks[name][TARGET]}: the record and "
-                    "resuming need the run's own; give yours another name"
-                )
         for name, node in self.callbacks.items():
             key = f"callbacks.{name}"
             _check_named(node, key)
-            check(node, key, *{"directory", "dirpath", "config", "start"} - node.keys())
+            check(node, key, *{"directory", "dirpath", "config"} - node.keys())
             if self.logger is None and _is_a(node, key, *LOGGING):
                 raise UsageError(f"{key}: it needs a logger; add logger=csv")
             if self.has_columns and _is_a(node, key, WeightAveraging):

@@ -24,10 +24,12 @@ from alexnet_repro.base.build import (
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.data.datamodule import ImageDataModule
 from alexnet_repro.training.changed_optimizer import ChangedOptimizer, as_it_was
-from alexnet_repro.training.checkpoint import CheckpointFile
+from alexnet_repro.training.checkpoint import CheckpointFile, RunFolder, WholeEpochs
 from alexnet_repro.training.configuration import LENGTHS, Configuration, Node, trained
+from alexnet_repro.training.curve import Curve
 from alexnet_repro.training.loggers import outlived
 from alexnet_repro.training.pruning import pruning
+from alexnet_repro.training.record import Record
 from alexnet_repro.training.resuming import Start
 
 
@@ -152,16 +154,22 @@ def make_loggers(configuration: Configuration, start: Start) -> list[Logger]:
 
 def make_trainer(configuration: Configuration, start: Start) -> L.Trainer:
     """The Trainer of ``configuration``, with its callbacks and loggers."""
-    directory = Path(start.directory)
-    filled: dict[str, Any] = {"directory": directory, "dirpath": directory / "checkpoints"}
-    filled |= {"config": configuration.recorded(), "start": start}
+    directory, config = Path(start.directory), configuration.recorded()
+    checkpoints = directory / "checkpoints"
+    filled = {"directory": directory, "dirpath": checkpoints, "config": config}
     # A schedule has the last word on learning rates.
     callbacks: list[L.Callback] = _changed_optimizer(configuration, start)
     if configuration.schedule_is_callback:
         callbacks.append(build(configuration.schedule, "schedule"))
+    callbacks += [
+        Record(directory, config, start),
+        Curve(directory),
+        RunFolder(directory, config, configuration.checkpoint_every_n_steps),
+    ]
     for name, node in configuration.callbacks.items():
         own = {k: v for k, v in taken(located(node, name), **filled).items() if k not in node}
         callbacks.append(built_as(L.Callback, node, f"callbacks.{name}", **own))
+    callbacks += [*pruning(), WholeEpochs(checkpoints, "last")]
     # cuDNN tries which of its algorithms is fastest: not always the same, so not if it has to be.
     tried = {"benchmark": not configuration.trainer.get("deterministic", False)}
     return built_as(
@@ -169,7 +177,7 @@ def make_trainer(configuration: Configuration, start: Start) -> L.Trainer:
         tried | configuration.trainer,
         "trainer",
         strategy=build(configuration.strategy, "strategy") if configuration.strategy else "auto",
-        callbacks=[*callbacks, *pruning()],
+        callbacks=callbacks,
         logger=make_loggers(configuration, start),
         plugins=[CheckpointFile()],
         default_root_dir=directory,

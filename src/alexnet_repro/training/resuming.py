@@ -38,7 +38,8 @@ WATCHING = (
     *("record", "curve", "progress", "nonfinite", "run_folder", "interruption"),
     *("best", "last", "logged", "lr_monitor", "throughput", "device_stats"),
 )
-"""Callbacks of ours, and of Lightning's, that change nothing of what a run measures."""
+"""Callbacks of ours, and of Lightning's, that change nothing of what a run measures; some of
+earlier versions, too."""
 
 RECIPE = {
     "accumulate_grad_batches": 1,
