@@ -11,7 +11,7 @@ import functools
 import inspect
 import reprlib
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -48,6 +48,7 @@ HANDED_ON = {
     "lightning.pytorch.callbacks.weight_averaging.EMAWeightAveraging": (
         "torch.optim.swa_utils.AveragedModel"
     ),
+    "lightning.pytorch.strategies.ddp.DDPStrategy": "torch.nn.parallel.DistributedDataParallel",
 }
 """Who takes the arguments that a signature does not name (``**kwargs``), where that is known."""
 
@@ -200,7 +201,8 @@ def checked(
     try:
         validated = model.model_validate(values)
     except ValidationError as error:
-        raise UsageError(_told(error, values, key, target)) from error
+        known = {*_parameters(target), *given}
+        raise UsageError(_told(error, values, key, known)) from error
     return {
         name: _as_taken(value, getattr(validated, f"{name}_", value))
         for name, value in values.items()
@@ -243,10 +245,10 @@ def described(node: Mapping[str, Any], key: str) -> dict[str, Any]:
     return own
 
 
-def did_you_mean(given: str, known: Collection[str]) -> str:
+def did_you_mean(given: str, known: Collection[str], above: Sequence[str] = ()) -> str:
     """``; did you mean …?`` if something known is written much like what was given."""
     similar = get_close_matches(given, known, n=1)
-    return f"; did you mean {similar[0]}?" if similar else ""
+    return f"; did you mean {'.'.join((*above, similar[0]))}?" if similar else ""
 
 
 def _has_target(value: Any) -> bool:
@@ -418,12 +420,12 @@ def _name(target: Any) -> str:
 
 
 def _told(
-    error: ValidationError, values: Mapping[str, Any], key: str, target: Callable[..., Any]
+    error: ValidationError, values: Mapping[str, Any], key: str, known: Collection[str]
 ) -> str:
     """What is wrong, in one line."""
     told: dict[str, str] = {}
     for one in error.errors():
-        place, message = _place_and_message(one, values, key, target)
+        place, message = _place_and_message(one, values, key, known)
         # A value that is none of several types is told of once.
         said = message.partition(": ")[2].removeprefix("input should be ")
         told[place] = f"{told[place]}, or {said}" if place in told else f"{place}{message}"
@@ -431,7 +433,7 @@ def _told(
 
 
 def _place_and_message(
-    error: Any, values: Any, key: str, target: Callable[..., Any]
+    error: Any, values: Any, key: str, known: Collection[str]
 ) -> tuple[str, str]:
     *above, last = error["loc"] or ("",)
     level: Any = values
@@ -442,10 +444,8 @@ def _place_and_message(
             level, parts = level[part], [*parts, str(part)]
     place = ".".join((*parts, str(last)))
     if error["type"] == "extra_forbidden":
-        known = list(_parameters(target)) if level is values else list(level)
-        similar = get_close_matches(str(last), [name for name in known if name != last], n=1)
-        meant = "".join(f"; did you mean {'.'.join((*parts, name))}?" for name in similar)
-        return place, f": there is no such key{meant}"
+        others = {*(known if level is values else level)} - {last}
+        return place, f": there is no such key{did_you_mean(str(last), others, parts)}"
     if error["type"] == "missing":
         return place, f" has no default: add {place}=…"
     place = place if _has(level, last) else ".".join(parts)

@@ -14,9 +14,6 @@ from lightning.pytorch.callbacks import (
     ThroughputMonitor,
     WeightAveraging,
 )
-from lightning.pytorch.strategies import DDPStrategy
-from pydantic import Field
-from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from alexnet_repro.base.build import (
@@ -25,14 +22,12 @@ from alexnet_repro.base.build import (
     Count,
     Natural,
     NonNegative,
-    Positive,
     Seed,
     build,
     called,
     check,
     checked,
     described,
-    did_you_mean,
     located,
     taken,
 )
@@ -91,7 +86,11 @@ class Scheduling:
     interval: Literal["epoch", "step"] = "epoch"
     frequency: Count = 1
     monitor: str = MONITORED
-    warmup_epochs: Annotated[float, Field(ge=0)] = 0
+    warmup_epochs: NonNegative = 0
+
+
+SCHEDULING = ("optimizer", *(field.name for field in fields(Scheduling)))
+"""Arguments that a scheduler of torch is given, or that are not its own."""
 
 
 @dataclass(frozen=True)
@@ -152,15 +151,8 @@ class Configuration:
     @property
     def scheduling(self) -> Scheduling:
         """The keys of ``schedule`` that are not the scheduler's own."""
-        names = {field.name for field in fields(Scheduling)} & self.schedule.keys()
-        own = {name: self.schedule[name] for name in names}
+        own = taken(Scheduling, **self.schedule)
         return Scheduling(**checked(Scheduling, own, "schedule"))
-
-    @property
-    def scheduler(self) -> Node:
-        """``schedule`` without the keys of :class:`Scheduling`: a node of a scheduler of torch."""
-        names = {field.name for field in fields(Scheduling)}
-        return {name: value for name, value in self.schedule.items() if name not in names}
 
     @property
     def schedule_is_callback(self) -> bool:
@@ -216,17 +208,11 @@ class Configuration:
         else:
             self._check_scheduling()
             try:
-                check(self.scheduler, "schedule", "optimizer", *LENGTHS - self.schedule.keys())
+                check(self.schedule, "schedule", *SCHEDULING, *LENGTHS - self.schedule.keys())
             except UsageError as error:
-                if "no such key" not in str(error):
-                    raise
-                target = located(self.schedule, "schedule")
-                unknown = self.scheduler.keys() - {TARGET, *taken(target, **self.scheduler)}
-                ours = [f"schedule.{field.name}" for field in fields(Scheduling)]
-                key = f"schedule.{min(unknown, default='')}"
-                if len(unknown) == 1 and (meant := did_you_mean(key, ours)):
-                    raise UsageError(f"{key}: there is no such key{meant}") from error
-                raise UsageError(f"{error}; schedule=plateau leaves only epochs") from error
+                left = str(error).endswith("no such key")
+                also = "; schedule=plateau leaves only epochs" if left else ""
+                raise UsageError(f"{error}{also}") from error
         most, epochs = self.trainer.get("max_epochs"), self.schedule.get("epochs")
         if epochs is not None and most != epochs:
             raise UsageError(
@@ -239,12 +225,6 @@ class Configuration:
         checked(_counting, taken(_counting, **self.trainer), "trainer", complete=False)
         if TARGET in self.strategy:
             check(self.strategy, "strategy")
-            if located(self.strategy, "strategy") is DDPStrategy:
-                # It hands on what it does not know.
-                own = {TARGET, *inspect.signature(DDPStrategy).parameters}
-                checked(_waiting, {"timeout": self.strategy.get("timeout", 1)}, "strategy")
-                handed_on = {k: v for k, v in self.strategy.items() if k not in own}
-                checked(DistributedDataParallel, handed_on, "strategy", complete=False)
         elif self.strategy:
             key, value = next(iter(self.strategy.items()))
             raise UsageError(
@@ -333,8 +313,6 @@ class Configuration:
             raise UsageError(
                 f"data.input_size={size}: {READS}; crops of data.crop_size are enlarged to that"
             )
-        for key in ("devices", "num_nodes"):
-            checked(_arrangement, {key: self.trainer[key]}, "trainer", complete=False)
         if self.has_columns:
             the_network(network)
             self._check_columns()
@@ -385,11 +363,9 @@ def _check_named(node: Node, key: str) -> None:
         )
 
 
-def _arrangement(devices: Count, num_nodes: Count) -> None:
-    """What ``trainer.devices`` and ``trainer.num_nodes`` have to be."""
-
-
 def _counting(
+    devices: Count,
+    num_nodes: Count,
     accumulate_grad_batches: Count,
     gradient_clip_val: NonNegative | None,
     log_every_n_steps: Natural | None,
@@ -398,10 +374,6 @@ def _counting(
     limit_test_batches: NonNegative | None,
 ) -> None:
     """What these arguments of the Trainer have to be, which it does not say itself."""
-
-
-def _waiting(timeout: Positive) -> None:
-    """What ``strategy.timeout`` has to be, in seconds."""
 
 
 def trained(optimizer: Node) -> dict[str, Any]:

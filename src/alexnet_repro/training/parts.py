@@ -25,7 +25,7 @@ from alexnet_repro.base.errors import UsageError
 from alexnet_repro.data.datamodule import ImageDataModule
 from alexnet_repro.training.changed_optimizer import ChangedOptimizer, as_it_was
 from alexnet_repro.training.checkpoint import CheckpointFile, RunFolder, WholeEpochs
-from alexnet_repro.training.configuration import LENGTHS, Configuration, Node, trained
+from alexnet_repro.training.configuration import LENGTHS, SCHEDULING, Configuration, Node, trained
 from alexnet_repro.training.curve import Curve
 from alexnet_repro.training.loggers import outlived
 from alexnet_repro.training.pruning import pruning
@@ -93,9 +93,9 @@ def _changed_optimizer(configuration: Configuration, start: Start) -> list[L.Cal
 
 def make_scheduler(configuration: Configuration) -> Callable[[Optimizer, L.Trainer], Any]:
     """From an optimizer to a scheduler of torch, as Lightning takes it."""
-    node, options = configuration.scheduler, configuration.scheduling
+    node, options = configuration.schedule, configuration.scheduling
     lengths = taken(located(node, "schedule"), **dict.fromkeys(LENGTHS - node.keys()))
-    call = build_partial(node, "schedule", "optimizer", *lengths)
+    call = build_partial(node, "schedule", *SCHEDULING, *lengths)
 
     def scheduler(optimizer: Optimizer, trainer: L.Trainer) -> dict[str, Any]:
         per_epoch = 1 if options.interval == "epoch" else steps_per_epoch(trainer)
