@@ -10,7 +10,8 @@ import pytest
 from hydra.types import RunMode
 
 from alexnet_repro.base.build import build
-from alexnet_repro.base.config import CONF, checkpoint_to_resume, run_directory, sweep_name
+from alexnet_repro.base.checkpoints import find_checkpoint
+from alexnet_repro.base.config import CONF, run_directory, sweep_name
 from alexnet_repro.base.errors import UsageError
 
 from .recorded import ABSENT, configuration, difference, flat, recorded
@@ -434,19 +435,19 @@ def test_last_is_the_newest_checkpoint_of_that_experiment(
         path.parent.mkdir(parents=True)
         path.touch()
         os.utime(path, (1e9 - age, 1e9 - age))
-    assert checkpoint_to_resume("last", "alexnet").parts[-3] == "newest"
-    assert checkpoint_to_resume("runs/alexnet/older", "alexnet").parts[-3] == "older"
+    assert find_checkpoint("last", "runs/alexnet").parts[-3] == "newest"
+    assert find_checkpoint("runs/alexnet/older", "runs/alexnet").parts[-3] == "older"
     path.with_name("before_last.ckpt").touch()
     newest = tmp_path / "runs" / "alexnet" / "newest" / "checkpoints"
     (newest / "before_last.ckpt").hardlink_to(newest / "last.ckpt")
-    assert checkpoint_to_resume("last", "alexnet").name == "last.ckpt"
+    assert find_checkpoint("last", "runs/alexnet").name == "last.ckpt"
     (newest / "last.ckpt").rename(newest / "gone")
-    assert checkpoint_to_resume("last", "alexnet").name == "before_last.ckpt"
+    assert find_checkpoint("last", "runs/alexnet").name == "before_last.ckpt"
     (newest / "gone").rename(newest / "last.ckpt")
     assert run_directory("last", "alexnet", "now") == "runs/alexnet/newest"
     assert run_directory(None, "alexnet", "now") == "runs/alexnet/now"
-    with pytest.raises(UsageError, match="no run of demo"):
-        checkpoint_to_resume("last", "demo")
+    with pytest.raises(UsageError, match="there is no folder runs/demo here"):
+        find_checkpoint("last", "runs/demo")
 
 
 def test_the_jobs_of_a_sweep_share_its_name_and_a_single_run_has_none(tmp_path: Path) -> None:

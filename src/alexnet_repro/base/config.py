@@ -24,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from alexnet_repro.base.build import checked
-from alexnet_repro.base.checkpoints import find_checkpoint, newest_checkpoint
+from alexnet_repro.base.checkpoints import find_checkpoint
 from alexnet_repro.base.console import take_any_character
 from alexnet_repro.base.errors import UsageError, first_line, out_of_memory
 from alexnet_repro.base.extras import check_plugins
@@ -118,35 +118,18 @@ def run_directory(resume: str | None, run_name: str, now: str) -> str:
     if resume is not None:
         # A mistake in resume is told by the command itself; here it would be a Hydra traceback.
         with contextlib.suppress(UsageError):
-            checkpoint = checkpoint_to_resume(resume, run_name)
+            checkpoint = find_checkpoint(resume, f"runs/{run_name}")
             if checkpoint.parent.name == "checkpoints":
                 return str(checkpoint.parent.parent)
     return f"runs/{run_name}/{now}"
 
 
-def named_checkpoint(key: str, given: str) -> Path:
+def named_checkpoint(key: str, given: str, runs: str = "runs") -> Path:
     """As :func:`find_checkpoint`, of what a key is given, which its errors name."""
     try:
-        return find_checkpoint(given)
+        return find_checkpoint(given, runs)
     except UsageError as error:
         raise UsageError(f"{key}={error}") from error
-
-
-def checkpoint_to_resume(resume: str, run_name: str) -> Path:
-    """The checkpoint that ``resume=…`` means: a file, the folder of a run, or the newest of a name.
-
-    Raises:
-        UsageError: if there is none.
-    """
-    if resume != "last":
-        return named_checkpoint("resume", resume)
-    found = newest_checkpoint(Path("runs", run_name), "*/checkpoints")
-    if found is None:
-        raise UsageError(
-            f"resume=last: no run of {run_name} in {Path('runs', run_name)} has a checkpoint; "
-            "start one without resume, or give the path of a .ckpt file"
-        )
-    return found
 
 
 def experiment_name(choice: str | None, overrides: Sequence[str]) -> str:

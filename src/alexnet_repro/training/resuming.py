@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from alexnet_repro.base.build import PACKAGE, PARTIAL, TARGET, described
-from alexnet_repro.base.config import checkpoint_to_resume, named_checkpoint
+from alexnet_repro.base.config import named_checkpoint
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.base.schema import RESULT, read_record, reason
 from alexnet_repro.data.augment import AugmentOptions
@@ -215,7 +215,8 @@ def _checkpoint(configuration: Configuration, directory: Path) -> Path | None:
     if configuration.resume is None:
         newest = _newest(directory) if configuration.skip_finished else None
         return None if newest is None else whole(newest)
-    path = whole(checkpoint_to_resume(configuration.resume, configuration.run_name))
+    runs = f"runs/{configuration.run_name}"
+    path = whole(named_checkpoint("resume", configuration.resume, runs))
     if not path.resolve().is_relative_to(directory.resolve()) and any(_of_a_run(directory)):
         raise UsageError(
             f"hydra.run.dir={directory}: contains another run than that of resume={path}; "
