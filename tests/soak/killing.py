@@ -91,7 +91,7 @@ def killed_run(
 
 def after_kill(moment: str, seconds: float, checkpoints: Path, begun: int) -> Kill:
     """What a process left that began at ``begun``, in nanoseconds since 1970."""
-    partials = checkpoints.glob(".*.partial")
+    partials = checkpoints.glob(".*.ckpt-*")
     partial = next((path for path in partials if path.stat().st_mtime_ns > begun), None)
     newest = checkpoints / LAST
     return Kill(
@@ -105,9 +105,9 @@ def after_kill(moment: str, seconds: float, checkpoints: Path, begun: int) -> Ki
 
 def wait_for_partial(checkpoints: Path, end: Path) -> None:
     """Until a checkpoint begins to be written, not one that an earlier kill left, or the end."""
-    before = {path: path.stat().st_mtime_ns for path in checkpoints.glob(".*.partial")}
+    before = {path: path.stat().st_mtime_ns for path in checkpoints.glob(".*.ckpt-*")}
     while not end.exists():
-        for path in checkpoints.glob(".*.partial"):
+        for path in checkpoints.glob(".*.ckpt-*"):
             # It may have got its name in between.
             with suppress(FileNotFoundError):
                 if path.stat().st_mtime_ns != before.get(path):

@@ -34,7 +34,7 @@ def test_a_run_killed_while_it_writes_checkpoints_ends_bit_for_bit_like_a_whole_
     assert len(kills) >= 2
     assert {kill.damaged for kill in kills} == {None}
     assert compare(whole, run) == []
-    assert not list(run.glob("**/*.partial"))
+    assert not list(run.glob("**/.*.ckpt-*"))
 
 
 def test_the_comparison_sees_a_bit(whole: Path) -> None:

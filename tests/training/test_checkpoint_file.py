@@ -117,8 +117,8 @@ def test_a_write_that_fails_leaves_what_was_there(
     assert {path.name for path in tmp_path.iterdir()} <= {LAST, BEFORE}
 
 
-def test_what_a_killed_process_left_is_overwritten(tmp_path: Path) -> None:
-    (tmp_path / f".{LAST}.partial").write_bytes(b"half of it")
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    (tmp_path / f".{LAST}-k1ll3d").write_bytes(b"half of it")
     save(tmp_path, 0)
     assert [path.name for path in tmp_path.iterdir()] == [LAST]
 

@@ -46,7 +46,7 @@ from torch import nn
 
 from alexnet_repro.base.build import Count, Pixels, checked
 from alexnet_repro.base.errors import PrunedError, UsageError, first_line, one_line
-from alexnet_repro.base.files import sync_folder, unreadable
+from alexnet_repro.base.files import all_of, sync_folder, unreadable
 from alexnet_repro.base.schema import first_mistake
 from alexnet_repro.data.augment import Augmentation, AugmentOptions
 from alexnet_repro.data.datamodule import ImageDataModule
@@ -121,21 +121,19 @@ class CheckpointFile(TorchCheckpointIO):
 
 
 def _write(place: Path, fill: Callable[[Path], None], before: Future[None] | None) -> None:
-    """Have ``fill`` write a file beside ``place`` and put it there, once ``before`` is done."""
+    """Have ``fill`` write the file of ``place``, once ``before`` is done."""
     if before is not None:
         before.result()
-    # One name, so that what a killed process left is overwritten, not gathered.
-    beside = place.with_name(f".{place.name}.partial")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        beside.unlink(missing_ok=True)
-        fill(beside)
-        if place.name == LAST and place.exists():
-            _keep(place, place.with_name(BEFORE))
-        os.replace(beside, place)
+        for left in place.parent.glob(f".{place.name}-*"):  # by a process that was killed
+            left.unlink()
+        with all_of(place) as unfinished:
+            fill(unfinished)
+            if place.name == LAST and place.exists():
+                _name_again(place, place.with_name(BEFORE))
         sync_folder(place.parent)
     except (OSError, RuntimeError) as error:
-        beside.unlink(missing_ok=True)
         # torch tells of a failed write in words of its own, on top of what the system said.
         if (reason := _system_error(error)) is None:
             raise
@@ -152,26 +150,17 @@ def _write(place: Path, fill: Callable[[Path], None], before: Future[None] | Non
 def _save(checkpoint: dict[str, Any], path: Path) -> None:
     with path.open("wb") as file:
         torch.save(checkpoint, file)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _name_again(written: Path, path: Path) -> None:
+    """Have a file under a second name, too."""
+    path.unlink(missing_ok=True)
     try:
         os.link(written, path)
     except OSError:  # a file system without hard links
         shutil.copyfile(written, path)
         with path.open("rb") as file:
             os.fsync(file.fileno())
-
-
-def _keep(place: Path, before: Path) -> None:
-    """Have the file of ``place`` under a second name too; ``place`` itself is never missing."""
-    before.unlink(missing_ok=True)
-    try:
-        os.link(place, before)
-    except OSError:  # a file system without hard links
-        os.replace(place, before)
 
 
 def _system_error(error: BaseException | None) -> OSError | None:
