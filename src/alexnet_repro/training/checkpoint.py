@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Self
@@ -169,26 +169,18 @@ def _system_error(error: BaseException | None) -> OSError | None:
     return error
 
 
+LARGEST_PICKLE = 2**24
+"""Bytes of a checkpoint besides its tensors: twenty thousand classes take one million."""
+
+
 def damage(path: Path) -> str | None:
     """What is wrong with a checkpoint file, or None if every part is as its checksum says.
-
-    A file that has not changed is read once.
 
     Raises:
         UsageError: if the system does not let it be read.
     """
     if path.suffix == ".safetensors":
         return None  # what reads it says
-    found = path.stat()
-    return _damage(path.resolve(), found.st_mtime_ns, found.st_size)
-
-
-LARGEST_PICKLE = 2**24
-"""Bytes of a checkpoint besides its tensors: twenty thousand classes take one million."""
-
-
-@cache
-def _damage(path: Path, modified: int, size: int) -> str | None:
     try:
         with zipfile.ZipFile(path) as archive:
             # torch compresses nothing; what is compressed may grow without end.
