@@ -140,7 +140,6 @@ def test_callbacks_of_lightning_and_of_ones_own_are_combined(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["callbacks=lr_monitor"], "callbacks.lr_monitor: it needs a logger"),
         (
             ["callbacks=weight_averaging", "callbacks.weight_averaging.decai=0.9"],
             "callbacks.weight_averaging.decai: there is no such key; did you mean "

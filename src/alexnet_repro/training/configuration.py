@@ -7,13 +7,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 from lightning.pytorch.accelerators import CUDAAccelerator
-from lightning.pytorch.callbacks import (
-    Callback,
-    DeviceStatsMonitor,
-    LearningRateMonitor,
-    ThroughputMonitor,
-    WeightAveraging,
-)
+from lightning.pytorch.callbacks import Callback, WeightAveraging
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from alexnet_repro.base.build import (
@@ -66,9 +60,6 @@ LENGTHS = {"total_steps", "T_max"}
 
 MONITORED = "val/top1_error"
 """The metric that schedules look at."""
-
-LOGGING = (DeviceStatsMonitor, LearningRateMonitor, ThroughputMonitor)
-"""Callbacks that do nothing but write to loggers."""
 
 
 @dataclass(frozen=True)
@@ -235,8 +226,6 @@ class Configuration:
             key = f"callbacks.{name}"
             _check_named(node, key)
             check(node, key, *{"directory", "dirpath", "config"} - node.keys())
-            if self.logger is None and _is_a(node, key, *LOGGING):
-                raise UsageError(f"{key}: it needs a logger; add logger=csv")
             if self.has_columns and _is_a(node, key, WeightAveraging):
                 raise UsageError(
                     f"{key}: weights that are spread over devices are not averaged; "
