@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -27,13 +28,6 @@ log = logging.getLogger(__name__)
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 STEPS_ON_GPU = 10
 """Steps after which several GPUs agree on whether a signal has come."""
-
-
-class Interrupted(SystemExit):
-    """A signal ended the run; the exit code is 128 + its number, as a shell gives it."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(128 + number)
 
 
 class Interruption(Checkpoint):
@@ -97,7 +91,7 @@ class Interruption(Checkpoint):
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if not self._training:
-            raise Interrupted(number)
+            sys.exit(128 + number)  # as a shell gives it
         self._received = number
         # Who started several processes passes on to them what they have heard themselves; at a time
         # limit both SLURM and srun send SIGTERM, and SIGKILL to what does not end.
@@ -139,7 +133,7 @@ class Interruption(Checkpoint):
                     "skip_finished=true hydra.run.dir=FOLDER",
                     job,
                 )
-        raise Interrupted(number)
+        sys.exit(128 + number)  # as a shell gives it
 
 
 def slurm_job() -> str | None:
