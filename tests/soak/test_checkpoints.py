@@ -77,7 +77,7 @@ def another_class(checkpoint: dict[str, Any], place: Path) -> None:
         (
             None,
             ["model.columns=1", "resume_with=[model.columns]"],
-            "the keys of model must be those of the run",
+            "the keys of model must be those of the checkpoint",
         ),
     ],
 )

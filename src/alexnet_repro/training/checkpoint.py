@@ -14,7 +14,7 @@ import pickle
 import shutil
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import dataclass
@@ -674,25 +674,27 @@ def start_from(
     ]
     if not taken:
         raise UsageError(f"init_from={path}: none of its layers is one of this network")
-    for name, parameter in own.items():
-        if name.rpartition(".")[0] in taken:
-            parameter.copy_(_fitting(path, name, parameter, found))
+    copied = [name for name in own if name.rpartition(".")[0] in taken]
+    check_shapes(f"init_from={path}", found, own, copied)
+    for name in copied:
+        own[name].copy_(found[name])
     drawn = [layer for layer in names if layer not in taken]
     log.info(
         "from %s: %s; newly initialized: %s", path, ", ".join(taken), ", ".join(drawn) or "none"
     )
 
 
-def _fitting(path: Path, name: str, parameter: nn.Parameter, found: dict[str, Any]) -> torch.Tensor:
-    tensor: torch.Tensor | None = found.get(name)
-    if not isinstance(tensor, torch.Tensor) or tensor.shape != parameter.shape:
-        there = size_of(tensor) if isinstance(tensor, torch.Tensor) else "missing"
-        raise UsageError(
-            f"init_from={path}: its {name} is {there}, that of this network {size_of(parameter)}; "
-            "model.width, model.columns and the layers must be those of the checkpoint"
+def check_shapes(
+    given: str, found: Mapping[str, Any], own: Mapping[str, Any], names: Iterable[str]
+) -> None:
+    """Raises UsageError unless weights that were found have the shapes of the network's own."""
+    for name in names:
+        there, here = (
+            "×".join(map(str, weights[name].shape)) if name in weights else "missing"
+            for weights in (found, own)
         )
-    return tensor
-
-
-def size_of(tensor: torch.Tensor) -> str:
-    return "×".join(map(str, tensor.shape))
+        if there != here:
+            raise UsageError(
+                f"{given}: its {name} is {there}, that of this network {here}; the keys of model "
+                "must be those of the checkpoint"
+            )

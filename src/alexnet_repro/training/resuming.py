@@ -21,11 +21,11 @@ from alexnet_repro.training.checkpoint import (
     BEFORE,
     DATA,
     LAST,
+    check_shapes,
     epochs_done,
     network_weights,
     read_checkpoint,
     saved_images,
-    size_of,
     whole,
 )
 from alexnet_repro.training.configuration import Configuration
@@ -403,13 +403,7 @@ def check_resume(path: Path, network: nn.Module, data: Any) -> None:
             "resume on the same ones, or start from its weights with init_from="
         )
     found, own = network_weights(checkpoint), dict(network.state_dict())
-    for name in sorted(found.keys() | own.keys()):
-        one, other = (size_of(w[name]) if name in w else "missing" for w in (found, own))
-        if one != other:
-            raise UsageError(
-                f"resume={path}: its {name} is {one}, that of this network {other}; the keys of "
-                "model must be those of the run"
-            )
+    check_shapes(f"resume={path}", found, own, sorted(found.keys() | own.keys()))
 
 
 def finished_run(directory: Path, values: Mapping[str, Any]) -> Path | None:
