@@ -21,15 +21,12 @@ class TrainingProgress(ProgressBar):
         self._advance: Callable[[int], None] = lambda batches: None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        super().on_train_start(trainer, pl_module)
         self._open("train", _batches(trainer), _batches_done(trainer))
 
     def on_train_batch_end(self, *arguments: Any) -> None:
-        super().on_train_batch_end(*arguments)
         self._advance(1)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        super().on_validation_end(trainer, pl_module)
         rows = curve_of(trainer).rows
         if trainer.state.fn != "fit" or not rows or not trainer.is_global_zero:
             return
@@ -44,25 +41,19 @@ class TrainingProgress(ProgressBar):
             f"{row['images_per_second']:.0f} images/s"
         )
 
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        super().on_train_end(trainer, pl_module)
+    def on_train_end(self, *arguments: Any) -> None:
         self.disable()
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        super().on_test_start(trainer, pl_module)
         self._open("test", int(sum(trainer.num_test_batches)))
 
     def on_test_batch_end(self, *arguments: Any) -> None:
-        super().on_test_batch_end(*arguments)
         self._advance(1)
 
-    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        super().on_test_end(trainer, pl_module)
+    def on_test_end(self, *arguments: Any) -> None:
         self.disable()
 
-    def on_exception(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
-    ) -> None:
+    def on_exception(self, *arguments: Any) -> None:
         self.disable()
 
     def disable(self) -> None:
