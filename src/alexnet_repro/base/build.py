@@ -11,14 +11,13 @@ import functools
 import inspect
 import reprlib
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import Enum
 from importlib import import_module
-from types import UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.errors import PydanticUserError
@@ -173,7 +172,11 @@ def check(node: Mapping[str, Any], key: str, *given: str) -> None:
         UsageError: as :func:`build`, but for what objects themselves refuse.
     """
     target = located(node, key)
-    nested = {name for name, value in _arguments(node).items() if _has_target(value)}
+    nested = {
+        name
+        for name, value in _arguments(node).items()
+        if isinstance(value, Mapping) and TARGET in value
+    }
     for name in nested:
         check(node[name], f"{key}.{name}")
     checked(target, _arguments(node), key, {*given, *nested}, not node.get(PARTIAL, False))
@@ -251,10 +254,6 @@ def did_you_mean(given: str, known: Collection[str], above: Sequence[str] = ()) 
     return f"; did you mean {'.'.join((*above, similar[0]))}?" if similar else ""
 
 
-def _has_target(value: Any) -> bool:
-    return isinstance(value, Mapping) and TARGET in value
-
-
 def _arguments(node: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in node.items() if name not in (TARGET, PARTIAL, CLASSES)}
 
@@ -271,8 +270,7 @@ def _checked_and_built(
     def built(value: Any, place: str, hint: Any = None) -> Any:
         if isinstance(value, Mapping):
             if TARGET in value:
-                later = any(get_origin(one) is Callable_ for one in _members(hint))
-                a_call = later and not value.get(PARTIAL)
+                a_call = _takes_call(hint) and not value.get(PARTIAL)
                 return build_partial(value, place) if a_call else build(value, place)
             return {name: built(one, f"{place}.{name}") for name, one in value.items()}
         if isinstance(value, list):
@@ -293,15 +291,9 @@ LONGEST = 200
 PLAIN = (bool, int, float, str, type(None))
 
 
-def _members(hint: Any) -> Iterator[Any]:
-    """The types that a hint is one of."""
-    if get_origin(hint) is Annotated:
-        yield from _members(get_args(hint)[0])
-    elif get_origin(hint) in (Union, UnionType):
-        for one in get_args(hint):
-            yield from _members(one)
-    else:
-        yield hint
+def _takes_call(hint: Any) -> bool:
+    """Whether a value of this type may be a function."""
+    return get_origin(hint) is Callable_ or any(map(_takes_call, get_args(hint)))
 
 
 def _is_plain(value: Any) -> bool:
@@ -324,7 +316,8 @@ def _hints(target: Callable[..., Any]) -> dict[str, Any]:
     while isinstance(function, functools.partial):
         function = function.func
     if inspect.isclass(function):
-        function = function.__init__ if "__init__" in _defining(function) else function.__new__
+        has_init = function.__init__ is not object.__init__
+        function = function.__init__ if has_init else function.__new__
     namespace = vars(sys.modules.get(getattr(function, "__module__", ""), object))
     found: dict[str, Any] = {}
     for name, hint in getattr(function, "__annotations__", {}).items():
@@ -334,34 +327,19 @@ def _hints(target: Callable[..., Any]) -> dict[str, Any]:
     return found
 
 
-def _receiver(target: Callable[..., Any]) -> Callable[..., Any] | None:
-    """Who is given the arguments that the signature of ``target`` does not name."""
-    name = HANDED_ON.get(_name(target))
-    return None if name is None else located({TARGET: name}, _name(target))
-
-
 def _parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """Of the signature, and of that of the receiver of the rest."""
-    own = dict(inspect.signature(target).parameters)
-    if (receiver := _receiver(target)) is None:
-        return own
-    rest = {
-        name: parameter.replace(default=None)
-        for name, parameter in inspect.signature(receiver).parameters.items()
-        if parameter.kind is not parameter.VAR_KEYWORD
-    }
-    named = {n: p for n, p in own.items() if p.kind is not p.VAR_KEYWORD}
-    return rest | named
-
-
-def _numbers_of(target: Callable[..., Any]) -> dict[str, Any]:
-    """Types of arguments whose defaults are numbers, where nothing else says what they are."""
-    parameters = inspect.signature(target).parameters.values()
-    return {one.name: type(one.default) for one in parameters if type(one.default) in (int, float)}
-
-
-def _defining(cls: type) -> set[str]:
-    return {name for one in cls.__mro__[:-1] for name in vars(one)}
+    """Of the signature, and of that of the receiver of the rest; annotations are types."""
+    hints, own = _hints(target), inspect.signature(target).parameters
+    typed = {n: p.replace(annotation=hints.get(n, Any)) for n, p in own.items()}
+    if (receiver := HANDED_ON.get(_name(target))) is None:
+        return typed
+    rest = {}
+    for name, one in _parameters(located({TARGET: receiver}, receiver)).items():
+        # Where nothing else says what they are, numbers are told by their defaults.
+        is_number = one.annotation is Any and type(one.default) in (int, float)
+        hint = type(one.default) if is_number else one.annotation
+        rest[name] = one.replace(default=None, annotation=hint)
+    return {n: p for n, p in (rest | typed).items() if p.kind is not p.VAR_KEYWORD}
 
 
 def _checkable(hint: Any) -> bool:
@@ -380,16 +358,14 @@ def _model(
     Our own signatures are taken by the letter; in those of others ``0.9, 0.999`` may be a list.
     """
     ours = _name(target).startswith(f"{PACKAGE}.")
-    hints, fields, extra = _hints(target), {}, False
-    if (receiver := _receiver(target)) is not None:
-        hints = _numbers_of(receiver) | _hints(receiver) | hints
+    fields, extra = {}, False
     for name, parameter in _parameters(target).items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.POSITIONAL_ONLY):
             continue
         if parameter.kind is parameter.VAR_KEYWORD:
             extra = True
         elif name not in given:
-            hint = hints.get(name, Any)
+            hint = parameter.annotation
             needed = parameter.default is parameter.empty and complete
             default = ... if needed else None
             fields[f"{name}_"] = (hint if _checkable(hint) else Any, Field(default, alias=name))
