@@ -1,9 +1,7 @@
 """What is wrong with a command line or with the disk, in one line that names the key or path."""
 
-import ast
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -123,17 +121,17 @@ def meant(key: str, conf: Path, name: str) -> str:
     own = _loaded(conf / f"{name}.yaml")
     choices = [one for one in own.pop("defaults", ()) if isinstance(one, dict)]
     groups = [group for one in choices for group in one if not group.startswith("override ")]
-    if name == "train":
-        if instead := MEANT.get(key.partition(".")[0]):
-            return f"; type {instead}"
-        if key in _arguments_of_the_trainer():
-            return f"; did you mean trainer.{key}?"
+    if name == "train" and (instead := MEANT.get(key.partition(".")[0])):
+        return f"; type {instead}"
     inside = list(_inside(conf, groups))
     for one in inside:
         if one.rpartition(".")[2] == key:
             return f"; did you mean {one}?"
     short = ["source"] if "data" in groups else []
-    return did_you_mean(key, [*groups, *own, *short, *(one for one in inside if "." not in one)])
+    similar = did_you_mean(key, [*groups, *own, *short, *(one for one in inside if "." not in one)])
+    if similar or name != "train":
+        return similar
+    return f"; an argument of Lightning's Trainer is typed trainer.{key}"
 
 
 def no_match(arguments: Sequence[str], conf: Path) -> str:
@@ -175,15 +173,3 @@ def _dotted(values: Mapping[str, Any], before: str) -> Iterator[str]:
         yield f"{before}{key}"
         if isinstance(value, dict):
             yield from _dotted(value, f"{before}{key}.")
-
-
-def _arguments_of_the_trainer() -> list[str]:
-    """Read in its source: Lightning takes seconds to import."""
-    lightning = find_spec("lightning")
-    assert lightning is not None
-    assert lightning.origin is not None
-    source = Path(lightning.origin).with_name("pytorch") / "trainer" / "trainer.py"
-    for node in ast.walk(ast.parse(source.read_text())):
-        if isinstance(node, ast.FunctionDef) and node.name == "__init__":
-            return [argument.arg for argument in node.args.kwonlyargs]
-    return []
