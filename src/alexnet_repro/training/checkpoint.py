@@ -451,12 +451,12 @@ def load_trained(
     images = saved_images(path, checkpoint)
     try:
         if not any(w.shape[:1] == (len(images.classes),) for w in weights.values()):
-            raise UsageError(f"{path}: its weights are not of {len(images.classes)} classes")
-        network = _network(path, config["model"], images, weights, model, trust)
+            raise UsageError(f"its weights are not of {len(images.classes)} classes")
+        network = _network(config["model"], images, weights, model, trust)
         network.load_state_dict(weights)
         if not all(parameter.isfinite().all() for parameter in network.parameters()):
-            raise UsageError(f"{path}: its weights are not all finite: training diverged")
-        views = _views(path, config["augment"], images)
+            raise UsageError("its weights are not all finite: training diverged")
+        views = _views(config["augment"], images)
         return Trained(
             path=path,
             network=network.to(device).to(memory_format=torch.channels_last).eval(),
@@ -467,41 +467,38 @@ def load_trained(
             epoch=epochs_done(checkpoint) if "loops" in checkpoint else checkpoint["epoch"] + 1,
             config=config,
         )
-    except (KeyError, TypeError, AttributeError) as error:
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
+    except (LookupError, TypeError, AttributeError) as error:
         raise UsageError(f"{path}: its parts do not fit together ({error!r})") from error
+    except (ValueError, ArithmeticError) as error:
+        raise UsageError(f"{path}: its configuration is not valid ({error})") from error
     except RuntimeError as error:
         told = f"{path}: its weights are not those of its network ({one_line(error)})"
         raise UsageError(told) from error
 
 
 def _network(
-    path: Path,
     model: dict[str, Any],
     images: SavedImages,
     weights: Mapping[str, torch.Tensor],
     named: Mapping[str, Any],
     trust: str | None,
 ) -> nn.Module:
-    classes = len(images.classes)
+    classes, size = len(images.classes), images.input_size
     if model.get("_target_") not in NETWORKS:
-        try:
-            return foreign(model, classes, images.input_size, named, trust)
-        except UsageError as error:
-            raise UsageError(f"{path}: {error}") from error
+        return foreign(model, classes, size, named, trust)
     if named:
         raise UsageError(
-            f"model.{next(iter(named))}: {path} says itself what its network is, "
+            f"model.{next(iter(named))}: the checkpoint says itself what its network is, "
             f"{model['_target_']}; leave it out"
         )
-    if not reads(NETWORKS[model["_target_"]], model, size := images.input_size):
-        raise UsageError(f"{path}: its input_size cannot be right ({READS}, not {size}×{size})")
-    try:
-        # Whether it is the network of these weights is known before it takes any memory.
-        with torch.device("meta"):
-            built(model, classes).load_state_dict(weights, assign=True)
-        return built(model, classes)
-    except (ValueError, ArithmeticError) as error:
-        raise UsageError(f"{path}: its configuration is not valid ({error})") from error
+    if not reads(NETWORKS[model["_target_"]], model, size):
+        raise UsageError(f"its input_size cannot be right ({READS}, not {size}×{size})")
+    # Whether it is the network of these weights is known before it takes any memory.
+    with torch.device("meta"):
+        built(model, classes).load_state_dict(weights, assign=True)
+    return built(model, classes)
 
 
 def paper_network(trained: Trained) -> AlexNet:
@@ -518,11 +515,8 @@ def paper_network(trained: Trained) -> AlexNet:
     )
 
 
-def _views(path: Path, augment: dict[str, Any], images: SavedImages) -> Augmentation:
-    try:
-        options = AugmentOptions(**checked(AugmentOptions, augment, "augment"))
-    except UsageError as error:
-        raise UsageError(f"{path}: its configuration is not valid ({error})") from error
+def _views(augment: dict[str, Any], images: SavedImages) -> Augmentation:
+    options = AugmentOptions(**checked(AugmentOptions, augment, "augment"))
     arrays = (images.mean_image, images.eigenvalues, images.eigenvectors)
     statistics = Statistics(*(array.double().numpy() for array in arrays))
     return Augmentation(statistics, images.crop_size, images.input_size, options)
