@@ -55,7 +55,9 @@ def as_it_was(node: Mapping[str, Any], changed: Mapping[str, Change]) -> dict[st
     """The node of the optimizer before these keys of the configuration changed."""
     was = deepcopy(dict(node))
     for key, (before, _) in changed.items():
-        _, *above, last = key.split(".")
+        group, *above, last = key.split(".")
+        if group != "optimizer":
+            continue
         level: Any = was
         for part in above:
             level = level[part]

@@ -1,7 +1,6 @@
 """A loss that is not a number, or is infinite: the run stops with all there is to know about it."""
 
 import math
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +32,7 @@ class NonFinite(Callback):
 
     def __init__(self, directory: Path) -> None:
         self.path, self.last = directory / "nonfinite.json", last_checkpoint(directory)
-        self._names: Callable[[int, int], Sequence[str]] = lambda epoch, batch: ()
         self._unread: list[dict[str, Any]] = []
-
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        # Of the images of a batch, where the data can tell them.
-        self._names = getattr(trainer.datamodule, "training_names", self._names)  # type: ignore[attr-defined]
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
@@ -83,7 +77,8 @@ class NonFinite(Callback):
             raise DivergenceError(f"the loss is {loss} at {told}; {self._what_to_do()}")
 
     def _write(self, trainer: L.Trainer, happened: dict[str, Any]) -> str:
-        names = list(self._names(happened["epoch"], happened["batch"]))
+        told = getattr(trainer.datamodule, "training_names", None)  # type: ignore[attr-defined]
+        names = list(told(happened["epoch"], happened["batch"])) if told else []
         if trainer.is_global_zero:
             write_json(self.path, happened | {"images": names})
         shown = f", images {', '.join(names[:3])}{' …' if len(names) > 3 else ''}" if names else ""

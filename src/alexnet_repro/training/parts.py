@@ -82,15 +82,6 @@ def make_optimizer(node: Node) -> Callable[[nn.Module], Optimizer]:
     return optimizer
 
 
-def _changed_optimizer(configuration: Configuration, start: Start) -> list[L.Callback]:
-    """The callback for an optimizer that is not as it was; none for another run."""
-    now = configuration.optimizer
-    changed = {key: one for key, one in start.changed.items() if key.startswith("optimizer.")}
-    if not changed:
-        return []
-    return [ChangedOptimizer(make_optimizer(as_it_was(now, changed)), make_optimizer(now))]
-
-
 def make_scheduler(configuration: Configuration) -> Callable[[Optimizer, L.Trainer], Any]:
     """From an optimizer to a scheduler of torch, as Lightning takes it."""
     node, options = configuration.schedule, configuration.scheduling
@@ -158,7 +149,11 @@ def make_trainer(configuration: Configuration, start: Start) -> L.Trainer:
     checkpoints = directory / "checkpoints"
     filled = {"directory": directory, "dirpath": checkpoints, "config": config}
     # A schedule has the last word on learning rates.
-    callbacks: list[L.Callback] = _changed_optimizer(configuration, start)
+    callbacks: list[L.Callback] = []
+    if any(key.startswith("optimizer.") for key in start.changed):
+        now = configuration.optimizer
+        was = as_it_was(now, start.changed)
+        callbacks.append(ChangedOptimizer(make_optimizer(was), make_optimizer(now)))
     if configuration.schedule_is_callback:
         callbacks.append(build(configuration.schedule, "schedule"))
     callbacks += [
