@@ -207,9 +207,9 @@ class Run:
             self.data.tests_training_images = True
         if self.start.left:
             self.trainer.fit(self.module, self.data, ckpt_path=checkpoint, weights_only=True)
-            self.trainer.test(self.module, self.data, verbose=False)
-            return
-        log.info("nothing left to train: tested")
+            checkpoint = None  # the weights are those of now
+        else:
+            log.info("nothing left to train: tested")
         self.trainer.test(
             self.module, self.data, ckpt_path=checkpoint, weights_only=True, verbose=False
         )
