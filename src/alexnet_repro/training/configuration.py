@@ -33,8 +33,7 @@ from alexnet_repro.data.augment import AugmentOptions
 from alexnet_repro.data.datamodule import ImageDataModule
 from alexnet_repro.network.alexnet import INPUT_SIZE, AlexNet
 from alexnet_repro.network.cifar import CifarNet
-from alexnet_repro.network.torchvision_alexnet import TorchvisionAlexNet
-from alexnet_repro.training.networks import READS, make_network, reads, sizes
+from alexnet_repro.training.networks import NETWORKS, READS, make_network, reads, sizes
 
 Node = dict[str, Any]
 
@@ -51,9 +50,6 @@ OWNED = {
     "val_check_interval": "validation closes an epoch, of which the record has a line",
 }
 """Arguments of the Trainer that come from elsewhere, and what to type instead."""
-
-OURS = (AlexNet, CifarNet, TorchvisionAlexNet)
-"""Networks of this package; those that inherit from them are too."""
 
 LENGTHS = {"total_steps", "T_max"}
 """Arguments of schedulers for the length of the training, which is known."""
@@ -270,7 +266,7 @@ class Configuration:
                 f"summary=true: it prints the layers of AlexNet and of the CIFAR-10 networks, not "
                 f"of {self.model[TARGET]}; trainer.enable_model_summary=true prints those of any"
             )
-        if _is_a(self.model, "model", *OURS):
+        if _is_a(self.model, "model", *NETWORKS.values()):
             return
         for key in ("init_from", "init_layers"):
             if getattr(self, key) is not None:
@@ -291,7 +287,7 @@ class Configuration:
         target = located(self.model, "model")
         self._check_foreign(target)
         network: torch.nn.Module = torch.nn.Identity()
-        if _is_a(self.model, "model", *OURS):
+        if _is_a(self.model, "model", *NETWORKS.values()):
             # What its arguments have wrong only together, it says when it is built.
             with torch.device("meta"):
                 network = make_network(

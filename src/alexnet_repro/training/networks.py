@@ -16,7 +16,7 @@ from alexnet_repro.network.alexnet import INPUT_SIZE, WINDOWS_SIZE, AlexNet
 from alexnet_repro.network.cifar import Cifar13Net, Cifar18Net
 from alexnet_repro.network.torchvision_alexnet import TorchvisionAlexNet
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {
+NETWORKS: dict[str, type[nn.Module]] = {
     f"alexnet_repro.{network.__name__}": network
     for network in (AlexNet, Cifar13Net, Cifar18Net, TorchvisionAlexNet)
 }
