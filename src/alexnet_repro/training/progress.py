@@ -21,7 +21,10 @@ class TrainingProgress(ProgressBar):
         self._advance: Callable[[int], None] = lambda batches: None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._open("train", _batches(trainer), _batches_done(trainer))
+        total = int(trainer.estimated_stepping_batches) * trainer.accumulate_grad_batches
+        # As long as those of this training, whatever size they had before it went on.
+        done = trainer.current_epoch * int(trainer.num_training_batches) + batches_done(trainer)
+        self._open("train", total, done)
 
     def on_train_batch_end(self, *arguments: Any) -> None:
         self._advance(1)
@@ -62,16 +65,3 @@ class TrainingProgress(ProgressBar):
     def _open(self, title: str, total: int, done: int = 0) -> None:
         if self.trainer.is_global_zero:
             self._advance = self._bar.enter_context(counting(title, total, "batches", done))
-
-
-def _batches(trainer: L.Trainer) -> int:
-    """Of the whole training."""
-    assert trainer.max_epochs is not None
-    batches = int(trainer.num_training_batches) * trainer.max_epochs
-    steps = trainer.max_steps * trainer.accumulate_grad_batches
-    return min(batches, steps) if trainer.max_steps > 0 else batches
-
-
-def _batches_done(trainer: L.Trainer) -> int:
-    """By now, as long as those of this training, whatever size they had before it went on."""
-    return trainer.current_epoch * int(trainer.num_training_batches) + batches_done(trainer)
