@@ -137,6 +137,27 @@ def test_callbacks_of_lightning_and_of_ones_own_are_combined(
     assert any(name.startswith("DeviceStatsMonitor") for name in logged)
 
 
+def test_a_run_without_callbacks_of_the_configuration_has_a_record_and_goes_on(
+    train_tiny: Command, tmp_path: Path
+) -> None:
+    own = tmp_path / "conf" / "callbacks" / "none.yaml"
+    own.parent.mkdir(parents=True)
+    own.write_text("{}\n")
+    alone = ("--config-dir=conf", "callbacks=none", "hydra.run.dir=run", "data.num_workers=0")
+    assert train_tiny(*alone, "schedule.epochs=1").returncode == 0
+    done = train_tiny(*alone, "schedule.epochs=2", "resume=run/checkpoints/last.ckpt")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["epochs"] == 2
+    assert (tmp_path / "run" / "curve.csv").is_file()
+
+
+def test_a_callback_that_needs_a_logger_is_told_in_one_line(train_tiny: Command) -> None:
+    done = train_tiny("callbacks=lr_monitor")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: trainer: Cannot use `LearningRateMonitor` callback with")
+    assert done.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
