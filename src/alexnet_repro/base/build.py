@@ -11,7 +11,7 @@ import functools
 import inspect
 import reprlib
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -246,6 +246,15 @@ def described(node: Mapping[str, Any], key: str) -> dict[str, Any]:
         else:
             own[name] = value
     return own
+
+
+def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The keys of a configuration that hold no others, and their values."""
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def did_you_mean(given: str, known: Collection[str], above: Sequence[str] = ()) -> str:

@@ -1,7 +1,7 @@
 """What is wrong with a command line or with the disk, in one line that names the key or path."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
-from alexnet_repro.base.build import did_you_mean
+from alexnet_repro.base.build import did_you_mean, leaves
 from alexnet_repro.base.errors import UsageError, first_line, one_line
 
 LISTED = 12
@@ -160,16 +160,9 @@ def _inside(conf: Path, groups: Iterable[str]) -> Iterator[str]:
             values.pop("defaults", None)
             package = re.match("# @package (.*)", path.read_text())
             above = package[1].replace("_global_", "") if package else group
-            yield from _dotted(values, f"{above}." if above else "")
+            yield from (key for key, _ in leaves(values, f"{above}." if above else ""))
 
 
 def _loaded(path: Path) -> dict[str, Any]:
     values: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     return values  # type: ignore[no-any-return]
-
-
-def _dotted(values: Mapping[str, Any], before: str) -> Iterator[str]:
-    for key, value in values.items():
-        yield f"{before}{key}"
-        if isinstance(value, dict):
-            yield from _dotted(value, f"{before}{key}.")

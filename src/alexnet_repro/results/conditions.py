@@ -10,11 +10,11 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from alexnet_repro.base.build import PACKAGE, TARGET
+from alexnet_repro.base.build import PACKAGE, TARGET, leaves
 from alexnet_repro.base.config import CONF, composed
 from alexnet_repro.results.records import Values, arguments, names
 from alexnet_repro.training.configuration import with_defaults
-from alexnet_repro.training.resuming import RECIPE, changing, comparable, leaves
+from alexnet_repro.training.resuming import RECIPE, changing, comparable
 
 BASELINE = "alexnet"
 REGIMES = ("demo", "small", "evidence")

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from alexnet_repro.base.build import PACKAGE, PARTIAL, TARGET, described
+from alexnet_repro.base.build import PACKAGE, PARTIAL, TARGET, described, leaves
 from alexnet_repro.base.config import named_checkpoint
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.base.schema import RESULT, read_record, reason
@@ -324,15 +324,6 @@ def _filled(now: Any, before: Any, key: str) -> Any:
         usual = described({TARGET: now[TARGET]}, key)
     new = {k: v for k, v in now.items() if k not in before and usual.get(k, MISSING) == v}
     return new | {k: _filled(now.get(k), v, f"{key}.{k}") for k, v in before.items()}
-
-
-def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The keys of a configuration that hold no others, and their values."""
-    for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            yield from leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def trained_keys(values: Mapping[str, Any]) -> dict[str, Any]:
