@@ -57,7 +57,7 @@ def test_what_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for given, told in [
         ("no.ckpt", "no.ckpt: there is no such checkpoint; give a .ckpt file, the folder of"),
         ("last", "last: there is no folder runs here"),
-        ("empty", "empty: no run in it has saved checkpoints/last.ckpt"),
+        ("empty", "empty: no run in empty has saved checkpoints/last.ckpt"),
         ("imagenette", "imagenette: this network comes with a checkout"),
     ]:
         with pytest.raises(UsageError) as mistake:

@@ -236,7 +236,7 @@ def test_summary_prints_the_numbers_of_the_paper_and_trains_nothing(
         ),
         (["data=folder"], "data.source.root has no default: add data.source.root="),
         (["data=folder", "data.source.root=nowhere"], "there is no folder nowhere; expected"),
-        (["resume=last"], "resume=last: there is no folder runs/alexnet here; give a .ckpt file"),
+        (["resume=last"], "resume=last: no run in runs/alexnet has saved checkpoints/last.ckpt"),
         (["resume=no.ckpt"], "resume=no.ckpt: there is no such checkpoint"),
         (["trainer=gpu"], "trainer.accelerator=gpu: this machine has no GPU"),
     ],

@@ -46,5 +46,5 @@ def find_checkpoint(given: str, runs: str = "runs") -> Path:
     found = place.glob("**/checkpoints/*last.ckpt")
     newest = max(found, key=lambda p: (p.stat().st_mtime, p.name == "last.ckpt"), default=None)
     if newest is None:
-        raise UsageError(f"{place}: no run in it has saved checkpoints/last.ckpt")
+        raise UsageError(f"{given}: no run in {place} has saved checkpoints/last.ckpt")
     return newest
