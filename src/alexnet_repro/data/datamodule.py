@@ -178,7 +178,7 @@ class ImageDataModule(L.LightningDataModule):
         self._augmentation: Augmentation | None = None
         self._position = 0
         self._ahead = (-1, 0)
-        self.tests_training_images = self.adds_training_images = False
+        self.tests_training_images = False
 
     def prepare_data(self) -> None:
         """Make the store if it is not there yet, and check that it can be trained on.
@@ -322,7 +322,6 @@ class ImageDataModule(L.LightningDataModule):
         loader = self.whole_images(self.test_split, self._trains_on_cpu)
         if not self.tests_training_images:
             return loader
-        self.adds_training_images = True
         limit = len(self.store.splits[self.test_split])
         return [loader, self.whole_images("train", self._trains_on_cpu, limit)]
 
