@@ -174,8 +174,6 @@ class ImageDataModule(L.LightningDataModule):
         self._source, self.cache_dir = source, user_path(cache_dir)
         self._directory = directory
         self._max_damaged, self._exif_orientation = max_damaged, exif_orientation
-        self._store: Store | None = None
-        self._augmentation: Augmentation | None = None
         self._position = 0
         self._ahead = (-1, 0)
         self.tests_training_images = False
@@ -187,9 +185,8 @@ class ImageDataModule(L.LightningDataModule):
             UsageError: see :func:`prepare.prepare`; or if there are no training or validation
                 images, or fewer for training than a batch holds.
         """
-        listed = self._listed if self._directory is None else self.store
-        if not {"train", "val"} <= listed.splits.keys():
-            there = " and ".join(listed.splits)
+        if not {"train", "val"} <= self.listed.splits.keys():
+            there = " and ".join(self.listed.splits)
             raise UsageError(
                 f"data: {self.dataset_name} has only {there} images; training needs {EXPECTED}"
             )
@@ -198,16 +195,28 @@ class ImageDataModule(L.LightningDataModule):
                 f"data.batch_size={self.batch_size}: the training set has only {images} images"
             )
 
-    def _make_store(self) -> Store:
-        stored_as = StoredAs(self.image_size, exif_orientation=self._exif_orientation)
-        return cached(self._listed, stored_as, self.cache_dir, self.dataset_name, self._max_damaged)
+    @cached_property
+    def listed(self) -> Source | Store:
+        """Where classes and images can be looked up before anything is prepared."""
+        if self._directory is not None:
+            return self._opened(self._directory)
+        assert self._source is not None
+        source = self._source()
+        if not isinstance(source, Source):
+            raise UsageError(f"data.source: it makes no Source, but {type(source).__name__}")
+        return source
 
-    def _open_store(self) -> Store:
-        assert self._directory is not None
-        if "://" in self._directory:
-            directory = local_copy(self._directory, self.cache_dir)
-        else:
-            directory = user_path(self._directory)
+    @cached_property
+    def store(self) -> Store:
+        """The prepared images, made if they are not there yet (see :func:`prepare.prepare`)."""
+        if isinstance(self.listed, Store):
+            return self.listed
+        stored_as = StoredAs(self.image_size, exif_orientation=self._exif_orientation)
+        return cached(self.listed, stored_as, self.cache_dir, self.dataset_name, self._max_damaged)
+
+    def _opened(self, given: str) -> Store:
+        remote = "://" in given
+        directory = local_copy(given, self.cache_dir) if remote else user_path(given)
         if not directory.is_dir():
             raise UsageError(
                 f"data.directory={directory}: there is no such folder; "
@@ -216,35 +225,14 @@ class ImageDataModule(L.LightningDataModule):
         store = open_store(directory)
         if store.stored_as.image_size != self.image_size:
             raise UsageError(
-                f"data.image_size={self.image_size}, but {self._directory} holds images of "
+                f"data.image_size={self.image_size}, but {given} holds images of "
                 f"{store.stored_as.image_size} pixels"
             )
         return store
 
     @property
-    def store(self) -> Store:
-        """The prepared images, made if they are not there yet (see :func:`prepare.prepare`)."""
-        if self._store is None:
-            self._store = self._make_store() if self._directory is None else self._open_store()
-        return self._store
-
-    @cached_property
-    def _listed(self) -> Source:
-        assert self._source is not None
-        source = self._source()
-        if not isinstance(source, Source):
-            raise UsageError(f"data.source: it makes no Source, but {type(source).__name__}")
-        return source
-
-    @property
-    def listed_classes(self) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
-        """The classes and their words, for which nothing is prepared."""
-        listed = self.store if self._directory is not None else self._listed
-        return listed.classes, listed.words
-
-    @property
     def classes(self) -> tuple[str, ...]:
-        return self.listed_classes[0]
+        return self.listed.classes
 
     @property
     def test_split(self) -> str:
@@ -261,13 +249,9 @@ class ImageDataModule(L.LightningDataModule):
             "images": {name: len(split) for name, split in self.store.splits.items()},
         }
 
-    @property
+    @cached_property
     def augmentation(self) -> Augmentation:
-        if self._augmentation is None:
-            self._augmentation = Augmentation(
-                self.store.statistics, self.crop_size, self.input_size, self.augment
-            )
-        return self._augmentation
+        return Augmentation(self.store.statistics, self.crop_size, self.input_size, self.augment)
 
     def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         split = self.store.splits["train"]
