@@ -7,7 +7,7 @@ import math
 import multiprocessing
 import shutil
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -19,7 +19,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from alexnet_repro.base.build import TARGET, Count, Natural, Pixels, Seed, build, checks_arguments
+from alexnet_repro.base.build import Count, Natural, Pixels, Seed, checks_arguments
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.base.files import user_path
 from alexnet_repro.base.system import usable_cores
@@ -417,18 +417,3 @@ class ImageDataModule(L.LightningDataModule):
             "eigenvalues": torch.tensor(statistics.eigenvalues),
             "eigenvectors": torch.tensor(statistics.eigenvectors),
         }
-
-
-def stored_images(node: Mapping[str, Any]) -> ImageDataModule:
-    """The data module of ``data``, where the images themselves are asked for.
-
-    Raises:
-        UsageError: if it is another one, which only training takes.
-    """
-    data = build(node, "data")
-    if not isinstance(data, ImageDataModule):
-        raise UsageError(
-            f"data._target_={node[TARGET]}: it has no stored images, as an ImageDataModule has; "
-            "only train takes it"
-        )
-    return data

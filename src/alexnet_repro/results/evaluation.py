@@ -14,13 +14,14 @@ from rich.table import Table
 from torch import Tensor
 from torchmetrics.classification import MulticlassStatScores
 
+from alexnet_repro.base.build import built_as
 from alexnet_repro.base.checkpoints import find_checkpoint
 from alexnet_repro.base.console import console, counting
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.base.files import checksum
 from alexnet_repro.base.record import chance_error, error_figures, provenance
 from alexnet_repro.base.system import keep_freed_memory
-from alexnet_repro.data.datamodule import ImageDataModule, stored_images
+from alexnet_repro.data.datamodule import ImageDataModule
 from alexnet_repro.network.crops import log_mean, log_probabilities
 from alexnet_repro.network.layers import compile_norms
 from alexnet_repro.results.matching import matched_labels
@@ -86,7 +87,7 @@ def evaluate(options: Evaluation, overrides: Sequence[str]) -> dict[str, Any]:
     Raises:
         UsageError: for what the user can put right.
     """
-    data = stored_images(options.data)
+    data = built_as(ImageDataModule, options.data, "data")
     device = chosen_device(options.device)
     set_fp32_precision(options.fp32_precision)
     if device.type == "cpu":
