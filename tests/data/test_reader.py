@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_convert
 
 from alexnet_repro.data.augment import PAPER, AugmentOptions
 from alexnet_repro.data.prepare import cached
@@ -31,13 +31,9 @@ def batches(train: StoredSplit, workers: int, context: str | None) -> list[dict[
         sampler=EpochOrder(len(train), 3),
         num_workers=workers,
         multiprocessing_context=context,
-        collate_fn=_as_read,
+        collate_fn=default_convert,
     )
     return list(loader)
-
-
-def _as_read(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return batch
 
 
 @pytest.mark.parametrize(("context", "workers"), [("fork", 2), ("spawn", 1)])

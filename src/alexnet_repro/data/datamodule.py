@@ -17,7 +17,7 @@ import lightning as L
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, default_convert
 
 from alexnet_repro.base.build import Count, Natural, Pixels, Seed, checks_arguments
 from alexnet_repro.base.errors import UsageError
@@ -26,7 +26,7 @@ from alexnet_repro.base.system import usable_cores
 from alexnet_repro.data.augment import PAPER, Augmentation, AugmentOptions, drawn_from
 from alexnet_repro.data.prepare import cached
 from alexnet_repro.data.preprocess import Orientation
-from alexnet_repro.data.reader import EpochOrder, SharedBatches, TrainingCrops, WholeImages, as_read
+from alexnet_repro.data.reader import EpochOrder, SharedBatches, TrainingCrops, WholeImages
 from alexnet_repro.data.remote import local_copy
 from alexnet_repro.data.sources import EXPECTED, Source
 from alexnet_repro.data.store import Store, StoredAs, open_store
@@ -359,7 +359,7 @@ class ImageDataModule(L.LightningDataModule):
             dataset,
             batch_sampler=SharedBatches(sampler, self.batch_size, drop_last, *self.share),
             num_workers=workers,
-            collate_fn=as_read,
+            collate_fn=default_convert,
             pin_memory=not on_cpu,
             persistent_workers=workers > 0,
             timeout=HANGS if workers else 0,

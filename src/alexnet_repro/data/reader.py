@@ -137,8 +137,3 @@ class WholeImages(Dataset[dict[str, Tensor]]):
             "image": torch.from_numpy(images),
             "label": torch.from_numpy(self.split.labels[list(indices)]),
         }
-
-
-def as_read(batch: Any) -> Any:
-    """For a DataLoader whose data set gives what it is to give on."""
-    return batch
