@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -137,9 +136,8 @@ class _Table:
             self.paths += pc.fill_null(paths.cast(pa.string()), "").to_pylist()
         self._ends = np.array(ends)
         self.labels = np.concatenate(labels)
-        self._lock = Lock()
-        # Several threads read neighbouring rows: the groups that they are in.
-        self._group: Callable[[int], Any] = lru_cache(maxsize=4)(self._read)
+        # A worker reads one row after the other.
+        self._group: Callable[[int], Any] = lru_cache(maxsize=1)(self._read)
 
     def numbers(self, names: tuple[str, ...]) -> np.ndarray[Any, np.dtype[np.int64]]:
         """The labels as numbers; -1 for none."""
@@ -150,9 +148,7 @@ class _Table:
 
     def open(self, index: int) -> Image.Image:
         group = int(np.searchsorted(self._ends, index, side="right")) - 1
-        with self._lock:
-            images = self._group(group)
-        content = images[index - int(self._ends[group])].as_py()
+        content = self._group(group)[index - int(self._ends[group])].as_py()
         if content is None:
             raise ValueError("holds no image bytes")
         return Image.open(io.BytesIO(content))
