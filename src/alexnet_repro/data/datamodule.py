@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import lightning as L
 import torch
@@ -369,17 +369,17 @@ class ImageDataModule(L.LightningDataModule):
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
         assert self.trainer is not None
         augmentation = self.augmentation.to(batch["image"].device)
+        in_precision = self.trainer.precision_plugin.convert_input
         if self.trainer.training:
             image, label = batch.pop("image"), batch.pop("label")
             view = augmentation.training_view(image, **batch)
             if self.augment.mixup:
                 view, label = self._mixed(view, label)
             # Where weights are of another precision, the Trainer converts what it reads, before.
-            return {"image": self._in_precision(view), "label": label}
+            return {"image": in_precision(view), "label": label}
         ten = self.trainer.testing and dataloader_idx == 0
-        crops: Literal["centre", "ten"] = "ten" if ten else "centre"
-        views = augmentation.test_views(batch["image"], crops)
-        return {"views": map(self._in_precision, views), "label": batch["label"]}
+        views = augmentation.test_views(batch["image"], "ten" if ten else "centre")
+        return {"views": map(in_precision, views), "label": batch["label"]}
 
     def _mixed(self, images: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
         """Images mixed with others of their batch, and the shares of the classes (B, classes)."""
@@ -393,11 +393,6 @@ class ImageDataModule(L.LightningDataModule):
                 alpha=self.augment.mixup, num_classes=len(self.classes)
             )(images, label)
         return mixed
-
-    def _in_precision(self, view: Tensor) -> Tensor:
-        assert self.trainer is not None
-        converted: Tensor = self.trainer.precision_plugin.convert_input(view)
-        return converted
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint needs to classify new images, and to go on within an epoch: plain
