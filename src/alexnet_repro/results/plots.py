@@ -107,9 +107,8 @@ def _draw_row(axes: Axes, row: Row, y: float, reach: float) -> None:
     for end, edge, arrow in ((ends[0], -reach, "<"), (ends[1], reach, ">")):
         if abs(end) > reach and end * edge > 0:
             axes.plot(edge, y, arrow, ms=6, color=colour, clip_on=False)
-    if abs(value) <= reach:
-        face = PAGE if row.what == UNRESOLVED else colour
-        axes.plot(value, y, MARKS[row.what], ms=7, mew=1.6, mec=colour, mfc=face)
+    face = PAGE if row.what == UNRESOLVED else colour
+    axes.plot(value, y, MARKS[row.what], ms=7, mew=1.6, mec=colour, mfc=face)
     if row.paper is not None:
         axes.plot(row.paper, y, "|", ms=14, mew=2.4, color=TEXT)
 
