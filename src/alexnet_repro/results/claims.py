@@ -21,7 +21,7 @@ from alexnet_repro.results.measures import (
     by_seed,
     measured,
 )
-from alexnet_repro.results.records import Record, RecordsBySeed, newest_by_seed
+from alexnet_repro.results.records import Record, RecordsBySeed, ensemble, newest_by_seed
 
 CONFIRMED, UNRESOLVED, OPPOSITE = "confirmed", "not resolved", "opposite"
 DIFFERS, NO_VERDICT, NOT_MEASURED = "differs", "no verdict", "not measured"
@@ -214,12 +214,10 @@ class Archive:
         if len(known) < len(record.networks):
             return Run(record, None, Group(record.dataset, record.split, ()))
         trained_as = [self.experiments.experiment(network) for network in known]
-        counts = sorted(Counter(trained_as).items())
-        ensemble = " + ".join(f"{count} {experiment}" for experiment, count in counts)
         # Of an ensemble, the settings of the network that is least like the paper's.
         settings = max(map(self.experiments.conditions, known, trained_as), key=len)
         group = Group(record.dataset, record.split, tuple(settings.items()))
-        return Run(record, ensemble if len(known) > 1 else trained_as[0], group)
+        return Run(record, ensemble(trained_as), group)
 
     def select(
         self, experiment: str | None, measure: str, same_machine: bool = False

@@ -3,6 +3,7 @@
 import logging
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,3 +164,11 @@ def arguments(network: Values) -> dict[str, str]:
 def names(value: str | None) -> list[str]:
     """``[small,ablation_tanh]`` or ``small+ablation_tanh`` in its parts."""
     return re.findall(r"\w+", value or "")
+
+
+def ensemble(experiments: Iterable[str]) -> str:
+    """``alexnet`` for one network; ``5 alexnet + 2 finetune`` for an ensemble."""
+    counts = Counter(experiments)
+    if counts.total() == 1:
+        return next(iter(counts))
+    return " + ".join(f"{count} {name}" for name, count in sorted(counts.items()))
