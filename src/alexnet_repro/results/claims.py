@@ -14,13 +14,7 @@ from alexnet_repro.base.config import CONF
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.results.conditions import Experiments, Settings
 from alexnet_repro.results.intervals import Mean, difference, mean, ratio
-from alexnet_repro.results.measures import (
-    IN_POINTS,
-    MEASURES,
-    Measure,
-    by_seed,
-    measured,
-)
+from alexnet_repro.results.measures import IN_POINTS, MEASURES, by_seed, measured
 from alexnet_repro.results.records import Record, RecordsBySeed, ensemble, newest_by_seed
 
 CONFIRMED, UNRESOLVED, OPPOSITE = "confirmed", "not resolved", "opposite"
@@ -44,7 +38,7 @@ class Figure:
     """
 
     name: str
-    measure: Measure
+    measure: Literal[tuple(MEASURES)]  # type: ignore[valid-type]
     of: str | None = None
     minus: str | None = None
     over: str | None = None
