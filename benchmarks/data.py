@@ -210,7 +210,7 @@ def augmenting(store: Store, batch_size: int, rounds: int) -> Measured:
     """Flip, colour and mean of a batch beside a step on it."""
     crops = TrainingCrops(store.splits["train"], CROP, 0, PAPER)
     read = crops.__getitems__(_keys(np.arange(batch_size) % len(crops)))
-    batch = {name: tensor.to(DEVICE) for name, tensor in read.items()}
+    batch = {name: torch.as_tensor(array, device=DEVICE) for name, array in read.items()}
     augmentation = Augmentation(store.statistics, CROP, CROP).to(DEVICE)
     draws = batch["offset"], batch["reflect"], batch["colour"]
     network = AlexNet(len(store.classes)).to(DEVICE).to(memory_format=torch.channels_last)

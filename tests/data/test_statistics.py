@@ -80,15 +80,6 @@ def test_saved_statistics_load_identically(statistics: Statistics, tmp_path: Pat
     assert np.array_equal(loaded.eigenvectors, statistics.eigenvectors)
 
 
-def test_mean_colour_and_covariance_are_saved_for_readers(
-    images: npt.NDArray[np.uint8], statistics: Statistics, tmp_path: Path
-) -> None:
-    values = statistics.save(tmp_path)
-    pixels = images.reshape(-1, 3)
-    np.testing.assert_allclose(values["mean_colour"], pixels.mean(axis=0), rtol=1e-12)
-    np.testing.assert_allclose(values["covariance"], np.cov(pixels.T / 255, bias=True), rtol=1e-9)
-
-
 def test_the_same_statistics_are_saved_as_the_same_bytes(
     statistics: Statistics, tmp_path: Path
 ) -> None:

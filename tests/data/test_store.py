@@ -198,6 +198,13 @@ def test_another_format_is_named(store: Store) -> None:
         open_store(store.directory)
 
 
+def test_what_older_manifests_say_beside_the_components_is_passed_over(store: Store) -> None:
+    values = json.loads((store.directory / "manifest.json").read_text())["statistics"]
+    more = {"mean_colour": [120.0, 110.0, 100.0], "covariance": [[0.1] * 3] * 3}
+    _rewrite(statistics=values | more)(store.directory)
+    assert open_store(store.directory).splits.keys() == {"train", "val"}
+
+
 def test_a_deleted_store_is_prepared_anew(root: Path, cache: Path) -> None:
     store = cached(folder(str(root)), StoredAs(SIZE), cache, "pets")
     for path in store.directory.iterdir():

@@ -333,7 +333,11 @@ def test_a_claim_that_is_not_there_is_told() -> None:
     [
         ("within: 1", "witin: 1", "claims.table_1.witin: there is no such key"),
         ("section: §7, Table 1", "sectoin: x", "claims.table_1.sectoin: there is no such key"),
-        ("ten_crop_top1", "ten_crop_top2", "claims.two_gpu.figures.0.measure=ten_crop_top2: not"),
+        (
+            "ten_crop_top1",
+            "ten_crop_top2",
+            "claims.two_gpu.figures.0.measure=ten_crop_top2: input should be 'ten_crop_top1', ",
+        ),
         ("  within: 1\n", "", "claims.table_1: top-1: one of expected, within, at_most"),
     ],
 )

@@ -267,7 +267,9 @@ def test_tables_and_figures_are_there_and_nothing_overflows(
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.locator(".group table").count() == 2
     assert page.locator("figure svg:visible").count() == 3
-    assert page.locator(".group svg path[style*='var(--c']").count() == 2 * 7
+    # Of seven runs those of the baseline are drawn beside each of two experiments.
+    assert page.locator(".group svg path[style*='var(--curve)']").count() == 2 * 4
+    assert page.locator(".group svg path[style*='var(--first)']").count() == 2 * 5
     assert page.locator("#forest svg:visible").count() == 1
     assert not page.locator("#unmeasured table").is_visible()
     page.locator("details").evaluate_all("all => all.forEach(one => one.open = true)")
@@ -388,13 +390,25 @@ def test_without_steps_there_is_no_staircase(report: Path) -> None:
     assert 'id="ladder"' not in (report / "index.html").read_text()
 
 
-def test_more_experiments_than_colours_have_a_plot_each_beside_the_first() -> None:
+def test_each_experiment_has_a_plot_of_its_own_beside_the_first() -> None:
     rows = [{"epoch": n, "val/top1_error": 50, "train/top1_error": 40} for n in (1, 2)]
     record = Record("result.json", "result", {"curve": rows})
     names = ["alexnet", *(f"ablation_{number}x" for number in range(9))]
-    some, all_ = (learning_curves({n: {0: record} for n in names[:k]}, "set") for k in (8, 10))
-    assert some is not None
-    assert all_ is not None
-    assert len({colour for _, colour, _ in some.lines}) == 8
-    assert [name for name, _, _ in all_.lines] == ["alexnet", "the experiment above the plot"]
-    assert all(f">{number}x</text>" in all_.svg for number in range(9))
+    drawn = learning_curves({name: {0: record} for name in names}, "set")
+    assert drawn is not None
+    assert all(f">{number}x</text>" in drawn for number in range(9))
+    assert ">epoch (grey: alexnet)</text>" in drawn
+    assert drawn.count("var(--first)") == drawn.count("var(--curve)") == 2 * 9
+
+
+def test_runs_without_a_curve_are_not_drawn() -> None:
+    drawn = {"curve": [{"epoch": n, "val/top1_error": 50} for n in (1, 2)]}
+    runs = {
+        name: {0: Record("result.json", "result", values)}
+        for name, values in (("alexnet", {}), ("ablation_tanh", drawn))
+    }
+    alone = learning_curves(runs, "set")
+    assert alone is not None
+    assert ">ablation_tanh</text>" not in alone
+    assert ">tanh</text>" in alone
+    assert learning_curves({"alexnet": runs["alexnet"]}, "set") is None

@@ -11,10 +11,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from alexnet_repro.base.build import built_as
 from alexnet_repro.base.console import counting
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.base.files import all_of, checksum
-from alexnet_repro.data.datamodule import ImageDataModule, stored_images
+from alexnet_repro.data.datamodule import ImageDataModule
 from alexnet_repro.data.store import Store, StoredSplit
 from alexnet_repro.training.checkpoint import Trained, paper_network
 
@@ -30,7 +31,7 @@ def prepared_images(data: Mapping[str, Any]) -> ImageDataModule:
     Raises:
         UsageError: if there are none for training, which others are compared with.
     """
-    module = stored_images(data)
+    module = built_as(ImageDataModule, data, "data")
     if "train" not in module.store.splits:
         raise UsageError(f"data: {module.dataset_name} has no training images to compare with")
     return module

@@ -92,7 +92,7 @@ def built_as(kind: type[Kind], node: Mapping[str, Any], key: str, /, **given: An
     """
     made = build(node, key, **given)
     if not isinstance(made, kind):
-        raise UsageError(f"{key}.{TARGET}={node[TARGET]}: it does not make a {kind.__name__}")
+        raise UsageError(f"{key}.{TARGET}={node[TARGET]}: it makes no {kind.__name__}")
     return made
 
 

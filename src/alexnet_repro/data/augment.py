@@ -188,7 +188,7 @@ class Augmentation(nn.Module):
         images = centred(crops, offset, reflect, noise)
         if noise is not None and self.colour_divisor != 1:
             images /= self.colour_divisor
-        return self._to_input(images)
+        return enlarged(images.permute(0, 3, 1, 2), self.input_size)
 
     def _image_by_image(
         self, crops: Tensor, offset: Tensor, reflect: Tensor, noise: Tensor | None
@@ -244,7 +244,7 @@ class Augmentation(nn.Module):
                 view = view.flip(2)
             if self.mean_crop == "centre":
                 view -= self._centre_mean()
-            yield self._to_input(view)
+            yield enlarged(view.permute(0, 3, 1, 2), self.input_size)
 
     def test_places(
         self, size: int, crops: Literal["centre", "ten"]
@@ -267,9 +267,9 @@ class Augmentation(nn.Module):
         half = (self.mean.shape[0] - self.crop_size) // 2
         return self.mean[half : half + self.crop_size, half : half + self.crop_size]
 
-    def _to_input(self, images: Tensor) -> Tensor:
-        images = images.permute(0, 3, 1, 2)
-        if self.input_size != self.crop_size:
-            size = (self.input_size, self.input_size)
-            images = nn.functional.interpolate(images, size, mode="bilinear", align_corners=False)
+
+def enlarged(images: Tensor, size: int) -> Tensor:
+    """Images (B, 3, crop, crop) with ``size`` pixels a side, which the network reads: bilinear."""
+    if images.shape[-1] == size:
         return images
+    return nn.functional.interpolate(images, (size, size), mode="bilinear", align_corners=False)

@@ -7,26 +7,26 @@ import math
 import multiprocessing
 import shutil
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import lightning as L
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, default_convert
 
-from alexnet_repro.base.build import TARGET, Count, Natural, Pixels, Seed, build, checks_arguments
+from alexnet_repro.base.build import Count, Natural, Pixels, Seed, checks_arguments
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.base.files import user_path
 from alexnet_repro.base.system import usable_cores
 from alexnet_repro.data.augment import PAPER, Augmentation, AugmentOptions, drawn_from
 from alexnet_repro.data.prepare import cached
 from alexnet_repro.data.preprocess import Orientation
-from alexnet_repro.data.reader import EpochOrder, SharedBatches, TrainingCrops, WholeImages, as_read
+from alexnet_repro.data.reader import EpochOrder, SharedBatches, TrainingCrops, WholeImages
 from alexnet_repro.data.remote import local_copy
 from alexnet_repro.data.sources import EXPECTED, Source
 from alexnet_repro.data.store import Store, StoredAs, open_store
@@ -174,11 +174,9 @@ class ImageDataModule(L.LightningDataModule):
         self._source, self.cache_dir = source, user_path(cache_dir)
         self._directory = directory
         self._max_damaged, self._exif_orientation = max_damaged, exif_orientation
-        self._store: Store | None = None
-        self._augmentation: Augmentation | None = None
         self._position = 0
         self._ahead = (-1, 0)
-        self.tests_training_images = self.adds_training_images = False
+        self.tests_training_images = False
 
     def prepare_data(self) -> None:
         """Make the store if it is not there yet, and check that it can be trained on.
@@ -187,9 +185,8 @@ class ImageDataModule(L.LightningDataModule):
             UsageError: see :func:`prepare.prepare`; or if there are no training or validation
                 images, or fewer for training than a batch holds.
         """
-        listed = self._listed if self._directory is None else self.store
-        if not {"train", "val"} <= listed.splits.keys():
-            there = " and ".join(listed.splits)
+        if not {"train", "val"} <= self.listed.splits.keys():
+            there = " and ".join(self.listed.splits)
             raise UsageError(
                 f"data: {self.dataset_name} has only {there} images; training needs {EXPECTED}"
             )
@@ -198,16 +195,28 @@ class ImageDataModule(L.LightningDataModule):
                 f"data.batch_size={self.batch_size}: the training set has only {images} images"
             )
 
-    def _make_store(self) -> Store:
-        stored_as = StoredAs(self.image_size, exif_orientation=self._exif_orientation)
-        return cached(self._listed, stored_as, self.cache_dir, self.dataset_name, self._max_damaged)
+    @cached_property
+    def listed(self) -> Source | Store:
+        """Where classes and images can be looked up before anything is prepared."""
+        if self._directory is not None:
+            return self._opened(self._directory)
+        assert self._source is not None
+        source = self._source()
+        if not isinstance(source, Source):
+            raise UsageError(f"data.source: it makes no Source, but {type(source).__name__}")
+        return source
 
-    def _open_store(self) -> Store:
-        assert self._directory is not None
-        if "://" in self._directory:
-            directory = local_copy(self._directory, self.cache_dir)
-        else:
-            directory = user_path(self._directory)
+    @cached_property
+    def store(self) -> Store:
+        """The prepared images, made if they are not there yet (see :func:`prepare.prepare`)."""
+        if isinstance(self.listed, Store):
+            return self.listed
+        stored_as = StoredAs(self.image_size, exif_orientation=self._exif_orientation)
+        return cached(self.listed, stored_as, self.cache_dir, self.dataset_name, self._max_damaged)
+
+    def _opened(self, given: str) -> Store:
+        remote = "://" in given
+        directory = local_copy(given, self.cache_dir) if remote else user_path(given)
         if not directory.is_dir():
             raise UsageError(
                 f"data.directory={directory}: there is no such folder; "
@@ -216,35 +225,14 @@ class ImageDataModule(L.LightningDataModule):
         store = open_store(directory)
         if store.stored_as.image_size != self.image_size:
             raise UsageError(
-                f"data.image_size={self.image_size}, but {self._directory} holds images of "
+                f"data.image_size={self.image_size}, but {given} holds images of "
                 f"{store.stored_as.image_size} pixels"
             )
         return store
 
     @property
-    def store(self) -> Store:
-        """The prepared images, made if they are not there yet (see :func:`prepare.prepare`)."""
-        if self._store is None:
-            self._store = self._make_store() if self._directory is None else self._open_store()
-        return self._store
-
-    @cached_property
-    def _listed(self) -> Source:
-        assert self._source is not None
-        source = self._source()
-        if not isinstance(source, Source):
-            raise UsageError(f"data.source: it makes no Source, but {type(source).__name__}")
-        return source
-
-    @property
-    def listed_classes(self) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
-        """The classes and their words, for which nothing is prepared."""
-        listed = self.store if self._directory is not None else self._listed
-        return listed.classes, listed.words
-
-    @property
     def classes(self) -> tuple[str, ...]:
-        return self.listed_classes[0]
+        return self.listed.classes
 
     @property
     def test_split(self) -> str:
@@ -261,13 +249,9 @@ class ImageDataModule(L.LightningDataModule):
             "images": {name: len(split) for name, split in self.store.splits.items()},
         }
 
-    @property
+    @cached_property
     def augmentation(self) -> Augmentation:
-        if self._augmentation is None:
-            self._augmentation = Augmentation(
-                self.store.statistics, self.crop_size, self.input_size, self.augment
-            )
-        return self._augmentation
+        return Augmentation(self.store.statistics, self.crop_size, self.input_size, self.augment)
 
     def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         split = self.store.splits["train"]
@@ -322,7 +306,6 @@ class ImageDataModule(L.LightningDataModule):
         loader = self.whole_images(self.test_split, self._trains_on_cpu)
         if not self.tests_training_images:
             return loader
-        self.adds_training_images = True
         limit = len(self.store.splits[self.test_split])
         return [loader, self.whole_images("train", self._trains_on_cpu, limit)]
 
@@ -376,7 +359,7 @@ class ImageDataModule(L.LightningDataModule):
             dataset,
             batch_sampler=SharedBatches(sampler, self.batch_size, drop_last, *self.share),
             num_workers=workers,
-            collate_fn=as_read,
+            collate_fn=default_convert,
             pin_memory=not on_cpu,
             persistent_workers=workers > 0,
             timeout=HANGS if workers else 0,
@@ -386,17 +369,17 @@ class ImageDataModule(L.LightningDataModule):
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
         assert self.trainer is not None
         augmentation = self.augmentation.to(batch["image"].device)
+        in_precision = self.trainer.precision_plugin.convert_input
         if self.trainer.training:
             image, label = batch.pop("image"), batch.pop("label")
             view = augmentation.training_view(image, **batch)
             if self.augment.mixup:
                 view, label = self._mixed(view, label)
             # Where weights are of another precision, the Trainer converts what it reads, before.
-            return {"image": self._in_precision(view), "label": label}
+            return {"image": in_precision(view), "label": label}
         ten = self.trainer.testing and dataloader_idx == 0
-        crops: Literal["centre", "ten"] = "ten" if ten else "centre"
-        views = augmentation.test_views(batch["image"], crops)
-        return {"views": map(self._in_precision, views), "label": batch["label"]}
+        views = augmentation.test_views(batch["image"], "ten" if ten else "centre")
+        return {"views": map(in_precision, views), "label": batch["label"]}
 
     def _mixed(self, images: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
         """Images mixed with others of their batch, and the shares of the classes (B, classes)."""
@@ -410,11 +393,6 @@ class ImageDataModule(L.LightningDataModule):
                 alpha=self.augment.mixup, num_classes=len(self.classes)
             )(images, label)
         return mixed
-
-    def _in_precision(self, view: Tensor) -> Tensor:
-        assert self.trainer is not None
-        converted: Tensor = self.trainer.precision_plugin.convert_input(view)
-        return converted
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint needs to classify new images, and to go on within an epoch: plain
@@ -434,18 +412,3 @@ class ImageDataModule(L.LightningDataModule):
             "eigenvalues": torch.tensor(statistics.eigenvalues),
             "eigenvectors": torch.tensor(statistics.eigenvectors),
         }
-
-
-def stored_images(node: Mapping[str, Any]) -> ImageDataModule:
-    """The data module of ``data``, where the images themselves are asked for.
-
-    Raises:
-        UsageError: if it is another one, which only training takes.
-    """
-    data = build(node, "data")
-    if not isinstance(data, ImageDataModule):
-        raise UsageError(
-            f"data._target_={node[TARGET]}: it has no stored images, as an ImageDataModule has; "
-            "only train takes it"
-        )
-    return data

@@ -4,6 +4,7 @@ import io
 import os
 import zlib
 from bisect import bisect_right
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ class Gunzipped(io.RawIOBase):
         self._descriptor = os.open(path, os.O_RDONLY)
         self._kept = [(0, 0, zlib.decompressobj(zlib.MAX_WBITS | 16))]
         self._at = 0
-        self._go_back()
+        self._go_to(*self._kept[0])
 
     def readable(self) -> bool:
         return True
@@ -42,9 +43,9 @@ class Gunzipped(io.RawIOBase):
         return self._at
 
     def readinto(self, buffer: Any) -> int:
-        nearest = self._kept[bisect_right(self._kept, self._at, key=lambda kept: kept[0]) - 1][0]
-        if self._at < self._begin or nearest > self._begin + len(self._block):
-            self._go_back()
+        nearest = self._kept[bisect_right(self._kept, self._at, key=itemgetter(0)) - 1]
+        if self._at < self._begin or nearest[0] > self._begin + len(self._block):
+            self._go_to(*nearest)
         while self._at >= self._begin + len(self._block):
             if not self._go_on():
                 return 0
@@ -54,11 +55,10 @@ class Gunzipped(io.RawIOBase):
         self._at += len(part)
         return len(part)
 
-    def _go_back(self) -> None:
-        """To the last state before the place that is to be read."""
-        place = bisect_right(self._kept, self._at, key=lambda kept: kept[0]) - 1
-        self._begin, self._source, state = self._kept[place]
-        self._inflate, self._block = state.copy(), b""
+    def _go_to(self, begin: int, source: int, state: Any) -> None:
+        """Decompress from a state that was kept."""
+        self._begin, self._source, self._block = begin, source, b""
+        self._inflate = state.copy()
         self._compressed = self._inflate.unconsumed_tail
 
     def _go_on(self) -> bool:

@@ -4,10 +4,10 @@ import hashlib
 import io
 import json
 import logging
+from bisect import bisect_right
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -85,17 +85,18 @@ def _parquet(top: Path, files: dict[str, list[Path]]) -> Source:
             f"{top}: a Parquet file is damaged or has no image and label ({error})"
         ) from error
     words = _class_names(next(iter(files.values()))[0], tables)
+    number = {label: i for i, name in enumerate(words) for label in (i, name)}
     digest, splits = hashlib.sha256(), {}
     for split, table in tables.items():
-        labels = table.numbers(words)
-        if (labels < 0).any():
+        labels = [number.get(label, -1) for label in table.labels]
+        if -1 in labels:
             log.warning("%s: the images of %s have no labels: left out", top, split)
         else:
             names = [f"{split}/{i:08d} {path}".rstrip() for i, path in enumerate(table.paths)]
-            splits[split] = Split(names, labels.tolist(), table.open)
+            splits[split] = Split(names, labels, table.open)
         for path in files[split]:
             digest.update(f"{split}\0{path.name}\0{path.stat().st_size}\n".encode())
-        digest.update(labels.tobytes())
+        digest.update(np.array(labels, dtype=np.int64).tobytes())
     if "train" in tables and not {"train", "val"} <= splits.keys():
         raise UsageError(f"{top}: training and validation images need labels")
     if "train" in splits:
@@ -109,7 +110,7 @@ class _Table:
     """The rows of some Parquet files; images are read a row group at a time.
 
     Attributes:
-        labels: of all rows, numbers or names; -1 for none.
+        labels: of all rows, numbers or names; -1, "" or None for none.
         paths: names that the images had, or empty.
 
     Raises:
@@ -117,59 +118,46 @@ class _Table:
     """
 
     def __init__(self, files: list[Path]) -> None:
-        self._places: list[tuple[Path, int]] = []
-        ends, labels, self.paths = [0], [], list[str]()
+        self._groups: list[tuple[Path, int]] = []
+        self._begins: list[int] = []
+        self.labels, self.paths = list[Any](), list[str]()
         for path in files:
-            file = pq.ParquetFile(path)
+            file, begin = pq.ParquetFile(path), len(self.labels)
             for group in range(file.num_row_groups):
-                self._places.append((path, group))
-                ends.append(ends[-1] + file.metadata.row_group(group).num_rows)
+                self._groups.append((path, group))
+                self._begins.append(begin)
+                begin += file.metadata.row_group(group).num_rows
             column = file.read(["label"])["label"]
-            if pa.types.is_integer(column.type):
-                labels.append(column.fill_null(-1).cast(pa.int64()).to_numpy())
-            elif pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-                labels.append(np.array(column.fill_null("").to_pylist(), dtype=object))
-            else:
+            kinds = pa.types.is_integer, pa.types.is_string, pa.types.is_large_string
+            if not any(is_of(column.type) for is_of in kinds):
                 raise UsageError(
                     f"{path}: label is {column.type}; expected a number or a name for each image"
                 )
+            self.labels += column.to_pylist()
             paths = pc.struct_field(file.read(["image.path"])["image"], "path")
             self.paths += pc.fill_null(paths.cast(pa.string()), "").to_pylist()
-        self._ends = np.array(ends)
-        self.labels = np.concatenate(labels)
-        self._lock = Lock()
-        # Several threads read neighbouring rows: the groups that they are in.
-        self._group: Callable[[int], Any] = lru_cache(maxsize=4)(self._read)
-
-    def numbers(self, names: tuple[str, ...]) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """The labels as numbers; -1 for none."""
-        if self.labels.dtype != object:
-            return self.labels
-        number = {name: label for label, name in enumerate(names)}
-        return np.array([number.get(name, -1) for name in self.labels], dtype=np.int64)
+        # A worker reads one row after the other.
+        self._images: Callable[[int], Any] = lru_cache(maxsize=1)(self._read)
 
     def open(self, index: int) -> Image.Image:
-        group = int(np.searchsorted(self._ends, index, side="right")) - 1
-        with self._lock:
-            images = self._group(group)
-        content = images[index - int(self._ends[group])].as_py()
+        group = bisect_right(self._begins, index) - 1
+        content = self._images(group)[index - self._begins[group]].as_py()
         if content is None:
             raise ValueError("holds no image bytes")
         return Image.open(io.BytesIO(content))
 
     def _read(self, group: int) -> Any:
-        path, number = self._places[group]
+        path, number = self._groups[group]
         table = pq.ParquetFile(path).read_row_group(number, ["image.bytes"])
         return pc.struct_field(table["image"], "bytes")
 
 
 def _class_names(file: Path, tables: dict[str, _Table]) -> tuple[str, ...]:
     """The names of the labels; two classes of one name get their number behind it."""
-    if any(table.labels.dtype == object for table in tables.values()):
-        return tuple(
-            sorted({str(name) for table in tables.values() for name in table.labels} - {""})
-        )
-    count = 1 + max(int(table.labels.max()) for table in tables.values())
+    found = {label for table in tables.values() for label in table.labels} - {None, "", -1}
+    if named := sorted(label for label in found if isinstance(label, str)):
+        return tuple(named)
+    count = 1 + max(map(int, found), default=-1)
     metadata = pq.read_schema(file).metadata or {}
     try:
         features = json.loads(metadata[b"huggingface"])["info"]["features"]

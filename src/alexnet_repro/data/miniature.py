@@ -10,7 +10,7 @@ few greyscale files give the input pipeline the irregularities that it meets in 
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -135,18 +135,8 @@ def _star(rng: Generator) -> list[Part]:
     return [Part(np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1))]
 
 
-_OUTLINES: dict[str, Callable[[Generator], list[Part]]] = {
-    "crescent": _crescent,
-    "cross": _cross,
-    "fish": _fish,
-    "flower": _flower,
-    "heart": _heart,
-    "house": _house,
-    "ladder": _ladder,
-    "ring": _ring,
-    "snowman": _snowman,
-    "star": _star,
-}
+_DRAWN = (_crescent, _cross, _fish, _flower, _heart, _house, _ladder, _ring, _snowman, _star)
+_OUTLINES = {draw.__name__.removeprefix("_"): draw for draw in _DRAWN}
 CLASSES: tuple[str, ...] = tuple(sorted(_OUTLINES))
 
 

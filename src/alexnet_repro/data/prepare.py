@@ -24,7 +24,6 @@ from alexnet_repro.base.errors import UsageError, one_line
 from alexnet_repro.base.files import all_of, check_room, locked, write_json, write_text
 from alexnet_repro.base.system import keep_freed_memory, usable_cores
 from alexnet_repro.data.preprocess import Pixels, shorter_side_and_centre
-from alexnet_repro.data.reader import as_read
 from alexnet_repro.data.sources import Source, Split
 from alexnet_repro.data.statistics import MEAN_IMAGE, Statistics, Sums, save_array
 from alexnet_repro.data.store import FORMAT, Manifest, Store, StoredAs, checksum, open_store
@@ -186,7 +185,6 @@ def _write_missing(
         multiprocessing_context="fork" if linux else None,
         prefetch_factor=1 if linux else None,
         in_order=False,
-        collate_fn=as_read,
         worker_init_fn=_start_worker,
         # The other one decides how a network starts, whether its data were prepared before or not.
         generator=torch.Generator(),

@@ -15,6 +15,7 @@ from alexnet_repro.data.store import StoredSplit
 
 Key = tuple[int, int, int]
 """(epoch, position in the epoch's order, index of the image): all that a crop depends on."""
+Batch = dict[str, npt.NDArray[Any]]
 
 
 class EpochOrder(Sampler[Key]):
@@ -81,7 +82,7 @@ class SharedBatches(Sampler[list[Any]]):
                 yield [keys[i] for i in share]
 
 
-class TrainingCrops(Dataset[dict[str, Tensor]]):
+class TrainingCrops(Dataset[Batch]):
     """Random crops, cut out while reading; a batch at a time."""
 
     def __init__(
@@ -98,20 +99,14 @@ class TrainingCrops(Dataset[dict[str, Tensor]]):
     def __len__(self) -> int:
         return len(self.split)
 
-    def __getitems__(self, keys: Sequence[Key]) -> dict[str, Tensor]:
+    def __getitems__(self, keys: Sequence[Key]) -> Batch:
         epochs, positions, indices = np.array(keys, dtype=np.int64).T
         margin, size = self.split.size - self.crop_size, self.crop_size
         draws = draw(self.seed, int(epochs[0]), indices, positions, margin, self.options)
         crops = np.empty((len(keys), size, size, 3), dtype=np.uint8)
         for crop, index, (top, left) in zip(crops, indices, draws.offset, strict=True):
             crop[:] = self._cut(int(epochs[0]), int(index), top, left)
-        return {
-            "image": torch.from_numpy(crops),
-            "label": torch.from_numpy(self.split.labels[indices]),
-            "offset": torch.from_numpy(draws.offset),
-            "reflect": torch.from_numpy(draws.reflect),
-            "colour": torch.from_numpy(draws.colour),
-        }
+        return {"image": crops, "label": self.split.labels[indices], **vars(draws)}
 
     def _cut(self, epoch: int, index: int, top: int, left: int) -> npt.NDArray[np.uint8]:
         image, size = self.split.image(index), self.crop_size
@@ -122,7 +117,7 @@ class TrainingCrops(Dataset[dict[str, Tensor]]):
         return crop.permute(1, 2, 0).numpy()
 
 
-class WholeImages(Dataset[dict[str, Tensor]]):
+class WholeImages(Dataset[Batch]):
     """Stored images as they are, for evaluation; a batch at a time."""
 
     def __init__(self, split: StoredSplit) -> None:
@@ -131,14 +126,6 @@ class WholeImages(Dataset[dict[str, Tensor]]):
     def __len__(self) -> int:
         return len(self.split)
 
-    def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
         images = np.stack([self.split.image(i) for i in indices])
-        return {
-            "image": torch.from_numpy(images),
-            "label": torch.from_numpy(self.split.labels[list(indices)]),
-        }
-
-
-def as_read(batch: Any) -> Any:
-    """For a DataLoader whose data set gives what it is to give on."""
-    return batch
+        return {"image": images, "label": self.split.labels[list(indices)]}

@@ -80,18 +80,6 @@ class Statistics:
     eigenvalues: Floats
     eigenvectors: Floats
 
-    @property
-    def mean_colour(self) -> Floats:
-        """(3,), mean RGB value, 0–255."""
-        colour: Floats = self.mean_image.mean(axis=(0, 1))
-        return colour
-
-    @property
-    def covariance(self) -> Floats:
-        """(3, 3), of RGB pixel values 0–1."""
-        covariance: Floats = self.eigenvectors * self.eigenvalues @ self.eigenvectors.T
-        return covariance
-
     @classmethod
     def of(cls, sums: Sums) -> "Statistics":
         """Mean image and RGB principal components of the images that ``sums`` counted.
@@ -117,8 +105,6 @@ class Statistics:
         """Write the mean image into ``directory``; returns the rest as plain values."""
         save_array(directory / MEAN_IMAGE, self.mean_image)
         return {
-            "mean_colour": self.mean_colour.tolist(),
-            "covariance": self.covariance.tolist(),
             "eigenvalues": self.eigenvalues.tolist(),
             "eigenvectors": self.eigenvectors.tolist(),
         }

@@ -102,11 +102,12 @@ class Class(Described):
     words: str | None = None
 
 
-class StatisticsValues(Described):
-    """The statistics of the training set beside the mean image, whose checksum this is."""
+class StatisticsValues(Described, extra="ignore"):
+    """The principal components of the training set, and the checksum of its mean image.
 
-    mean_colour: list[Finite]
-    covariance: list[list[Finite]]
+    Older manifests have the mean colour and the covariance beside them.
+    """
+
     eigenvalues: list[Finite]
     eigenvectors: list[list[Finite]]
     xxh3_128: str

@@ -31,7 +31,7 @@ LAYER_PARTS: dict[str, tuple[str, int, int]] = {
 """Of a layer: the message, and its field in today's files and in those of before 2015."""
 
 MESSAGES: Declared = {
-    "Shape": {"dim": (1, "int64", "packed")},
+    "Shape": {"dim": (1, "int64", "repeated")},
     "Blob": {
         "num": (1, "int64", ""),
         "channels": (2, "int64", ""),
@@ -81,7 +81,7 @@ MESSAGES: Declared = {
         "layer": (100, "Layer", "repeated"),
     },
 }
-"""Fields by message: number, type, and ``repeated``, ``packed`` or the default."""
+"""Fields by message: number, type, and ``repeated`` or the default."""
 
 
 @dataclass(frozen=True)
@@ -113,9 +113,8 @@ def _messages() -> dict[str, Any]:
                 field.type, field.type_name = types.TYPE_MESSAGE, f".caffe_files.{kind}"
             else:
                 field.type = getattr(types, f"TYPE_{kind.upper()}")
-            if rule in ("repeated", "packed"):
+            if rule == "repeated":
                 field.label = types.LABEL_REPEATED
-                field.options.packed = rule == "packed"
             elif rule:
                 field.default_value = rule
     pool = descriptor_pool.DescriptorPool()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from alexnet_repro.base.build import Pixels, checks_arguments
 from alexnet_repro.base.errors import UsageError
+from alexnet_repro.data.augment import enlarged
 from alexnet_repro.data.preprocess import shorter_side_and_centre
 from alexnet_repro.training.checkpoint import Trained
 from alexnet_repro.training.networks import NETWORKS, built
@@ -70,11 +71,7 @@ class Classifier(nn.Module):
         return made.eval()
 
     def forward(self, image: Tensor) -> Tensor:
-        x = image - self.mean
-        if self.input_size != self.crop_size:
-            size = (self.input_size, self.input_size)
-            x = nn.functional.interpolate(x, size, mode="bilinear", align_corners=False)
-        logits: Tensor = self.network(x)
+        logits: Tensor = self.network(enlarged(image - self.mean, self.input_size))
         return logits
 
     def preprocess(self, photograph: Image.Image) -> Tensor:

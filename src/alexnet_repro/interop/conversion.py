@@ -24,7 +24,7 @@ from alexnet_repro.training.checkpoint import DATA, NETWORK, load_trained
 
 log = logging.getLogger(__name__)
 
-IMAGENET_CLASSES = 1000
+IMAGENET_CLASSES, IMAGE_SIZE = 1000, 256
 
 
 @dataclass(frozen=True)
@@ -37,16 +37,13 @@ class Origin:
         crop_size: of the images that the network was trained on.
     """
 
-    name: str
     read: Callable[[Path, dict[str, Any]], tuple[str, dict[str, Any], dict[str, Tensor]]]
     mean_colour: tuple[float, float, float]
     crop_size: int
-    dataset: str = "imagenet_2012"
-    image_size: int = 256
 
 
-CAFFE = Origin("caffe", read_caffe, (122.67891434, 116.66876762, 104.00698793), 227)
-TORCHVISION = Origin("torchvision", read_torchvision, (123.675, 116.28, 103.53), 224)
+CAFFE = Origin(read_caffe, (122.67891434, 116.66876762, 104.00698793), 227)
+TORCHVISION = Origin(read_torchvision, (123.675, 116.28, 103.53), 224)
 """Its mean is 255 times 0.485, 0.456, 0.406."""
 
 
@@ -73,14 +70,13 @@ def convert(
     source, output = user_path(source), user_path(output)
     name, model, weights = origin.read(source, described(config["model"], "model"))
     names, words = class_names(classes, model["num_classes"])
-    size = origin.image_size
     checkpoint = {
         "epoch": -1,  # none of them here
         "state_dict": {f"{NETWORK}{key}": tensor.clone() for key, tensor in weights.items()},
         "config": {
             "model": model | {"num_classes": None},
             "augment": asdict(AugmentOptions(**config["augment"])),
-            "data": {"name": origin.dataset, "exif_orientation": "ignore"},
+            "data": {"name": "imagenet_2012", "exif_orientation": "ignore"},
             "run_name": name,
             "seed": None,
             "converted": provenance("alexnet_repro.convert")
@@ -89,10 +85,10 @@ def convert(
         DATA: {
             "classes": list(names),
             "words": None if words is None else list(words),
-            "image_size": size,
+            "image_size": IMAGE_SIZE,
             "crop_size": crop_size,
             "input_size": crop_size,
-            "mean_image": mean_image(mean, origin.mean_colour, size),
+            "mean_image": mean_image(mean, origin.mean_colour),
             # Unknown, and only for noise that is added in training.
             "eigenvalues": torch.zeros(3, dtype=torch.float64),
             "eigenvectors": torch.eye(3, dtype=torch.float64),
@@ -137,17 +133,17 @@ def class_names(given: Path | None, count: int) -> tuple[tuple[str, ...], tuple[
     return names, words
 
 
-def mean_image(given: Path | None, colour: Sequence[float], size: int) -> Tensor:
-    """What is subtracted from stored images: (size, size, 3), RGB 0–255.
+def mean_image(given: Path | None, colour: Sequence[float]) -> Tensor:
+    """What is subtracted from stored images: (256, 256, 3), RGB 0–255.
 
     Raises:
         UsageError: if the file of a mean image cannot be read, or is of another size.
     """
     if given is None:
-        return torch.tensor(colour, dtype=torch.float32).expand(size, size, 3).clone()
+        return torch.tensor(colour, dtype=torch.float32).expand(IMAGE_SIZE, IMAGE_SIZE, 3).clone()
     image = torch.from_numpy(read_mean(user_path(given)).copy())
-    if image.shape != (size, size, 3):
-        raise UsageError(f"--mean {given}: {tuple(image.shape[:2])} pixels, not {size}×{size}")
+    if image.shape != (IMAGE_SIZE, IMAGE_SIZE, 3):
+        raise UsageError(f"--mean {given}: {tuple(image.shape[:2])} pixels, not 256×256")
     return image
 
 

@@ -17,13 +17,14 @@ from safetensors.torch import load_file, save
 from torch._dynamo.exc import UserError
 
 from alexnet_repro.analysis.predictions import trained_network
+from alexnet_repro.base.build import built_as
 from alexnet_repro.base.checkpoints import WEIGHTS
 from alexnet_repro.base.console import counting
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.base.extras import require
 from alexnet_repro.base.files import all_of, checksum, write_bytes, write_json, write_text
 from alexnet_repro.base.record import provenance
-from alexnet_repro.data.datamodule import stored_images
+from alexnet_repro.data.datamodule import ImageDataModule
 from alexnet_repro.interop.card import model_card, published
 from alexnet_repro.interop.classifier import Classifier, settings
 from alexnet_repro.results.evaluation import Tally, fitting_labels
@@ -244,7 +245,7 @@ def _measure(
     whole: Path, quantized: Path, trained: Trained, node: Mapping[str, Any], split: str | None
 ) -> dict[str, Any]:
     """The record of the errors on images of both files, centre crop."""
-    data = stored_images(node)
+    data = built_as(ImageDataModule, node, "data")
     labels = fitting_labels([trained], data)
     split = split or data.test_split
     runners = {"32 bit": onnx_runner(whole), "8 bit": onnx_runner(quantized)}

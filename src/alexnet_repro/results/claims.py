@@ -14,14 +14,8 @@ from alexnet_repro.base.config import CONF
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.results.conditions import Experiments, Settings
 from alexnet_repro.results.intervals import Mean, difference, mean, ratio
-from alexnet_repro.results.measures import (
-    IN_POINTS,
-    MEASURES,
-    Measure,
-    by_seed,
-    measured,
-)
-from alexnet_repro.results.records import Record, RecordsBySeed, newest_by_seed
+from alexnet_repro.results.measures import IN_POINTS, MEASURES, by_seed, measured
+from alexnet_repro.results.records import Record, RecordsBySeed, ensemble, newest_by_seed
 
 CONFIRMED, UNRESOLVED, OPPOSITE = "confirmed", "not resolved", "opposite"
 DIFFERS, NO_VERDICT, NOT_MEASURED = "differs", "no verdict", "not measured"
@@ -44,7 +38,7 @@ class Figure:
     """
 
     name: str
-    measure: Measure
+    measure: Literal[tuple(MEASURES)]  # type: ignore[valid-type]
     of: str | None = None
     minus: str | None = None
     over: str | None = None
@@ -214,12 +208,10 @@ class Archive:
         if len(known) < len(record.networks):
             return Run(record, None, Group(record.dataset, record.split, ()))
         trained_as = [self.experiments.experiment(network) for network in known]
-        counts = sorted(Counter(trained_as).items())
-        ensemble = " + ".join(f"{count} {experiment}" for experiment, count in counts)
         # Of an ensemble, the settings of the network that is least like the paper's.
         settings = max(map(self.experiments.conditions, known, trained_as), key=len)
         group = Group(record.dataset, record.split, tuple(settings.items()))
-        return Run(record, ensemble if len(known) > 1 else trained_as[0], group)
+        return Run(record, ensemble(trained_as), group)
 
     def select(
         self, experiment: str | None, measure: str, same_machine: bool = False

@@ -4,7 +4,6 @@ import hashlib
 import json
 import logging
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -14,17 +13,19 @@ from rich.table import Table
 from torch import Tensor
 from torchmetrics.classification import MulticlassStatScores
 
+from alexnet_repro.base.build import built_as
 from alexnet_repro.base.checkpoints import find_checkpoint
 from alexnet_repro.base.console import console, counting
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.base.files import checksum
 from alexnet_repro.base.record import chance_error, error_figures, provenance
 from alexnet_repro.base.system import keep_freed_memory
-from alexnet_repro.data.datamodule import ImageDataModule, stored_images
+from alexnet_repro.data.datamodule import ImageDataModule
 from alexnet_repro.network.crops import log_mean, log_probabilities
 from alexnet_repro.network.layers import compile_norms
 from alexnet_repro.results.matching import matched_labels
 from alexnet_repro.results.options import Evaluation
+from alexnet_repro.results.records import ensemble
 from alexnet_repro.training.checkpoint import Trained, load_trained
 from alexnet_repro.training.device import chosen_device, compile_network, set_fp32_precision
 
@@ -86,7 +87,7 @@ def evaluate(options: Evaluation, overrides: Sequence[str]) -> dict[str, Any]:
     Raises:
         UsageError: for what the user can put right.
     """
-    data = stored_images(options.data)
+    data = built_as(ImageDataModule, options.data, "data")
     device = chosen_device(options.device)
     set_fp32_precision(options.fp32_precision)
     if device.type == "cpu":
@@ -101,9 +102,13 @@ def evaluate(options: Evaluation, overrides: Sequence[str]) -> dict[str, Any]:
     names, words = members[0].classes, members[0].words
     if data.classes == names:
         words = data.store.words
+    networks = [
+        described(member) | {"errors": {crops: t.figures() for crops, t in tally.items()}}
+        for member, tally in zip(members, own, strict=True)
+    ]
     return {
         "format": FORMAT,
-        "experiment": ensemble_name(members),
+        "experiment": ensemble(str(network["experiment"]) for network in networks),
         **provenance("alexnet_repro.evaluate", overrides),
         "device": str(device),
         "wall_seconds": round(time.perf_counter() - started, 1),
@@ -112,10 +117,7 @@ def evaluate(options: Evaluation, overrides: Sequence[str]) -> dict[str, Any]:
         "images": len(data.store.splits[split]),
         "errors": {crops: tally.figures() for crops, tally in together.items()},
         "chance": chance_error(len(names)),
-        "checkpoints": [
-            described(member) | {"errors": {crops: t.figures() for crops, t in tally.items()}}
-            for member, tally in zip(members, own, strict=True)
-        ],
+        "checkpoints": networks,
         "by_class": {crops: tally.by_class(names, words) for crops, tally in together.items()},
         "config": asdict(options),
     }
@@ -203,14 +205,6 @@ def described(member: Trained) -> dict[str, Any]:
         "config_sha256": hashlib.sha256(config.encode()).hexdigest(),
         "config": {key: value for key, value in member.config.items() if key != "logger"},
     }
-
-
-def ensemble_name(members: Sequence[Trained]) -> str:
-    """``alexnet``; or ``5 alexnet + 2 finetune`` for an ensemble."""
-    counts = Counter(str(member.config.get("run_name", "custom")) for member in members)
-    if len(members) == 1:
-        return next(iter(counts))
-    return " + ".join(f"{count} {name}" for name, count in sorted(counts.items()))
 
 
 def print_evaluation(record: Mapping[str, Any]) -> None:

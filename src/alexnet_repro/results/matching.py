@@ -20,7 +20,7 @@ def matched_labels(member: Trained, data: ImageDataModule) -> tuple[list[int], s
     Raises:
         UsageError: naming classes that the network does not know, or that could be several of its.
     """
-    classes, words = data.listed_classes
+    classes, words = data.listed.classes, data.listed.words
     if classes == member.classes:
         return list(range(len(classes))), "names"
     by_name, by_word = _labels(map(composed, member.classes)), dict[str, set[int]]()

@@ -6,11 +6,8 @@ They need not look whether a record has what they read: :func:`measured` does.
 import math
 from collections.abc import Callable, Iterator
 from statistics import fmean
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import AfterValidator
-
-from alexnet_repro.base.build import did_you_mean
 from alexnet_repro.results.records import Record, RecordsBySeed, Values
 
 FIG_1 = 25.0
@@ -134,12 +131,3 @@ def by_seed(records: RecordsBySeed, measure: str) -> dict[int | None, float]:
     """A figure of each record that has it."""
     found = {seed: measured(record, measure) for seed, record in records.items()}
     return {seed: value for seed, value in found.items() if value is not None}
-
-
-def _known(measure: str) -> str:
-    if measure not in MEASURES:
-        raise ValueError(f"nothing of that name is measured{did_you_mean(measure, MEASURES)}")
-    return measure
-
-
-Measure = Annotated[str, AfterValidator(_known)]

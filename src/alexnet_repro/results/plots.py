@@ -25,16 +25,15 @@ from alexnet_repro.results.measures import by_seed
 from alexnet_repro.results.records import Record, RecordsBySeed, Values
 from alexnet_repro.results.tables import number, step_of, with_interval
 
-LINES = [f"#0000c{number}" for number in range(8)]
-OF_FIRST = 7
-"""Its colour, a grey, beside that of each other experiment where there are more than colours."""
+LINE, FIRST = "#0000c0", "#0000c1"
+"""Of an experiment, and of the first one beside it."""
 MARKS = {CONFIRMED: "o", UNRESOLVED: "o", OPPOSITE: "s", DIFFERS: "s"}
 COLOURS = {what: f"#0000e{number}" for number, what in enumerate(MARKS)}
 FAINT, GRID, TEXT, PAGE = "#0000f0", "#0000f1", "#0000f2", "#0000f3"
 OF_THE_PAGE = {
-    **{mark: f"var(--c{number})" for number, mark in enumerate(LINES)},
     **{mark: f"var(--{what.replace(' ', '-')})" for what, mark in COLOURS.items()},
-    **{FAINT: "var(--faint)", GRID: "var(--line)", TEXT: "var(--text)", PAGE: "var(--page)"},
+    **{LINE: "var(--curve)", FIRST: "var(--first)", FAINT: "var(--faint)"},
+    **{GRID: "var(--line)", TEXT: "var(--text)", PAGE: "var(--page)"},
 }
 """What takes the place of the colours above: those of the page, which are others by night."""
 STYLE: Any = {
@@ -108,9 +107,8 @@ def _draw_row(axes: Axes, row: Row, y: float, reach: float) -> None:
     for end, edge, arrow in ((ends[0], -reach, "<"), (ends[1], reach, ">")):
         if abs(end) > reach and end * edge > 0:
             axes.plot(edge, y, arrow, ms=6, color=colour, clip_on=False)
-    if abs(value) <= reach:
-        face = PAGE if row.what == UNRESOLVED else colour
-        axes.plot(value, y, MARKS[row.what], ms=7, mew=1.6, mec=colour, mfc=face)
+    face = PAGE if row.what == UNRESOLVED else colour
+    axes.plot(value, y, MARKS[row.what], ms=7, mew=1.6, mec=colour, mfc=face)
     if row.paper is not None:
         axes.plot(row.paper, y, "|", ms=14, mew=2.4, color=TEXT)
 
@@ -126,21 +124,11 @@ def _label_row(axes: Axes, row: Row, place: int, narrow: bool) -> None:
         axes.text(1.04, place, f"{here}  {row.what}", transform=transform, va="center")
 
 
-@dataclass(frozen=True)
-class Curves:
-    """A drawing: top-1 error in percent over epochs.
+def learning_curves(experiments: Mapping[str, RecordsBySeed], title: str) -> str | None:
+    """Top-1 errors in percent over epochs, each experiment in a plot of its own beside the first.
 
-    Attributes:
-        svg: the drawing.
-        lines: of each experiment its name, the number of its colour and of its runs.
+    None if no run has a curve.
     """
-
-    svg: str
-    lines: Sequence[tuple[str, int, int]]
-
-
-def learning_curves(experiments: Mapping[str, RecordsBySeed], title: str) -> Curves | None:
-    """Of the runs of a group that have a curve; None if none has."""
     runs = {
         name: curves
         for name, runs_of in experiments.items()
@@ -148,48 +136,29 @@ def learning_curves(experiments: Mapping[str, RecordsBySeed], title: str) -> Cur
     }
     if not runs:
         return None
-    seeds = {name: len(curves) for name, curves in runs.items()}
-    if len(runs) <= len(LINES):
-        lines = [(name, number, seeds[name]) for number, name in enumerate(runs)]
-        return Curves(_draw_curves(list(runs.values()), title), lines)
-    first = next(iter(runs))
-    lines = [(first, OF_FIRST, seeds[first]), ("the experiment above the plot", 0, 1)]
-    return Curves(_draw_each(runs, title), lines)
+    first, *others = runs
+    shown = others or [first]
+    across = min(3, len(shown))
+    down = math.ceil(len(shown) / across)
+    with mpl.rc_context(STYLE | {"font.size": 7}):
+        figure = Figure(figsize=(6.4, 3.6 * down / across + 0.4), layout="constrained")
+        plots: Any = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
+        figure.supxlabel(f"epoch (grey: {first})" if others else "epoch", color=FAINT)
+        figure.supylabel("top-1 error, %", color=FAINT)
+        for axes, name in zip(plots.flat, shown, strict=False):
+            axes.set(ylim=(0, 100), xmargin=0, title=name.removeprefix("ablation_"))
+            axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+            _draw_runs(axes, runs[first], FIRST)
+            if others:
+                _draw_runs(axes, runs[name], LINE)
+        for axes in plots.flat[len(shown) :]:
+            axes.set_axis_off()
+        return _svg(figure, title)
 
 
 def _rows(record: Record) -> list[Values]:
     rows = record.values.get("curve") or []
     return [row for row in rows if row.get("val/top1_error") is not None]
-
-
-def _draw_curves(runs: Sequence[Sequence[list[Values]]], title: str) -> str:
-    """All in one plot."""
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.4, 3.4), layout="constrained")
-        axes = figure.add_subplot(xlabel="epoch", ylabel="top-1 error, %", ylim=(0, 100), xmargin=0)
-        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-        for curves, colour in zip(runs, LINES, strict=False):
-            _draw_runs(axes, curves, colour)
-        return _svg(figure, title)
-
-
-def _draw_each(runs: Mapping[str, Sequence[list[Values]]], title: str) -> str:
-    """Each in a plot of its own, beside the first."""
-    (_, baseline), *others = runs.items()
-    rows = math.ceil(len(others) / 3)
-    with mpl.rc_context(STYLE | {"font.size": 7}):
-        figure = Figure(figsize=(6.4, 1.5 * rows + 0.3), layout="constrained")
-        plots: Any = figure.subplots(rows, 3, sharex=True, sharey=True, squeeze=False)
-        figure.supxlabel("epoch", color=FAINT)
-        figure.supylabel("top-1 error, %", color=FAINT)
-        for axes, (name, curves) in zip(plots.flat, others, strict=False):
-            axes.set(ylim=(0, 100), xmargin=0, title=name.removeprefix("ablation_"))
-            axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-            _draw_runs(axes, baseline, LINES[OF_FIRST])
-            _draw_runs(axes, curves, LINES[0])
-        for axes in plots.flat[len(others) :]:
-            axes.set_axis_off()
-        return _svg(figure, title)
 
 
 def _draw_runs(axes: Axes, runs: Sequence[list[Values]], colour: str) -> None:
@@ -211,10 +180,10 @@ def staircase(steps: Mapping[str, RecordsBySeed]) -> str:
         axes.grid(axis="y", visible=False)
         places = range(len(steps))
         axes.set_yticks(places, map(step_of, steps))
-        axes.step([one.value for one in errors], places, color=LINES[0], where="pre")
+        axes.step([one.value for one in errors], places, color=LINE, where="pre")
         for place, one in zip(places, errors, strict=True):
             axes.plot(one.interval or (one.value,) * 2, (place, place), color=FAINT, lw=1.8)
-            axes.plot(one.value, place, "o", color=LINES[0])
+            axes.plot(one.value, place, "o", color=LINE)
             axes.annotate(number(one.value), (one.value, place), (8, 5), textcoords="offset points")
         return _svg(figure, "staircase")
 

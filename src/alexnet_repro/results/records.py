@@ -3,6 +3,7 @@
 import logging
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,36 +85,29 @@ class Record:
 RecordsBySeed = dict[int | None, Record]
 
 
-@dataclass(frozen=True)
-class LeftOut:
-    """A file or the folder of a run that a report cannot use, and why."""
-
-    name: str
-    reason: str
-
-
-def read_records(directory: Path) -> tuple[list[Record], list[LeftOut]]:
+def read_records(directory: Path) -> tuple[list[Record], dict[str, str]]:
     """Every record of trained networks under ``directory``, in the order of their paths.
 
-    Other files are skipped; damaged records and runs without a record come second.
+    Other files are skipped. Second come damaged records and folders of runs without one, by their
+    names, and why they are left out.
 
     Raises:
         UsageError: if there is no such folder.
     """
     if not directory.is_dir():
         raise UsageError(f"{directory}: there is no such folder; train and evaluate write one")
-    records, left_out = [], []
+    records, left_out = [], dict[str, str]()
     for path in sorted(directory.rglob("*.json")):
         name = path.relative_to(directory).as_posix()
         try:
             if (record := read_record(path, name)) is not None:
                 records.append(record)
             elif why := _unfinished(path):
-                left_out.append(LeftOut(path.parent.relative_to(directory).as_posix(), why))
+                left_out[path.parent.relative_to(directory).as_posix()] = why
         except (OSError, ValueError) as error:
-            left_out.append(LeftOut(name, reason(error)))
-    for one in left_out:
-        log.warning("%s is left out: %s", one.name, one.reason)
+            left_out[name] = reason(error)
+    for name, why in left_out.items():
+        log.warning("%s is left out: %s", name, why)
     return records, left_out
 
 
@@ -170,3 +164,11 @@ def arguments(network: Values) -> dict[str, str]:
 def names(value: str | None) -> list[str]:
     """``[small,ablation_tanh]`` or ``small+ablation_tanh`` in its parts."""
     return re.findall(r"\w+", value or "")
+
+
+def ensemble(experiments: Iterable[str]) -> str:
+    """``alexnet`` for one network; ``5 alexnet + 2 finetune`` for an ensemble."""
+    counts = Counter(experiments)
+    if counts.total() == 1:
+        return next(iter(counts))
+    return " + ".join(f"{count} {name}" for name, count in sorted(counts.items()))

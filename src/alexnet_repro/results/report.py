@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from alexnet_repro.base.files import write_text
 from alexnet_repro.results.claims import Archive, Finding, counted, read_claims
 from alexnet_repro.results.conditions import Experiments
-from alexnet_repro.results.plots import Curves, forest_plot, forest_rows, learning_curves, staircase
+from alexnet_repro.results.plots import forest_plot, forest_rows, learning_curves, staircase
 from alexnet_repro.results.records import RecordsBySeed, read_records
 from alexnet_repro.results.tables import (
     Legend,
@@ -91,7 +91,7 @@ def write_report(
     return found, tables
 
 
-Section = tuple[Table, dict[tuple[str, ...], RecordsBySeed], Curves | None]
+Section = tuple[Table, dict[tuple[str, ...], RecordsBySeed], str | None]
 
 
 def _page(

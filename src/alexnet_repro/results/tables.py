@@ -25,7 +25,7 @@ from alexnet_repro.results.claims import (
 from alexnet_repro.results.conditions import BASELINE, Experiments
 from alexnet_repro.results.intervals import Mean, difference
 from alexnet_repro.results.measures import by_seed
-from alexnet_repro.results.records import LeftOut, Record, RecordsBySeed, newest_by_seed
+from alexnet_repro.results.records import Record, RecordsBySeed, newest_by_seed
 
 NOTHING = "–"
 FORMULA = re.compile(r"[=+\-@]")
@@ -393,9 +393,9 @@ def _step_cells(
     return (*errors, *(cell.partition(" against ")[0] for cell in (top1, top5)))
 
 
-def left_out_table(left_out: Sequence[LeftOut]) -> Table:
+def left_out_table(left_out: Mapping[str, str]) -> Table:
     """Runs that failed and records that cannot be used."""
-    rows = tuple((one.name, one.reason) for one in left_out)
+    rows = tuple(left_out.items())
     return Table("left_out", "Runs and records left out", ("Run", "Reason"), rows)
 
 

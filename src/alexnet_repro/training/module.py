@@ -240,7 +240,7 @@ class ImageClassifier(L.LightningModule):
 
     def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         data = self.trainer.datamodule  # type: ignore[attr-defined]
-        if dataloader_idx and not getattr(data, "adds_training_images", False):
+        if dataloader_idx and not getattr(data, "tests_training_images", False):
             raise UsageError("data: it has several test loaders; only one can be tested")
         self._evaluate("train_centre" if dataloader_idx else "test", batch)
 
