@@ -257,6 +257,25 @@ def test_overwriting_removes_what_is_there_but_for_the_messages(
         configuration("overwrite=true", "resume=last")
 
 
+def test_overwriting_removes_no_other_run_and_nothing_that_the_new_one_reads(
+    run: Path, tiny: list[str]
+) -> None:
+    for key, told in (
+        (f"init_from={run}/checkpoints/last.ckpt", "init_from="),
+        (f"init_from={run}", "init_from="),
+        (f"data.cache_dir={run}/cache", "data.cache_dir="),
+        (f"data.source.root={run}", "data.source.root="),
+    ):
+        with pytest.raises(UsageError, match=f"^{told}.* is in .*, which overwrite=true empties"):
+            started(configuration(*tiny, "schedule.epochs=1", "overwrite=true", key), run)
+    other = run / "77" / "checkpoints" / "last.ckpt"
+    other.parent.mkdir(parents=True)
+    other.touch()
+    over = configuration(*tiny, "schedule.epochs=1", "overwrite=true")
+    with pytest.raises(UsageError, match=r"also contains the run .*/77; choose another"):
+        started(over, run)
+
+
 def test_a_command_begins_goes_on_or_does_nothing_whichever_is_due(
     run: Path, tiny: list[str], tmp_path: Path
 ) -> None:

@@ -14,6 +14,7 @@ from torch import nn
 from alexnet_repro.base.build import PACKAGE, PARTIAL, TARGET, described, leaves
 from alexnet_repro.base.config import named_checkpoint
 from alexnet_repro.base.errors import UsageError
+from alexnet_repro.base.files import user_path
 from alexnet_repro.base.schema import RESULT, read_record, reason
 from alexnet_repro.data.augment import AugmentOptions
 from alexnet_repro.data.datamodule import ImageDataModule
@@ -208,6 +209,24 @@ def _check_folder(configuration: Configuration, directory: Path) -> None:
             f"overwrite: {directory} is where the command was started, and may hold more than a "
             "run; choose another hydra.run.dir"
         )
+    _check_that_nothing_else_is_in(directory, configuration)
+
+
+def _check_that_nothing_else_is_in(directory: Path, configuration: Configuration) -> None:
+    """Raises UsageError if with a run other runs would be removed, or what the new one reads."""
+    for other in directory.glob("**/checkpoints/*.ckpt"):
+        if other.parent.parent != directory:
+            raise UsageError(
+                f"overwrite: {directory} also contains the run {other.parent.parent}; "
+                "choose another hydra.run.dir"
+            )
+    values, emptied = configuration.recorded(), directory.resolve()
+    for key, value in leaves({name: values[name] for name in ("init_from", "data")}):
+        if isinstance(value, str) and user_path(value).resolve().is_relative_to(emptied):
+            raise UsageError(
+                f"{key}={value}: it is in {directory}, which overwrite=true empties; "
+                "move it, or choose another hydra.run.dir"
+            )
 
 
 def _checkpoint(configuration: Configuration, directory: Path) -> Path | None:
