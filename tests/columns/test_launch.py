@@ -1,5 +1,6 @@
 """Who starts the processes of a run."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -14,14 +15,14 @@ from alexnet_repro.base.config import fail
 from alexnet_repro.base.errors import DivergenceError, UsageError
 from alexnet_repro.columns import launch
 from alexnet_repro.columns.launch import in_processes, must_launch
+from tests.forks import Forks
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "17", "WORLD_SIZE": "2"}
 SRUN = {
     "SLURM_NTASKS": "2",
     "SLURM_NTASKS_PER_NODE": "2",
     "SLURM_NNODES": "1",
-    "SLURM_STEP_ID": "0",
-    "SLURM_JOB_NAME": "alexnet",
+    "SLURM_STEP_NUM_TASKS": "2",
 }
 
 LAUNCHER = """
@@ -48,9 +49,10 @@ def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
         ({}, 2, True),
         (TORCHRUN, 2, False),
         (SRUN, 2, False),
-        # In a shell of SLURM nobody has started the tasks.
-        (SRUN | {"SLURM_JOB_NAME": "bash"}, 2, True),
-        ({name: value for name, value in SRUN.items() if name != "SLURM_STEP_ID"}, 2, True),
+        (SRUN | {"SLURM_JOB_NAME": "bash"}, 2, False),  # srun bash -c "alexnet train ..."
+        # In a shell of SLURM, or the script of a job, nobody has started the tasks.
+        (SRUN | {"SLURM_STEP_NUM_TASKS": "1"}, 2, True),
+        ({"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2"}, 2, True),
         ({"SLURM_NTASKS": "1"}, 2, True),
     ],
 )
@@ -92,6 +94,32 @@ def test_another_number_of_processes_is_refused(
         must_launch(trainer)
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_a_signal_reaches_all_processes_the_one_before_a_time_limit_too(
+    forks: Forks, tmp_path: Path
+) -> None:
+    (tmp_path / "child.py").write_text(
+        "import pathlib, signal, sys\n"
+        "def heard(number, frame):\n"
+        "    pathlib.Path('heard').write_text(str(number))\n"
+        "    sys.exit()\n"
+        "signal.signal(signal.SIGUSR1, heard)\n"
+        "pathlib.Path('ready').touch()\n"
+        "signal.pause()\n"
+    )
+    (tmp_path / "parent.py").write_text(
+        "import sys\n"
+        "from alexnet_repro.columns.launch import in_processes\n"
+        "in_processes(1, sys.executable, 'child.py')\n"
+    )
+    parent = forks.start(tmp_path / "parent.py", cwd=tmp_path)
+    while not (tmp_path / "ready").exists():
+        assert parent.poll() is None, parent.printed
+        time.sleep(0.05)
+    os.kill(parent.pid, signal.SIGUSR1)
+    assert parent.wait(60) == 128 + signal.SIGUSR1
+    assert (tmp_path / "heard").read_text() == str(int(signal.SIGUSR1))
 
 
 @pytest.mark.parametrize("kind", [UsageError, DivergenceError])

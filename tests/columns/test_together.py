@@ -1,6 +1,7 @@
 """Processes that start together decide once and notice what they do not have in common."""
 
 import json
+import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.forks import Forks
+from tests.forks import Fork, Forks
 
 PROGRAM = Path(__file__).with_name("agreeing.py")
 
@@ -21,22 +22,33 @@ def started(forks: Forks, tmp_path: Path) -> Started:
 
     def start(*arguments: tuple[str, str]) -> list[dict[str, Any]]:
         with socket.create_server(("127.0.0.1", 0)) as free:
-            job = {"MASTER_PORT": str(free.getsockname()[1])}
-        job |= {"SLURM_NTASKS": str(len(arguments)), "SLURM_NTASKS_PER_NODE": str(len(arguments))}
-        job |= {
-            "SLURM_NNODES": "1",
-            "SLURM_STEP_ID": "0",
-            "SLURM_JOB_NAME": "alexnet",
-            "SLURM_NODELIST": "127.0.0.1",
-        }
-        tasks = [
-            forks.start(PROGRAM, rank, *own, cwd=tmp_path, env=job | {"SLURM_PROCID": str(rank)})
-            for rank, own in enumerate(arguments)
-        ]
-        assert [task.wait(60) for task in tasks] == [0] * len(tasks)
-        return [json.loads(task.stdout) for task in tasks]
+            port = {"MASTER_PORT": str(free.getsockname()[1])}
+        return told(step(forks, tmp_path, *arguments, **port))
 
     return start
+
+
+def step(forks: Forks, folder: Path, *arguments: tuple[str, str], **variables: str) -> list[Fork]:
+    """The processes that srun starts."""
+    tasks = str(len(arguments))
+    job = {
+        "SLURM_NTASKS": tasks,
+        "SLURM_NTASKS_PER_NODE": tasks,
+        "SLURM_NNODES": "1",
+        "SLURM_STEP_ID": "0",
+        "SLURM_STEP_NUM_TASKS": tasks,
+        "SLURM_JOB_NAME": "alexnet",
+        "SLURM_NODELIST": "127.0.0.1",
+    } | variables
+    return [
+        forks.start(PROGRAM, rank, *own, cwd=folder, env=job | {"SLURM_PROCID": str(rank)})
+        for rank, own in enumerate(arguments)
+    ]
+
+
+def told(tasks: list[Fork]) -> list[dict[str, Any]]:
+    assert [task.wait(60) for task in tasks] == [0] * len(tasks)
+    return [json.loads(task.stdout) for task in tasks]
 
 
 def test_the_first_process_decides_for_all(started: Started) -> None:
@@ -57,6 +69,14 @@ def test_a_disagreement_ends_all_and_names_the_rank(
     first, *others = started(*processes)
     assert first == {"refused": told}
     assert all("refused" in other for other in others)
+
+
+def test_two_steps_of_a_job_at_once_do_not_meet(forks: Forks, tmp_path: Path) -> None:
+    job = {"SLURM_JOB_ID": str(os.getpid())}
+    first = step(forks, tmp_path, ("one", "1"), ("-", "1"), **job, SLURM_STEP_ID="0")
+    second = step(forks, tmp_path, ("two", "2"), ("-", "2"), **job, SLURM_STEP_ID="1")
+    assert told(first) == [{"decided": "one"}] * 2
+    assert told(second) == [{"decided": "two"}] * 2
 
 
 @pytest.mark.parametrize("first", [("refuse", "1"), ("ours", "refuse")])

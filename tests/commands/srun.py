@@ -19,6 +19,7 @@ job = {
     "SLURM_NTASKS_PER_NODE": str(count),
     "SLURM_NNODES": "1",
     "SLURM_STEP_ID": "0",
+    "SLURM_STEP_NUM_TASKS": str(count),
     "SLURM_NODEID": "0",
     "SLURM_NODELIST": "127.0.0.1",
     "MASTER_PORT": str(port),

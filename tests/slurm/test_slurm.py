@@ -1,7 +1,9 @@
 """Jobs of a real SLURM: sweeps, columns, ends of a job before its training, and going on."""
 
 import csv
+import json
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -173,6 +175,19 @@ def test_however_a_job_is_ended_its_command_goes_on(
     # SLURM looks at time limits now and then: a short run may be through before.
     if end == "scancel":
         assert "SIGTERM: saved, stopping" in (tmp_path / "run" / "run.log").read_text()
+
+
+def test_tasks_that_srun_starts_in_a_shell_are_columns_too(
+    cluster: Cluster, tiny: list[str], tmp_path: Path
+) -> None:
+    command = ["-m", "alexnet_repro.train", *tiny, *TWO, "schedule.epochs=1", "hydra.run.dir=run"]
+    typed = shlex.quote(shlex.join([sys.executable, *command]))
+    job = cluster.submit(f"srun bash -c {typed}", "--ntasks-per-node=2", cwd=tmp_path)
+    cluster.wait_until(job, "COMPLETED", "FAILED")
+    printed = (tmp_path / f"{job}.out").read_text()
+    assert printed.count("writing to") == 1, printed
+    record = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert record["arrangement"]["processes"] == 2
 
 
 def test_each_job_of_an_array_goes_on_with_its_own_run(

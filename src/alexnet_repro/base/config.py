@@ -182,6 +182,11 @@ def global_rank() -> int:
     return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", 0)))
 
 
+def is_first() -> bool:
+    """Whether this is the command itself, or the first of the processes that others started."""
+    return global_rank() == 0 and LAUNCHED not in os.environ
+
+
 def with_list(argument: str, keys: Sequence[str]) -> str:
     """``checkpoint=a,b`` as Hydra's ``checkpoint=['a','b']``, for these keys."""
     key, equals, value = argument.partition("=")
@@ -206,7 +211,7 @@ def fail(message: str, kind: type[Exception] = UsageError) -> NoReturn:
         told = {"message": message, "timestamp": int(time.time()), "kind": kind.__name__}
         Path(path).write_text(json.dumps(told))
     # Of several processes the first one speaks, or who launched them.
-    if global_rank() == 0 and LAUNCHED not in os.environ:
+    if is_first():
         # Which commands that print nothing need not import.
         from alexnet_repro.base.console import printable
 

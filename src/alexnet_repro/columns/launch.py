@@ -19,6 +19,9 @@ from alexnet_repro.base.errors import DivergenceError, UsageError
 from alexnet_repro.base.files import temporary_folder
 from alexnet_repro.base.system import usable_cores
 
+SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1")
+"""What ends a run when it has saved."""
+
 
 def must_launch(trainer: dict[str, Any]) -> bool:
     """Whether the processes of this run are still to be started, by this one.
@@ -68,11 +71,9 @@ def started_by_others() -> tuple[str, int] | None:
     """The command that started the processes of this run, and how many; None for this one."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
         return "torchrun", int(os.environ["WORLD_SIZE"])
-    tasks = int(os.environ.get("SLURM_NTASKS", 1))
-    interactive = os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")
-    # The script of a job is not a step of it: srun starts those.
-    step = "SLURM_STEP_ID" in os.environ and not interactive
-    return ("srun", tasks) if tasks > 1 and step else None
+    # SLURM_NTASKS is also known to the script of a job and to a shell in it, which are one process.
+    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", 1))
+    return ("srun", tasks) if tasks > 1 else None
 
 
 def launch(
@@ -132,6 +133,8 @@ def in_processes(
             max_restarts=0,
             logs_specs=DefaultLogsSpecs(log_dir=str(reports)),
         )
+        # All of them are passed on to the processes, by torch 2.10 and newer.
+        config.signals_to_handle = ",".join(SIGNALS)
         try:
             returned: dict[int, Any] = elastic_launch(config, program)(*arguments)
         except ChildFailedError as error:
@@ -179,9 +182,8 @@ def _environment(processes: int, decision: str) -> Iterator[None]:
     added = {
         LAUNCHED: decision,
         "OMP_NUM_THREADS": str(max(1, usable_cores() // processes)),
-        "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "10",
-        # All of them are passed on to the processes.
-        "TORCHELASTIC_SIGNALS_TO_HANDLE": "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1",
+        # Seconds after a signal: a step may take long, and then it is saved.
+        "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "300",
     }
     added = {name: value for name, value in added.items() if name not in os.environ}
     os.environ.update(added)
@@ -194,8 +196,7 @@ def _environment(processes: int, decision: str) -> Iterator[None]:
 
 @contextmanager
 def _signals_restored() -> Iterator[None]:
-    signals = (SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1)
-    handlers = {number: signal.getsignal(number) for number in signals}
+    handlers = {signal.Signals[name]: signal.getsignal(signal.Signals[name]) for name in SIGNALS}
     try:
         yield
     finally:

@@ -19,7 +19,7 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from torch._C._distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
-from alexnet_repro.base.config import LAUNCHED, global_rank
+from alexnet_repro.base.config import LAUNCHED, global_rank, is_first
 from alexnet_repro.base.errors import UsageError, first_line
 from alexnet_repro.base.files import alone_in
 from alexnet_repro.columns.launch import started_by_others
@@ -55,7 +55,12 @@ class Together:
                 # Under srun nobody has said where the first process is.
                 slurm = SLURMEnvironment()
                 os.environ["MASTER_ADDR"] = slurm.main_address
-                os.environ["MASTER_PORT"] = str(slurm.main_port)
+                # Lightning takes "bash", as srun bash -c "alexnet train ..." names it, for a shell.
+                os.environ["SLURM_JOB_NAME"] = "alexnet_repro"
+                if "MASTER_PORT" not in os.environ:
+                    # Steps of a job may run at once.
+                    step = int(os.environ.get("SLURM_STEP_ID", 0))
+                    os.environ["MASTER_PORT"] = str(slurm.main_port + step)
             opened, _, _ = next(
                 rendezvous(
                     "env://", self.rank, self.count, timeout=OPENING if torchrun else WAITING
@@ -81,8 +86,7 @@ class Together:
         Raises:
             UsageError: if somebody does.
         """
-        first = self.rank == 0 and LAUNCHED not in os.environ
-        with alone_in(directory) if first else nullcontext(True) as alone:
+        with alone_in(directory) if is_first() else nullcontext(True) as alone:
             if not alone:
                 raise UsageError(
                     f"{directory}: another run is being trained in it; wait for its end, or choose "

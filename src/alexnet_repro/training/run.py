@@ -15,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
 
-from alexnet_repro.base.config import sweep_name
+from alexnet_repro.base.config import is_first, sweep_name
 from alexnet_repro.base.errors import UsageError, first_line, one_line
 from alexnet_repro.base.record import provenance
 from alexnet_repro.base.schema import RESULT
@@ -94,7 +94,8 @@ def own_folder() -> Path:
     """
     hydra = HydraConfig.get()
     search, directory = hydra.runtime.choices.get("sweep"), hydra.runtime.output_dir
-    if search and not sweep_name(hydra.mode, directory):
+    # The others of several processes are not told by Hydra what they are part of.
+    if search and is_first() and not sweep_name(hydra.mode, directory):
         raise UsageError(f"sweep={search}: a search is many runs: add -m")
     return Path(directory)
 
