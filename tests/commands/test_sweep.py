@@ -80,6 +80,16 @@ def test_slurm_is_asked_for_what_the_configuration_says(train: Command, tmp_path
     assert any(line.startswith("srun") and "submitit.core._submit" in line for line in lines)
 
 
+@pytest.mark.long
+def test_a_trial_of_a_search_may_have_two_processes(
+    train: Command, tiny: list[str], tmp_path: Path
+) -> None:
+    search = ("-m", *tiny, *SHORT, "trainer=two_cpu", "sweep=learning_rate")
+    done = train(*search, "hydra.sweeper.n_trials=1")
+    assert done.returncode == 0, done.stderr
+    assert [row["status"] for row in rows(tmp_path)] == ["completed"]
+
+
 def test_a_search_finds_the_learning_rate_goes_on_and_prunes(
     train: Command, tiny: list[str], tmp_path: Path
 ) -> None:
