@@ -7,15 +7,12 @@ A folder, a zip or the ``.tar.gz`` of the images holds ``ILSVRC/Data/CLS-LOC`` w
 
 import csv
 import io
-import logging
 from pathlib import Path, PurePath
 
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.data.listing import File, Notes, files
 from alexnet_repro.data.sources import ByClass, Labelled, Source, in_class_order
 from alexnet_repro.data.words import class_words
-
-log = logging.getLogger(__name__)
 
 SOLUTION, MAPPING = "LOC_val_solution.csv", "LOC_synset_mapping.txt"
 ARCHIVES = ("*imagenet-object-localization-challenge*.zip", "*imagenet_object_locali?ation*.tar.gz")
@@ -45,8 +42,6 @@ def kaggle(place: Path, words: str | None) -> Source:
         UsageError: naming what is missing.
     """
     notes = Notes()
-    if place.suffix in (".gz", ".tgz"):
-        log.info("%s: it has no index, and is read through to list its files", place)
     train, val, texts = _listed(place, notes)
     said = dict(line.split(maxsplit=1) for line in _lines(texts.get(MAPPING, b"")))
     truth = _solution(texts[SOLUTION]) if SOLUTION in texts else {}

@@ -153,6 +153,7 @@ def files(place: Path, notes: Notes, called: str = "") -> Iterator[tuple[str, Fi
     if place.suffix == ".zip":
         return _of_zip(place, notes)
     if place.suffix in (".gz", ".tgz"):
+        log.info("%s: it has no index, and is read through to list its files", place)
         return _of_tar(place, notes, io.BufferedReader(_gunzipped(place)), read_at=_ungzipped)
     return _of_tar(place, notes)
 

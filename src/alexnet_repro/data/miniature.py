@@ -12,7 +12,6 @@ import logging
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.random import Generator, SeedSequence, default_rng
@@ -35,16 +34,9 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 Field = NDArray[np.float32]
 Corners = NDArray[np.float64]
-
-
-class Part(NamedTuple):
-    """A polygon of an outline, and whether it adds to the shape or cuts a hole into it.
-
-    ``corners`` is (n, 2): x to the right, y down, with the whole shape within about [-1, 1].
-    """
-
-    corners: Corners
-    solid: bool = True
+"""(n, 2), of a polygon: x to the right, y down, with the whole shape within about [-1, 1]."""
+Outline = tuple[list[Corners], list[Corners]]
+"""What is filled, and the holes in it."""
 
 
 def _ellipse(x: float, y: float, radius_x: float, radius_y: float) -> Corners:
@@ -60,79 +52,65 @@ def _rectangle(left: float, top: float, right: float, bottom: float) -> Corners:
     return np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
 
 
-def _crescent(rng: Generator) -> list[Part]:
+def _crescent(rng: Generator) -> Outline:
     shift = rng.uniform(0.45, 0.6)
-    return [Part(_disk(-0.15, 0, 1)), Part(_disk(shift - 0.15, 0, rng.uniform(0.72, 0.82)), False)]
+    return [_disk(-0.15, 0, 1)], [_disk(shift - 0.15, 0, rng.uniform(0.72, 0.82))]
 
 
-def _cross(rng: Generator) -> list[Part]:
+def _cross(rng: Generator) -> Outline:
     arm = rng.uniform(0.22, 0.34)
-    return [Part(_rectangle(-1, -arm, 1, arm)), Part(_rectangle(-arm, -1, arm, 1))]
+    return [_rectangle(-1, -arm, 1, arm), _rectangle(-arm, -1, arm, 1)], []
 
 
-def _fish(rng: Generator) -> list[Part]:
+def _fish(rng: Generator) -> Outline:
     body = _ellipse(-0.25, 0, 0.8, rng.uniform(0.45, 0.6))
     tail = np.array([(0.35, 0), (1, -0.6), (0.85, 0), (1, 0.6)])
-    return [Part(body), Part(tail), Part(_disk(-0.65, -0.12, 0.11), False)]
+    return [body, tail], [_disk(-0.65, -0.12, 0.11)]
 
 
-def _flower(rng: Generator) -> list[Part]:
+def _flower(rng: Generator) -> Outline:
     petals = int(rng.integers(5, 8))
     radius = 0.66 * math.sin(math.pi / petals) * rng.uniform(0.85, 0.98)
     angles = 2 * np.pi * np.arange(petals) / petals
-    return [
-        *(Part(_disk(0.66 * math.cos(a), 0.66 * math.sin(a), radius)) for a in angles),
-        Part(_disk(0, 0, 0.5)),
-        Part(_disk(0, 0, rng.uniform(0.2, 0.28)), False),
-    ]
+    around = [_disk(0.66 * math.cos(a), 0.66 * math.sin(a), radius) for a in angles]
+    return [*around, _disk(0, 0, 0.5)], [_disk(0, 0, rng.uniform(0.2, 0.28))]
 
 
-def _heart(rng: Generator) -> list[Part]:
+def _heart(rng: Generator) -> Outline:
     t = np.linspace(0, 2 * np.pi, 64, endpoint=False)
     x = np.sin(t) ** 3
     y = -(13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t)) / 16
-    return [Part(np.stack([x, y * rng.uniform(0.9, 1.05)], axis=1))]
+    return [np.stack([x, y * rng.uniform(0.9, 1.05)], axis=1)], []
 
 
-def _house(rng: Generator) -> list[Part]:
+def _house(rng: Generator) -> Outline:
     eaves, wall = rng.uniform(-0.2, 0), rng.uniform(0.6, 0.75)
-    return [
-        Part(np.array([(-1, eaves), (0, -0.95), (1, eaves)])),
-        Part(_rectangle(-wall, eaves, wall, 0.9)),
-        Part(_rectangle(-0.42, 0.38, -0.08, 0.9), False),
-        Part(_rectangle(0.15, 0.22, 0.45, 0.52), False),
-    ]
+    roof = np.array([(-1, eaves), (0, -0.95), (1, eaves)])
+    door, window = _rectangle(-0.42, 0.38, -0.08, 0.9), _rectangle(0.15, 0.22, 0.45, 0.52)
+    return [roof, _rectangle(-wall, eaves, wall, 0.9)], [door, window]
 
 
-def _ladder(rng: Generator) -> list[Part]:
+def _ladder(rng: Generator) -> Outline:
     width, rungs = rng.uniform(0.4, 0.52), int(rng.integers(4, 7))
-    return [
-        Part(_rectangle(-width - 0.09, -1, -width + 0.09, 1)),
-        Part(_rectangle(width - 0.09, -1, width + 0.09, 1)),
-        *(
-            Part(_rectangle(-width, y - 0.07, width, y + 0.07))
-            for y in np.linspace(-0.75, 0.75, rungs)
-        ),
-    ]
+    rails = [_rectangle(x - 0.09, -1, x + 0.09, 1) for x in (-width, width)]
+    heights = np.linspace(-0.75, 0.75, rungs)
+    return [*rails, *(_rectangle(-width, y - 0.07, width, y + 0.07) for y in heights)], []
 
 
-def _ring(rng: Generator) -> list[Part]:
-    return [Part(_disk(0, 0, 0.95)), Part(_disk(0, 0, rng.uniform(0.55, 0.72)), False)]
+def _ring(rng: Generator) -> Outline:
+    return [_disk(0, 0, 0.95)], [_disk(0, 0, rng.uniform(0.55, 0.72))]
 
 
-def _snowman(rng: Generator) -> list[Part]:
-    return [
-        Part(_disk(0, 0.42, 0.58)),
-        Part(_disk(0, -0.36, rng.uniform(0.36, 0.42))),
-        Part(_rectangle(-0.46, -0.72, 0.46, -0.6)),
-        Part(_rectangle(-0.26, -1.05, 0.26, -0.6)),
-    ]
+def _snowman(rng: Generator) -> Outline:
+    body, head = _disk(0, 0.42, 0.58), _disk(0, -0.36, rng.uniform(0.36, 0.42))
+    brim, hat = _rectangle(-0.46, -0.72, 0.46, -0.6), _rectangle(-0.26, -1.05, 0.26, -0.6)
+    return [body, head, brim, hat], []
 
 
-def _star(rng: Generator) -> list[Part]:
+def _star(rng: Generator) -> Outline:
     angle = -np.pi / 2 + np.pi * np.arange(10) / 5
     radius = np.where(np.arange(10) % 2 == 0, 1, rng.uniform(0.36, 0.46))
-    return [Part(np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1))]
+    return [np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)], []
 
 
 _DRAWN = (_crescent, _cross, _fish, _flower, _heart, _house, _ladder, _ring, _snowman, _star)
@@ -140,7 +118,7 @@ _OUTLINES = {draw.__name__.removeprefix("_"): draw for draw in _DRAWN}
 CLASSES: tuple[str, ...] = tuple(sorted(_OUTLINES))
 
 
-def _coverage(parts: list[Part], tilt: float, scale: tuple[float, float]) -> Field:
+def _coverage(outline: Outline, tilt: float, scale: tuple[float, float]) -> Field:
     """Return how far an outline covers each pixel (0 to 1) of a square centred on its origin.
 
     The outline is stretched along its own axes to ``scale`` pixels (mirrored if negative), then
@@ -148,12 +126,13 @@ def _coverage(parts: list[Part], tilt: float, scale: tuple[float, float]) -> Fie
     """
     cos, sin = math.cos(tilt), math.sin(tilt)
     pose = np.array([[cos, sin], [-sin, cos]]) * np.array(scale)[:, None]
-    posed = [(corners @ pose, solid) for corners, solid in parts]
-    half = math.ceil(max(float(np.abs(corners).max()) for corners, _ in posed)) + 1
+    solid, holes = ([corners @ pose for corners in polygons] for polygons in outline)
+    half = math.ceil(max(float(np.abs(corners).max()) for corners in solid + holes)) + 1
     mask = Image.new("L", (2 * half * _SUPERSAMPLING,) * 2)
-    for corners, solid in posed:
-        points = ((corners + half) * _SUPERSAMPLING).ravel().tolist()
-        ImageDraw.Draw(mask).polygon(points, fill=255 if solid else 0)
+    for fill, polygons in ((255, solid), (0, holes)):
+        for corners in polygons:
+            points = ((corners + half) * _SUPERSAMPLING).ravel().tolist()
+            ImageDraw.Draw(mask).polygon(points, fill=fill)
     return np.asarray(mask.reduce(_SUPERSAMPLING), np.float32) * np.float32(1 / 255)
 
 
@@ -217,8 +196,8 @@ def _paint_clutter(rng: Generator, canvas: Field, count: int) -> None:
         size = min(height, width) * rng.uniform(0.02, 0.05)
         blob, bar = _ellipse(0, 0, 1, rng.uniform(0.5, 1)), _rectangle(-2.5, -0.25, 2.5, 0.25)
         shard = rng.uniform(-1.3, 1.3, (3, 2))
-        piece = Part((blob, bar, shard)[rng.integers(3)])
-        cover = _coverage([piece], rng.uniform(0, np.pi), (size, size))
+        piece = (blob, bar, shard)[rng.integers(3)]
+        cover = _coverage(([piece], []), rng.uniform(0, np.pi), (size, size))
         centre = rng.uniform(0, height), rng.uniform(0, width)
         _paint(canvas, cover, _colour(rng, rng.uniform(30, 225)), centre)
 

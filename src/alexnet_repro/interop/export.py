@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from rich.filesize import decimal
 from safetensors.torch import load_file, save
@@ -32,7 +31,6 @@ from alexnet_repro.training.checkpoint import NETWORK, Trained
 
 log = logging.getLogger(__name__)
 
-Array = npt.NDArray[np.float32]
 LARGEST_ONNX = 2**31 - 1
 """Bytes of a protocol buffer, which an ONNX file is."""
 TOLERANCE = 1e-4

@@ -18,7 +18,7 @@ from alexnet_repro.base.checkpoints import find_checkpoint
 from alexnet_repro.base.console import console, counting
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.base.files import checksum
-from alexnet_repro.base.record import chance_error, error_figures, provenance
+from alexnet_repro.base.record import FORMAT, chance_error, error_figures, provenance
 from alexnet_repro.base.system import keep_freed_memory
 from alexnet_repro.data.datamodule import ImageDataModule
 from alexnet_repro.network.crops import log_mean, log_probabilities
@@ -31,7 +31,6 @@ from alexnet_repro.training.device import chosen_device, compile_network, set_fp
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
 AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
