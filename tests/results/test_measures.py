@@ -54,6 +54,12 @@ def of(values: dict[str, Any], measure: str) -> float | None:
     return measured(Record("run/result.json", "result", values), measure)
 
 
+def test_a_record_of_retrieval_has_no_other_figures() -> None:
+    values = {"chance": 10.0, "ways": VALUES["ways"]}
+    found = {measure for measure in MEASURES if of(values, measure) is not None}
+    assert found == {"precision_of_fc7_above_pixels", "precision_of_128_bits_above_pixels"}
+
+
 def test_every_measure_is_that_of_a_claim() -> None:
     claims = read_claims()
     used = {figure.measure for claim in claims.values() for figure in claim.figures}

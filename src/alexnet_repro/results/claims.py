@@ -262,7 +262,8 @@ class Archive:
             unlike, seeds = len(group.unlike_the_paper), min(len(m.mean.values) for m in own)
             # Of an effect more seeds see more; an error is that of the network most like it.
             like = (seeds, -unlike) if effect else (-unlike, seeds)
-            return on_dataset(group), len(own), not unlike, decided, *like, newest, str(group)
+            whole = on_dataset(group), len(own), on_dataset(group) and not unlike
+            return *whole, decided, *like, newest, str(group)
 
         if not groups:
             return Finding(claim)

@@ -21,9 +21,10 @@ def ten_crop_top1(values: Values) -> float:
 
 def ten_crop_top5(values: Values) -> float:
     """Top-5 error, where there are more classes than five."""
+    error = float(values["errors"]["ten"]["top5"])
     if values.get("chance", {}).get("top5") == 0:
         raise LookupError("every class is among the five most probable")
-    return float(values["errors"]["ten"]["top5"])
+    return error
 
 
 def ten_crops_minus_centre_top1(values: Values) -> float:
