@@ -616,7 +616,21 @@ class WholeEpochs(ModelCheckpoint):
 
     Lightning goes through the end of such an epoch as if it were whole; saved there, a resumed run
     would pass over the rest of it.
+
+    Args:
+        dirpath: folder of the checkpoints.
+        filename: without its extension.
+        monitor: the metric of which the least is kept; None for the newest.
     """
+
+    def __init__(self, dirpath: Path, filename: str, monitor: str | None = None) -> None:
+        super().__init__(
+            dirpath,
+            filename=filename,
+            monitor=monitor,
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+        )
 
     @property
     def state_key(self) -> str:
