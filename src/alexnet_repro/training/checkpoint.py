@@ -44,7 +44,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from alexnet_repro.base.build import Count, Pixels, checked
+from alexnet_repro.base.build import Pixels, checked
 from alexnet_repro.base.errors import PrunedError, UsageError, first_line, one_line
 from alexnet_repro.base.files import all_of, sync_folder, unreadable
 from alexnet_repro.base.schema import first_mistake
@@ -536,9 +536,7 @@ class RunFolder(Checkpoint):
         every_n_steps: None: only at the end of each epoch.
     """
 
-    def __init__(
-        self, directory: Path, config: dict[str, Any], every_n_steps: Count | None = None
-    ) -> None:
+    def __init__(self, directory: Path, config: dict[str, Any], every_n_steps: int | None) -> None:
         self.last, self.config = last_checkpoint(directory), config
         self.every_n_steps = every_n_steps
         self._saved = 0
