@@ -44,7 +44,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from alexnet_repro.base.build import Count, Pixels, checked
+from alexnet_repro.base.build import Pixels, checked
 from alexnet_repro.base.errors import PrunedError, UsageError, first_line, one_line
 from alexnet_repro.base.files import all_of, sync_folder, unreadable
 from alexnet_repro.base.schema import first_mistake
@@ -536,9 +536,7 @@ class RunFolder(Checkpoint):
         every_n_steps: None: only at the end of each epoch.
     """
 
-    def __init__(
-        self, directory: Path, config: dict[str, Any], every_n_steps: Count | None = None
-    ) -> None:
+    def __init__(self, directory: Path, config: dict[str, Any], every_n_steps: int | None) -> None:
         self.last, self.config = last_checkpoint(directory), config
         self.every_n_steps = every_n_steps
         self._saved = 0
@@ -616,7 +614,21 @@ class WholeEpochs(ModelCheckpoint):
 
     Lightning goes through the end of such an epoch as if it were whole; saved there, a resumed run
     would pass over the rest of it.
+
+    Args:
+        dirpath: folder of the checkpoints.
+        filename: without its extension.
+        monitor: the metric of which the least is kept; None for the newest.
     """
+
+    def __init__(self, dirpath: Path, filename: str, monitor: str | None = None) -> None:
+        super().__init__(
+            dirpath,
+            filename=filename,
+            monitor=monitor,
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+        )
 
     @property
     def state_key(self) -> str:

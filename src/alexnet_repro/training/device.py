@@ -14,17 +14,12 @@ def chosen_device(choice: Literal["auto", "cpu", "gpu"]) -> torch.device:
     Raises:
         UsageError: if a GPU is asked for where there is none.
     """
-    if choice == "cpu":
-        return torch.device("cpu")
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    if torch.backends.mps.is_available():
-        return torch.device("mps")
-    if choice == "gpu":
+    gpu = torch.accelerator.current_accelerator(check_available=True)
+    if gpu is None and choice == "gpu":
         raise UsageError(
             "device gpu: this machine has no GPU that torch can use; auto runs without one"
         )
-    return torch.device("cpu")
+    return torch.device("cpu") if gpu is None or choice == "cpu" else gpu
 
 
 def set_fp32_precision(precision: Literal["ieee", "tf32"]) -> None:

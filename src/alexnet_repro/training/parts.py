@@ -164,10 +164,7 @@ def make_trainer(configuration: Configuration, start: Start) -> L.Trainer:
     for name, node in configuration.callbacks.items():
         own = {k: v for k, v in taken(located(node, name), **filled).items() if k not in node}
         callbacks.append(built_as(L.Callback, node, f"callbacks.{name}", **own))
-    last = WholeEpochs(
-        checkpoints, "last", save_on_train_epoch_end=True, enable_version_counter=False
-    )
-    callbacks += [*pruning(), last]
+    callbacks += [*pruning(), WholeEpochs(checkpoints, "last")]
     # cuDNN tries which of its algorithms is fastest: not always the same, so not if it has to be.
     tried = {"benchmark": not configuration.trainer.get("deterministic", False)}
     return built_as(
