@@ -23,6 +23,7 @@ from alexnet_repro.training.resuming import (
     finished_run,
     kind_of,
     same_configuration,
+    shared_keys,
     started,
 )
 from alexnet_repro.training.sgd import paper_sgd
@@ -100,6 +101,24 @@ def test_where_and_how_it_computes_may_change(going_on: Callable[..., Start], fr
     start = going_on("schedule.epochs=2", *free.split())
     assert start.checkpoint is not None
     assert start.changed == {}
+
+
+@pytest.mark.parametrize(
+    ("argument", "differs"),
+    [
+        ("schedule.epochs=3", True),
+        ("trainer.max_steps=7", True),
+        ("trainer.precision=bf16-mixed", True),
+        ("checkpoint_every_n_steps=2", True),
+        ("seed=5", True),
+        ("data.num_workers=3", False),
+        ("data.cache_dir=elsewhere", False),
+        ("logger=csv", False),
+    ],
+)
+def test_processes_share_what_they_train_and_how_long(argument: str, differs: bool) -> None:
+    one, other = (shared_keys(recorded(*given)) for given in ([], [argument]))
+    assert (one != other) == differs
 
 
 REFUSED = {

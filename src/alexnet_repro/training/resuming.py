@@ -345,9 +345,15 @@ def _filled(now: Any, before: Any, key: str) -> Any:
     return new | {k: _filled(now.get(k), v, f"{key}.{k}") for k, v in before.items()}
 
 
-def trained_keys(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Those that say what is trained, and not where and how."""
-    return {key: value for key, value in leaves(values) if kind_of(key) in ("named", "fixed")}
+def shared_keys(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that all processes of a run need alike: not what each reads from, nor what it tells."""
+
+    def shared(key: str) -> bool:
+        own = kind_of(key) == "how" and key.startswith("data.")
+        # A checkpoint is saved by all of them.
+        return key == "checkpoint_every_n_steps" or not (own or kind_of(key) == "aside")
+
+    return {key: value for key, value in leaves(values) if shared(key)}
 
 
 def _begins(key: str, beginning: str) -> bool:

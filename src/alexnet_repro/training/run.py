@@ -46,8 +46,8 @@ from alexnet_repro.training.resuming import (
     best_validation_error,
     check_resume,
     empty,
+    shared_keys,
     started,
-    trained_keys,
 )
 from alexnet_repro.training.sweep import found
 
@@ -175,7 +175,7 @@ class Run:
         """What all processes of a run have to have in common."""
         code = provenance("alexnet_repro.train")
         same = {name: code[name] for name in ("commit", "version", "packages")}
-        return same | {"data": self.dataset} | trained_keys(self.configuration.recorded())
+        return same | {"data": self.dataset} | shared_keys(self.configuration.recorded())
 
     def trained(self) -> float | None:
         """Train, unless nothing is left of it, and test.
