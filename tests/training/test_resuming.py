@@ -158,12 +158,13 @@ def test_another_experiment_is_refused_unless_its_keys_are_named(
         (["optimizer=adamw"], "optimizer._target_ alexnet_repro.paper_sgd → torch.optim.AdamW"),
         (["schedule=constant"], "schedule._target_ alexnet_repro.PlateauSchedule → "),
         (["init_from=a.ckpt"], "init_from null → a.ckpt"),
+        (["data.image_size=300"], "data.image_size 256 → 300"),
     ],
 )
 def test_what_a_checkpoint_has_the_state_of_cannot_be_allowed(
     going_on: Callable[..., Start], arguments: list[str], told: str
 ) -> None:
-    named = "resume_with=[optimizer,schedule,init_from]"
+    named = "resume_with=[optimizer,schedule,init_from,data.image_size]"
     with pytest.raises(UsageError) as refused:
         going_on("schedule.epochs=2", *arguments, named)
     assert told in str(refused.value)
@@ -179,6 +180,28 @@ def test_only_what_is_named_is_allowed(going_on: Callable[..., Start]) -> None:
         configuration("resume_with=[seed]")
 
 
+def test_what_a_refusal_advises_is_allowed(going_on: Callable[..., Start]) -> None:
+    arguments = ["schedule.epochs=2", "seed=5", "optimizer.lr=1", "data.batch_size=4"]
+    with pytest.raises(UsageError) as refused:
+        going_on(*arguments, "resume_with=[seed]")
+    advised = "resume_with=[seed,data.batch_size,optimizer.lr]"
+    assert advised in str(refused.value)
+    assert set(going_on(*arguments, advised).changed) == {"seed", "data.batch_size", "optimizer.lr"}
+    with pytest.raises(UsageError, match="seed 0 → 5") as refused:
+        going_on("schedule.epochs=1", "seed=5")  # of one epoch done
+    assert "resume_with" not in str(refused.value)
+
+
+@pytest.mark.parametrize("named", [[], ["resume_with=[model]"]])
+@pytest.mark.parametrize("change", ["model.width=0.2", "model.sixth_conv=true"])
+def test_a_network_that_the_weights_do_not_fit_cannot_be_allowed(
+    going_on: Callable[..., Start], change: str, named: list[str]
+) -> None:
+    with pytest.raises(UsageError, match="the keys of model must be those of the check") as refused:
+        going_on("schedule.epochs=2", change, *named)
+    assert "resume_with" not in str(refused.value)
+
+
 def test_epochs_may_grow_but_are_not_undone(going_on: Callable[..., Start], run: Path) -> None:
     assert going_on("schedule.epochs=2").left
     checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
@@ -188,8 +211,9 @@ def test_epochs_may_grow_but_are_not_undone(going_on: Callable[..., Start], run:
     with pytest.raises(UsageError, match=r"schedule.epochs 9 → 7"):
         going_on("schedule.epochs=7")
     assert going_on("schedule.epochs=7", "resume_with=[schedule.epochs]").left
-    with pytest.raises(UsageError, match=r"schedule.epochs=3: .* trained for 5 epochs; choose"):
-        going_on("schedule.epochs=3", "resume_with=[schedule.epochs]")
+    for named in ([], ["resume_with=[schedule.epochs]"]):
+        with pytest.raises(UsageError, match=r"schedule.epochs=3: .* trained for 5 epochs; choose"):
+            going_on("schedule.epochs=3", *named)
 
 
 def test_a_finished_run_keeps_its_record(going_on: Callable[..., Start], run: Path) -> None:

@@ -376,7 +376,7 @@ def epochs_done(checkpoint: Mapping[str, Any]) -> int:
     return done
 
 
-def network_weights(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
+def network_weights(checkpoint: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     """Of a checkpoint, by the names that the network itself gives them."""
     return {
         name.removeprefix(NETWORK): tensor

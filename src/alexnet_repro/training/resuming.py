@@ -30,6 +30,7 @@ from alexnet_repro.training.checkpoint import (
     whole,
 )
 from alexnet_repro.training.configuration import Configuration
+from alexnet_repro.training.networks import NETWORKS, make_network
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ KINDS: dict[str, Kind] = {
     **{f"trainer.{key}": "named" for key in RECIPE},
     # A checkpoint has the state of these, or they were for the start.
     **dict.fromkeys((f"optimizer.{TARGET}", f"schedule.{TARGET}"), "fixed"),
-    **dict.fromkeys(("init_from", "init_layers"), "fixed"),
+    **dict.fromkeys(("init_from", "init_layers", "data.image_size"), "fixed"),
 }
 """What becomes of a key, or of all that begin with it, that differs as a run goes on."""
 
@@ -173,8 +174,8 @@ def started(configuration: Configuration, directory: Path) -> Start:
         return Start(str(directory), init_from=first)
     checkpoint = read_checkpoint(path)
     check_is_training(path, checkpoint)
-    changed = _allowed(configuration, path, checkpoint["config"], values)
     left = _is_left(configuration, path, checkpoint)
+    changed = _allowed(configuration, path, checkpoint, values, left)
     if changed and not left:
         raise UsageError(
             f"resume_with: {path} is fully trained, so changing {min(changed)} has no effect; "
@@ -284,14 +285,20 @@ def check_is_training(path: Path, checkpoint: Mapping[str, Any]) -> None:
 
 
 def _allowed(
-    configuration: Configuration, path: Path, before: Mapping[str, Any], now: Mapping[str, Any]
+    configuration: Configuration,
+    path: Path,
+    checkpoint: Mapping[str, Any],
+    values: Mapping[str, Any],
+    left: bool,
 ) -> dict[str, Change]:
     """The changes of the trained function or the recipe, all of which ``resume_with`` names.
 
     Raises:
-        UsageError: naming the others; or keys of ``resume_with`` that there are not.
+        UsageError: naming the others; or keys of ``resume_with`` that there are not; or if the
+            weights are not those of the network.
     """
-    before, now = _with_defaults_of(now, comparable(before)), comparable(now)
+    now = comparable(values)
+    before = _with_defaults_of(values, comparable(checkpoint["config"]))
     found = {key: change for key, change in differences(before, now) if _matters(key, change)}
     named = configuration.resume_with or []
     for key in named:
@@ -305,18 +312,30 @@ def _allowed(
         names = key.startswith("optimizer.") and TARGET in f"{key} {found[key]}"
         return kind_of(key) == "fixed" or names or (of_torch and kind_of(key) == "named")
 
+    if any(key.startswith("model.") for key in found):
+        _check_network(configuration, path, checkpoint)
     refused = [key for key in found if fixed(key) or not any(_begins(key, one) for one in named)]
     if refused:
         told = ", ".join(
             f"{key} {_shown(found[key][0])} → {_shown(found[key][1])}" for key in refused
         )
-        may = [key for key in refused if not fixed(key)]
-        go_on = f", or allow it with resume_with=[{','.join(may)}]" if may == refused else ""
+        may = left and not any(fixed(key) for key in refused)
+        go_on = f", or allow it with resume_with=[{','.join([*named, *refused])}]" if may else ""
         raise UsageError(
             f"resume={path}: this would change the experiment: {told}; restore what it was, "
             f"start a new run from these weights with init_from={path}{go_on}"
         )
     return found
+
+
+def _check_network(configuration: Configuration, path: Path, checkpoint: Mapping[str, Any]) -> None:
+    """Check a network of this package against a checkpoint before any images are prepared."""
+    if DATA not in checkpoint or configuration.model[TARGET] not in NETWORKS:
+        return
+    classes = configuration.model.get("num_classes") or len(saved_images(path, checkpoint).classes)
+    with torch.device("meta"):
+        network = make_network(configuration.model, classes, configuration.data.get("input_size"))
+    check_weights(path, checkpoint, network)
 
 
 def _matters(key: str, change: Change) -> bool:
@@ -418,7 +437,12 @@ def check_resume(path: Path, network: nn.Module, data: Any) -> None:
             f"resume={path}: it was trained on other images than those of the data, by their mean; "
             "resume on the same ones, or start from its weights with init_from="
         )
-    found, own = network_weights(checkpoint), dict(network.state_dict())
+    check_weights(path, checkpoint, network)
+
+
+def check_weights(path: Path, checkpoint: Mapping[str, Any], network: nn.Module) -> None:
+    """Raises UsageError unless the weights of a checkpoint are those of ``network``."""
+    found, own = network_weights(checkpoint), network.state_dict()
     check_shapes(f"resume={path}", found, own, sorted(found.keys() | own.keys()))
 
 
