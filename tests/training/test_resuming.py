@@ -49,6 +49,18 @@ def going_on(run: Path, tiny: list[str]) -> Callable[..., Start]:
     return start
 
 
+@pytest.fixture
+def saved_as(run: Path, tiny: list[str]) -> Callable[..., None]:
+    """Has the checkpoint of the run be that of a command with these arguments."""
+
+    def save(*more: str) -> None:
+        last = run / "checkpoints" / "last.ckpt"
+        checkpoint = torch.load(last, weights_only=True)
+        torch.save(checkpoint | {"config": recorded(*tiny, *more)}, last)
+
+    return save
+
+
 @pytest.mark.parametrize("field", fields(Configuration), ids=lambda field: field.name)
 def test_every_key_of_the_configuration_has_a_kind(field: Any) -> None:
     assert field.name in KINDS
@@ -200,6 +212,54 @@ def test_a_network_that_the_weights_do_not_fit_cannot_be_allowed(
     with pytest.raises(UsageError, match="the keys of model must be those of the check") as refused:
         going_on("schedule.epochs=2", change, *named)
     assert "resume_with" not in str(refused.value)
+
+
+COSINE = ["schedule=cosine"]
+ONE_CYCLE = ["schedule._target_=torch.optim.lr_scheduler.OneCycleLR", "schedule.max_lr=0.1"]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "change"),
+    [
+        (COSINE, "schedule.epochs=3"),
+        (ONE_CYCLE, "schedule.epochs=3"),
+        (COSINE, "data.batch_size=4"),
+        ([*COSINE, "schedule.T_max=9", "schedule.warmup_epochs=1"], "data.batch_size=4"),
+        (COSINE, "trainer.limit_train_batches=2"),
+    ],
+)
+def test_a_schedule_of_torch_stays_as_long_as_it_was(
+    going_on: Callable[..., Start],
+    saved_as: Callable[..., None],
+    schedule: list[str],
+    change: str,
+) -> None:
+    key = change.partition("=")[0]
+    arguments = [*schedule, "schedule.epochs=2"]
+    saved_as(*arguments)
+    assert going_on(*arguments).left
+    with pytest.raises(UsageError, match=f"experiment: {key} .* keeps its le") as refused:
+        going_on(*arguments, change, f"resume_with=[{key}]")
+    assert "resume_with" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "change"),
+    [
+        (["schedule=step"], "schedule.epochs=3"),
+        ([*COSINE, "schedule.T_max=9"], "schedule.epochs=3"),
+        ([*COSINE, "schedule.interval=epoch"], "data.batch_size=4"),
+    ],
+)
+def test_a_training_may_change_its_length_where_its_schedule_has_none(
+    going_on: Callable[..., Start],
+    saved_as: Callable[..., None],
+    schedule: list[str],
+    change: str,
+) -> None:
+    arguments = [*schedule, "schedule.epochs=2"]
+    saved_as(*arguments)
+    assert going_on(*arguments, change, "resume_with=[data.batch_size]").left
 
 
 def test_epochs_may_grow_but_are_not_undone(going_on: Callable[..., Start], run: Path) -> None:

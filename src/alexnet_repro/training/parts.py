@@ -25,7 +25,7 @@ from alexnet_repro.base.errors import UsageError
 from alexnet_repro.data.datamodule import ImageDataModule
 from alexnet_repro.training.changed_optimizer import ChangedOptimizer, as_it_was
 from alexnet_repro.training.checkpoint import CheckpointFile, RunFolder, WholeEpochs
-from alexnet_repro.training.configuration import LENGTHS, SCHEDULING, Configuration, Node, trained
+from alexnet_repro.training.configuration import SCHEDULING, Configuration, Node, trained
 from alexnet_repro.training.curve import Curve
 from alexnet_repro.training.loggers import outlived
 from alexnet_repro.training.pruning import pruning
@@ -85,7 +85,7 @@ def make_optimizer(node: Node) -> Callable[[nn.Module], Optimizer]:
 def make_scheduler(configuration: Configuration) -> Callable[[Optimizer, L.Trainer], Any]:
     """From an optimizer to a scheduler of torch, as Lightning takes it."""
     node, options = configuration.schedule, configuration.scheduling
-    lengths = taken(located(node, "schedule"), **dict.fromkeys(LENGTHS - node.keys()))
+    lengths = configuration.lengths
     call = build_partial(node, "schedule", *SCHEDULING, *lengths)
 
     def scheduler(optimizer: Optimizer, trainer: L.Trainer) -> dict[str, Any]:

@@ -78,6 +78,12 @@ KINDS: dict[str, Kind] = {
 LENGTH = ("schedule.epochs", "trainer.max_steps", "trainer.max_time")
 """Keys by which a run that has ended goes on, if they are not what they were."""
 
+OF_AN_EPOCH = (
+    *("data.batch_size", "data.source", "trainer.accumulate_grad_batches"),
+    *("trainer.limit_train_batches", "trainer.overfit_batches"),
+)
+"""Keys that decide how many steps an epoch has."""
+
 MISSING = "absent"
 
 Change = tuple[Any, Any]
@@ -299,7 +305,12 @@ def _allowed(
     """
     now = comparable(values)
     before = _with_defaults_of(values, comparable(checkpoint["config"]))
-    found = {key: change for key, change in differences(before, now) if _matters(key, change)}
+    length = of_a_length(configuration)
+    found = {
+        key: change
+        for key, change in differences(before, now)
+        if _matters(key, change) or key in length
+    }
     named = configuration.resume_with or []
     for key in named:
         if not any(_begins(other, key) for other in dict([*leaves(before), *leaves(now)])):
@@ -310,7 +321,11 @@ def _allowed(
         # built to see what it was.
         of_torch = key.startswith("schedule.") and not configuration.schedule_is_callback
         names = key.startswith("optimizer.") and TARGET in f"{key} {found[key]}"
-        return kind_of(key) == "fixed" or names or (of_torch and kind_of(key) == "named")
+        own = kind_of(key) == "fixed" or (of_torch and kind_of(key) == "named")
+        return own or names or lengthens(key)
+
+    def lengthens(key: str) -> bool:
+        return any(_begins(key, one) for one in length)
 
     if any(key.startswith("model.") for key in found):
         _check_network(configuration, path, checkpoint)
@@ -319,6 +334,8 @@ def _allowed(
         told = ", ".join(
             f"{key} {_shown(found[key][0])} → {_shown(found[key][1])}" for key in refused
         )
+        if any(map(lengthens, refused)):
+            told += f" ({configuration.schedule[TARGET]} keeps its length)"
         may = left and not any(fixed(key) for key in refused)
         go_on = f", or allow it with resume_with=[{','.join([*named, *refused])}]" if may else ""
         raise UsageError(
@@ -336,6 +353,15 @@ def _check_network(configuration: Configuration, path: Path, checkpoint: Mapping
     with torch.device("meta"):
         network = make_network(configuration.model, classes, configuration.data.get("input_size"))
     check_weights(path, checkpoint, network)
+
+
+def of_a_length(configuration: Configuration) -> tuple[str, ...]:
+    """Keys that make a training as long as a scheduler of torch, by its state, takes it to be."""
+    if configuration.schedule_is_callback:
+        return ()
+    options, whole = configuration.scheduling, bool(configuration.lengths)
+    by_steps = options.interval == "step" and (whole or options.warmup_epochs > 0)
+    return (*(["schedule.epochs"] if whole else []), *(OF_AN_EPOCH if by_steps else ()))
 
 
 def _matters(key: str, change: Change) -> bool:
