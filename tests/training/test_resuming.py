@@ -342,6 +342,14 @@ def test_a_folder_with_a_run_is_for_no_other(run: Path, tiny: list[str], tmp_pat
         started(other, run)
 
 
+@pytest.mark.parametrize("change", ["seed=7", "model.width=0.2"])
+def test_a_refusal_names_the_key_that_was_given(run: Path, tiny: list[str], change: str) -> None:
+    again = configuration(*tiny, "schedule.epochs=2", "skip_finished=true", change)
+    with pytest.raises(UsageError, match=r"^skip_finished=true: ") as refused:
+        started(again, run)
+    assert "resume=" not in str(refused.value)
+
+
 def test_overwriting_removes_what_is_there_but_for_the_messages(
     run: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -213,7 +213,8 @@ def whole(path: Path) -> Path:
         log.warning("%s: damaged (%s); resuming from the one before it, %s", path, reason, before)
         return before
     raise UsageError(
-        f"{path}: damaged ({reason}), and there is none before it; start over without resume"
+        f"{path}: damaged ({reason}), and there is none before it; start over without resume or "
+        "skip_finished"
     )
 
 

@@ -179,7 +179,7 @@ def started(configuration: Configuration, directory: Path) -> Start:
         first = None if given is None else str(named_checkpoint("init_from", given))
         return Start(str(directory), init_from=first)
     checkpoint = read_checkpoint(path)
-    check_is_training(path, checkpoint)
+    check_is_training(asked(configuration, path), checkpoint)
     left = _is_left(configuration, path, checkpoint)
     changed = _allowed(configuration, path, checkpoint, values, left)
     if changed and not left:
@@ -281,11 +281,16 @@ def empty(directory: Path) -> None:
             path.unlink()
 
 
-def check_is_training(path: Path, checkpoint: Mapping[str, Any]) -> None:
+def asked(configuration: Configuration, path: Path) -> str:
+    """What a run goes on from, by the key that asks for it."""
+    return f"skip_finished=true: {path}" if configuration.resume is None else f"resume={path}"
+
+
+def check_is_training(given: str, checkpoint: Mapping[str, Any]) -> None:
     """Raises UsageError if a checkpoint holds weights alone."""
     if missing := {"loops", "callbacks", "optimizer_states"} - checkpoint.keys():
         raise UsageError(
-            f"resume={path}: it holds weights but no training state (no {min(missing)}); "
+            f"{given}: it holds weights but no training state (no {min(missing)}); "
             "start from them with init_from="
         )
 
@@ -336,11 +341,12 @@ def _allowed(
         )
         if any(map(lengthens, refused)):
             told += f" ({configuration.schedule[TARGET]} keeps its length)"
+        elsewhere = "" if configuration.resume else " in another hydra.run.dir"
         may = left and not any(fixed(key) for key in refused)
         go_on = f", or allow it with resume_with=[{','.join([*named, *refused])}]" if may else ""
         raise UsageError(
-            f"resume={path}: this would change the experiment: {told}; restore what it was, "
-            f"start a new run from these weights with init_from={path}{go_on}"
+            f"{asked(configuration, path)}: this would change the experiment: {told}; restore what "
+            f"it was, start a new run from these weights with init_from={path}{elsewhere}{go_on}"
         )
     return found
 
@@ -352,7 +358,7 @@ def _check_network(configuration: Configuration, path: Path, checkpoint: Mapping
     classes = configuration.model.get("num_classes") or len(saved_images(path, checkpoint).classes)
     with torch.device("meta"):
         network = make_network(configuration.model, classes, configuration.data.get("input_size"))
-    check_weights(path, checkpoint, network)
+    check_weights(asked(configuration, path), checkpoint, network)
 
 
 def of_a_length(configuration: Configuration) -> tuple[str, ...]:
@@ -443,7 +449,7 @@ def _read(record: Path) -> dict[str, Any]:
         raise UsageError(f"{record}: {reason(error)}; move it out of the folder") from error
 
 
-def check_resume(path: Path, network: nn.Module, data: Any) -> None:
+def check_resume(given: str, path: Path, network: nn.Module, data: Any) -> None:
     """Raises UsageError unless the training of ``network`` on ``data`` can go on from ``path``."""
     checkpoint = read_checkpoint(path)
     # A data module of somebody else's may leave nothing of its own in a checkpoint.
@@ -452,7 +458,7 @@ def check_resume(path: Path, network: nn.Module, data: Any) -> None:
     own_classes = list(getattr(data, "classes", ()))
     if classes != own_classes and classes and own_classes:
         raise UsageError(
-            f"resume={path}: its {len(classes)} classes are not the "
+            f"{given}: its {len(classes)} classes are not the "
             f"{len(own_classes)} of the data; resume on the same data, or start from its weights "
             "with init_from="
         )
@@ -460,16 +466,16 @@ def check_resume(path: Path, network: nn.Module, data: Any) -> None:
     # Images that were decoded elsewhere may differ in the last bits.
     if there is not None and mean is not None and not torch.allclose(there.mean_image, mean, 0, 1):
         raise UsageError(
-            f"resume={path}: it was trained on other images than those of the data, by their mean; "
+            f"{given}: it was trained on other images than those of the data, by their mean; "
             "resume on the same ones, or start from its weights with init_from="
         )
-    check_weights(path, checkpoint, network)
+    check_weights(given, checkpoint, network)
 
 
-def check_weights(path: Path, checkpoint: Mapping[str, Any], network: nn.Module) -> None:
+def check_weights(given: str, checkpoint: Mapping[str, Any], network: nn.Module) -> None:
     """Raises UsageError unless the weights of a checkpoint are those of ``network``."""
     found, own = network_weights(checkpoint), network.state_dict()
-    check_shapes(f"resume={path}", found, own, sorted(found.keys() | own.keys()))
+    check_shapes(given, found, own, sorted(found.keys() | own.keys()))
 
 
 def finished_run(directory: Path, values: Mapping[str, Any]) -> Path | None:

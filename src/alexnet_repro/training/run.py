@@ -43,6 +43,7 @@ from alexnet_repro.training.parts import (
 from alexnet_repro.training.record import description
 from alexnet_repro.training.resuming import (
     Start,
+    asked,
     best_validation_error,
     check_resume,
     empty,
@@ -221,7 +222,8 @@ def first_weights(
 ) -> None:
     """Check the checkpoint against the network, or copy the weights of ``init_from`` into it."""
     if start.checkpoint is not None:
-        check_resume(Path(start.checkpoint), network, data)
+        path = Path(start.checkpoint)
+        check_resume(asked(configuration, path), path, network, data)
         if configuration.init_from is not None:
             log.info("resuming: the weights are those of the checkpoint, not of init_from")
     elif start.init_from is not None:
