@@ -5,7 +5,7 @@ import logging
 import traceback
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -119,7 +119,8 @@ def launched(configuration: Configuration, start: Start) -> float | None:
     number_of_classes(configuration.model, make_data(configuration))
     columns = configuration.processes // configuration.replicas
     overrides, directory = HydraConfig.get().overrides.task, Path(start.directory)
-    launch(configuration.processes, columns, overrides, directory, json.dumps(asdict(start)))
+    with chdir(HydraConfig.get().runtime.cwd):  # paths of the overrides are relative to it
+        launch(configuration.processes, columns, overrides, directory, json.dumps(asdict(start)))
     return best_validation_error(directory / RESULT)
 
 
