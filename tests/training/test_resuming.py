@@ -14,6 +14,7 @@ import torch
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.training.changed_optimizer import ChangedOptimizer
 from alexnet_repro.training.configuration import Configuration
+from alexnet_repro.training.parts import make_data
 from alexnet_repro.training.record import processes
 from alexnet_repro.training.resuming import (
     KINDS,
@@ -28,6 +29,7 @@ from alexnet_repro.training.resuming import (
 )
 from alexnet_repro.training.sgd import paper_sgd
 from tests.recorded import configuration, recorded
+from tests.soak.images import noise_images
 
 CONFIG: dict[str, Any] = {"seed": 1, "optimizer": {"lr": 0.01}, "skip_finished": False}
 
@@ -348,6 +350,19 @@ def test_a_refusal_names_the_key_that_was_given(run: Path, tiny: list[str], chan
     with pytest.raises(UsageError, match=r"^skip_finished=true: ") as refused:
         started(again, run)
     assert "resume=" not in str(refused.value)
+
+
+def test_other_classes_are_refused_before_their_images_are_prepared(
+    run: Path, tiny: list[str], tmp_path: Path
+) -> None:
+    others = noise_images(tmp_path / "others", train=8, others=3)
+    for apple in others.glob("*/apple"):
+        apple.rename(apple.with_name("avocado"))
+    last, cache = run / "checkpoints" / "last.ckpt", tmp_path / "cache"
+    arguments = [f"data.source.root={others}", f"data.cache_dir={cache}", f"resume={last}"]
+    with pytest.raises(UsageError, match="its 3 classes are not the 3 of the data"):
+        make_data(configuration(*tiny, *arguments), Start(str(run), checkpoint=str(last)))
+    assert not cache.exists()
 
 
 def test_overwriting_removes_what_is_there_but_for_the_messages(

@@ -449,26 +449,30 @@ def _read(record: Path) -> dict[str, Any]:
         raise UsageError(f"{record}: {reason(error)}; move it out of the folder") from error
 
 
+def check_classes(given: str, path: Path, data: Any) -> None:
+    """Raises UsageError if ``path`` has other classes than ``data``, which need not be prepared."""
+    checkpoint = read_checkpoint(path)
+    # A data module of somebody else's may leave nothing of its own in a checkpoint.
+    there = list(saved_images(path, checkpoint).classes) if DATA in checkpoint else []
+    here = list(getattr(data, "classes", ()))
+    if there != here and there and here:
+        raise UsageError(
+            f"{given}: its {len(there)} classes are not the {len(here)} of the data; resume on the "
+            "same data, or start from its weights with init_from="
+        )
+
+
 def check_resume(given: str, path: Path, network: nn.Module, data: Any) -> None:
     """Raises UsageError unless the training of ``network`` on ``data`` can go on from ``path``."""
     checkpoint = read_checkpoint(path)
-    # A data module of somebody else's may leave nothing of its own in a checkpoint.
-    there = saved_images(path, checkpoint) if DATA in checkpoint else None
-    classes = [] if there is None else list(there.classes)
-    own_classes = list(getattr(data, "classes", ()))
-    if classes != own_classes and classes and own_classes:
-        raise UsageError(
-            f"{given}: its {len(classes)} classes are not the "
-            f"{len(own_classes)} of the data; resume on the same data, or start from its weights "
-            "with init_from="
-        )
-    mean = data.state_dict()["mean_image"] if isinstance(data, ImageDataModule) else None
-    # Images that were decoded elsewhere may differ in the last bits.
-    if there is not None and mean is not None and not torch.allclose(there.mean_image, mean, 0, 1):
-        raise UsageError(
-            f"{given}: it was trained on other images than those of the data, by their mean; "
-            "resume on the same ones, or start from its weights with init_from="
-        )
+    if isinstance(data, ImageDataModule) and DATA in checkpoint:
+        there, here = saved_images(path, checkpoint).mean_image, data.state_dict()["mean_image"]
+        # Images that were decoded elsewhere may differ in the last bits.
+        if not torch.allclose(there, here, 0, 1):
+            raise UsageError(
+                f"{given}: it was trained on other images than those of the data, by their mean; "
+                "resume on the same ones, or start from its weights with init_from="
+            )
     check_weights(given, checkpoint, network)
 
 

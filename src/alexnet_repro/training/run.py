@@ -116,7 +116,7 @@ def finished(record: Path, start: Start, directory: Path) -> float | None:
 def launched(configuration: Configuration, start: Start) -> float | None:
     """Have processes of their own train, which find the images prepared."""
     prepare_process(configuration)
-    number_of_classes(configuration.model, make_data(configuration))
+    number_of_classes(configuration.model, make_data(configuration, start))
     columns = configuration.processes // configuration.replicas
     overrides, directory = HydraConfig.get().overrides.task, Path(start.directory)
     with chdir(HydraConfig.get().runtime.cwd):  # paths of the overrides are relative to it
@@ -155,7 +155,7 @@ class Run:
         """
         prepare_process(configuration)
         trainer = make_trainer(configuration, start)
-        data = make_data(configuration)
+        data = make_data(configuration, start)
         classes = number_of_classes(configuration.model, data)
         network = make_network(configuration.model, classes, getattr(data, "input_size", None))
         first_weights(configuration, network, data, start)
