@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 import torch
+from hydra.core.hydra_config import HydraConfig
 
+from alexnet_repro.base.config import composed
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.training.changed_optimizer import ChangedOptimizer
 from alexnet_repro.training.configuration import Configuration
@@ -400,6 +402,17 @@ def test_overwriting_removes_no_other_run_and_nothing_that_the_new_one_reads(
     over = configuration(*tiny, "schedule.epochs=1", "overwrite=true")
     with pytest.raises(UsageError, match=r"also contains the run .*/77; choose another"):
         started(over, run)
+
+
+def test_a_command_that_changes_to_its_folder_was_not_started_there(
+    run: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over = configuration(*tiny, "schedule.epochs=1", "overwrite=true")
+    config = composed("train", "hydra.job.chdir=true", return_hydra_config=True)
+    config.hydra.runtime.cwd = str(run.parent)
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", config)
+    monkeypatch.chdir(run)
+    assert started(over, run) == Start(str(run))
 
 
 def test_a_command_begins_goes_on_or_does_nothing_whichever_is_due(

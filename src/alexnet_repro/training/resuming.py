@@ -211,7 +211,7 @@ def _check_folder(configuration: Configuration, directory: Path) -> None:
             f"{_newest(directory) or 'PATH'} resumes it, and so does skip_finished=true; "
             "overwrite=true starts over, hydra.run.dir= is another folder"
         )
-    if Path.cwd().resolve().is_relative_to(directory.resolve()):
+    if user_path(".").resolve().is_relative_to(directory.resolve()):
         raise UsageError(
             f"overwrite: {directory} is where the command was started, and may hold more than a "
             "run; choose another hydra.run.dir"
