@@ -3,7 +3,7 @@
 import json
 import logging
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -332,33 +332,36 @@ def _allowed(
     def lengthens(key: str) -> bool:
         return any(_begins(key, one) for one in length)
 
-    if any(key.startswith("model.") for key in found):
-        _check_network(configuration, path, checkpoint)
+    def told(keys: Iterable[str]) -> str:
+        return ", ".join(f"{key} {_shown(found[key][0])} → {_shown(found[key][1])}" for key in keys)
+
+    given = asked(configuration, path)
+    if of_model := [key for key in found if key.startswith("model.")]:
+        _check_network(f"{given} with {told(of_model)}", configuration, path, checkpoint)
     refused = [key for key in found if fixed(key) or not any(_begins(key, one) for one in named)]
     if refused:
-        told = ", ".join(
-            f"{key} {_shown(found[key][0])} → {_shown(found[key][1])}" for key in refused
-        )
-        if any(map(lengthens, refused)):
-            told += f" ({configuration.schedule[TARGET]} keeps its length)"
+        keeps = any(map(lengthens, refused))
+        why = f" ({configuration.schedule[TARGET]} keeps its length)" if keeps else ""
         elsewhere = "" if configuration.resume else " in another hydra.run.dir"
         may = left and not any(fixed(key) for key in refused)
         go_on = f", or allow it with resume_with=[{','.join([*named, *refused])}]" if may else ""
         raise UsageError(
-            f"{asked(configuration, path)}: this would change the experiment: {told}; restore what "
-            f"it was, start a new run from these weights with init_from={path}{elsewhere}{go_on}"
+            f"{given}: this would change the experiment: {told(refused)}{why}; restore what it "
+            f"was, start a new run from these weights with init_from={path}{elsewhere}{go_on}"
         )
     return found
 
 
-def _check_network(configuration: Configuration, path: Path, checkpoint: Mapping[str, Any]) -> None:
+def _check_network(
+    given: str, configuration: Configuration, path: Path, checkpoint: Mapping[str, Any]
+) -> None:
     """Check a network of this package against a checkpoint before any images are prepared."""
     if DATA not in checkpoint or configuration.model[TARGET] not in NETWORKS:
         return
     classes = configuration.model.get("num_classes") or len(saved_images(path, checkpoint).classes)
     with torch.device("meta"):
         network = make_network(configuration.model, classes, configuration.data.get("input_size"))
-    check_weights(asked(configuration, path), checkpoint, network)
+    check_weights(given, checkpoint, network)
 
 
 def of_a_length(configuration: Configuration) -> tuple[str, ...]:
