@@ -9,9 +9,11 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hydra.core.hydra_config import HydraConfig
 
+from alexnet_repro.base.config import composed
 from alexnet_repro.base.errors import UsageError
-from alexnet_repro.base.files import TEMPORARY, all_of, temporary_folder, write_text
+from alexnet_repro.base.files import TEMPORARY, all_of, temporary_folder, user_path, write_text
 
 HOLDING = """
 import time
@@ -77,3 +79,16 @@ def test_a_file_that_cannot_be_read_keeps_its_name_while_another_is_written(tmp_
     with pytest.raises(FileNotFoundError) as told, all_of(tmp_path / "a"):
         (tmp_path / "b").read_bytes()
     assert told.value.filename == str(tmp_path / "b")
+
+
+def test_a_path_is_relative_to_where_the_command_was_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", None)
+    assert user_path("images") == Path("images")
+    for changes, meant in ((False, Path("images")), (True, tmp_path / "images")):
+        config = composed("train", f"hydra.job.chdir={changes}", return_hydra_config=True)
+        config.hydra.runtime.cwd = str(tmp_path)
+        HydraConfig.instance().set_config(config)
+        assert user_path("images") == meant
+        assert user_path("/images") == Path("/images")

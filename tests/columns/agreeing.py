@@ -15,7 +15,8 @@ def main(rank: str, decision: str, mine: str) -> None:
             heard = processes.decided(lambda: decision)
             if mine == "refuse":
                 raise UsageError(f"refused by {rank}")
-            processes.agree({"seed": mine, "commit": "abc"})
+            seed = {} if mine == "none" else {"seed": mine}
+            processes.agree(seed | {"commit": "abc"})
         print(json.dumps({"decided": heard}))
     except UsageError as error:
         print(json.dumps({"refused": str(error)}))

@@ -59,6 +59,8 @@ def test_the_first_process_decides_for_all(started: Started) -> None:
     ("processes", "told"),
     [
         ([("ours", "1"), ("ours", "1"), ("ours", "2")], "rank 2: its seed is 2, that of rank 0 1"),
+        ([("ours", "1"), ("ours", "none")], "rank 1: its seed is absent, that of rank 0 1"),
+        ([("ours", "none"), ("ours", "1")], "rank 1: its seed is 1, that of rank 0 absent"),
         ([("ours", "1"), ("ours", "refuse")], "rank 1: refused by 1"),
         ([("ours", "1"), ("refuse", "1")], "rank 1: refused by 1"),
     ],

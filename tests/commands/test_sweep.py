@@ -50,6 +50,19 @@ def test_a_sweep_started_again_trains_only_what_is_not_finished(
     ]
 
 
+def test_jobs_that_share_a_folder_have_a_row_each(
+    train: Command, tiny: list[str], tmp_path: Path
+) -> None:
+    done = train("-m", *tiny, *SHORT, "seed=1,2", "hydra.sweep.subdir=one")
+    assert done.returncode == 2
+    assert "1 of 2 jobs failed" in done.stdout
+    first, second = rows(tmp_path)
+    assert (first["status"], second["status"]) == ("completed", "failed")
+    assert "already contains a run" in second["error"]
+    row = json.loads((tmp_path / "sweep" / "one" / "job.json").read_text())
+    assert row["status"] == "completed"
+
+
 def test_slurm_is_asked_for_what_the_configuration_says(train: Command, tmp_path: Path) -> None:
     pytest.importorskip("submitit")
     commands = tmp_path / "commands"

@@ -286,6 +286,22 @@ def test_a_rest_that_is_less_than_a_batch_is_one() -> None:
     assert list(shared) == [[36, 37, 38, 39]]
 
 
+@pytest.mark.parametrize(
+    ("seen", "size", "batches"), [(12, 20, [15]), (3, 8, [8, 8, 8]), (8, 8, [8, 8]), (20, 8, [7])]
+)
+def test_no_image_of_an_epoch_is_trained_on_again_when_batches_change(
+    data: Callable[..., ImageDataModule], seen: int, size: int, batches: list[int]
+) -> None:
+    module = data(batch_size=size)
+    module.trainer = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    module.trainer.fit_loop.epoch_progress.current.started = 1
+    progress = module.trainer.fit_loop.epoch_loop.batch_progress.current
+    progress.ready = module.go_on_after(seen)
+    read = [key for keys in module.train_dataloader().batch_sampler for key in keys]  # type: ignore[union-attr]
+    assert [position for _, position, _ in read] == list(range(seen, seen + sum(batches)))
+    assert progress.ready + len(batches) == len(module.train_dataloader())
+
+
 def test_there_are_as_many_readers_as_shared_memory_has_room_for(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

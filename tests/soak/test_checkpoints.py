@@ -73,7 +73,7 @@ def another_class(checkpoint: dict[str, Any], place: Path) -> None:
         (a_layer_more, [], "its fc9.weight is 2×2, that of this network missing"),
         (of_the_future, [], "a checkpoint of format 99; this version reads up to 2"),
         (another_class, [], "its 3 classes are not the 3 of the data"),
-        (None, ["model.width=0.04"], "change the experiment: model.width 0.02 → 0.04; restore"),
+        (None, ["model.width=0.04"], "with model.width 0.02 → 0.04: its conv1.bias is 2, that"),
         (
             None,
             ["model.columns=1", "resume_with=[model.columns]"],

@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 import torch
+from hydra.core.hydra_config import HydraConfig
 
+from alexnet_repro.base.config import composed
 from alexnet_repro.base.errors import UsageError
 from alexnet_repro.training.changed_optimizer import ChangedOptimizer
 from alexnet_repro.training.configuration import Configuration
+from alexnet_repro.training.parts import make_data
 from alexnet_repro.training.record import processes
 from alexnet_repro.training.resuming import (
     KINDS,
@@ -23,10 +26,12 @@ from alexnet_repro.training.resuming import (
     finished_run,
     kind_of,
     same_configuration,
+    shared_keys,
     started,
 )
 from alexnet_repro.training.sgd import paper_sgd
 from tests.recorded import configuration, recorded
+from tests.soak.images import noise_images
 
 CONFIG: dict[str, Any] = {"seed": 1, "optimizer": {"lr": 0.01}, "skip_finished": False}
 
@@ -46,6 +51,18 @@ def going_on(run: Path, tiny: list[str]) -> Callable[..., Start]:
         return started(configuration(*tiny, "schedule.epochs=1", resume, *more), run)
 
     return start
+
+
+@pytest.fixture
+def saved_as(run: Path, tiny: list[str]) -> Callable[..., None]:
+    """Has the checkpoint of the run be that of a command with these arguments."""
+
+    def save(*more: str) -> None:
+        last = run / "checkpoints" / "last.ckpt"
+        checkpoint = torch.load(last, weights_only=True)
+        torch.save(checkpoint | {"config": recorded(*tiny, *more)}, last)
+
+    return save
 
 
 @pytest.mark.parametrize("field", fields(Configuration), ids=lambda field: field.name)
@@ -102,6 +119,24 @@ def test_where_and_how_it_computes_may_change(going_on: Callable[..., Start], fr
     assert start.changed == {}
 
 
+@pytest.mark.parametrize(
+    ("argument", "differs"),
+    [
+        ("schedule.epochs=3", True),
+        ("trainer.max_steps=7", True),
+        ("trainer.precision=bf16-mixed", True),
+        ("checkpoint_every_n_steps=2", True),
+        ("seed=5", True),
+        ("data.num_workers=3", False),
+        ("data.cache_dir=elsewhere", False),
+        ("logger=csv", False),
+    ],
+)
+def test_processes_share_what_they_train_and_how_long(argument: str, differs: bool) -> None:
+    one, other = (shared_keys(recorded(*given)) for given in ([], [argument]))
+    assert (one != other) == differs
+
+
 REFUSED = {
     "model.dropout=0.25": "model.dropout 0.5 → 0.25",
     "model.response_norm=null": "model.response_norm {",
@@ -139,12 +174,13 @@ def test_another_experiment_is_refused_unless_its_keys_are_named(
         (["optimizer=adamw"], "optimizer._target_ alexnet_repro.paper_sgd → torch.optim.AdamW"),
         (["schedule=constant"], "schedule._target_ alexnet_repro.PlateauSchedule → "),
         (["init_from=a.ckpt"], "init_from null → a.ckpt"),
+        (["data.image_size=300"], "data.image_size 256 → 300"),
     ],
 )
 def test_what_a_checkpoint_has_the_state_of_cannot_be_allowed(
     going_on: Callable[..., Start], arguments: list[str], told: str
 ) -> None:
-    named = "resume_with=[optimizer,schedule,init_from]"
+    named = "resume_with=[optimizer,schedule,init_from,data.image_size]"
     with pytest.raises(UsageError) as refused:
         going_on("schedule.epochs=2", *arguments, named)
     assert told in str(refused.value)
@@ -160,6 +196,76 @@ def test_only_what_is_named_is_allowed(going_on: Callable[..., Start]) -> None:
         configuration("resume_with=[seed]")
 
 
+def test_what_a_refusal_advises_is_allowed(going_on: Callable[..., Start]) -> None:
+    arguments = ["schedule.epochs=2", "seed=5", "optimizer.lr=1", "data.batch_size=4"]
+    with pytest.raises(UsageError) as refused:
+        going_on(*arguments, "resume_with=[seed]")
+    advised = "resume_with=[seed,data.batch_size,optimizer.lr]"
+    assert advised in str(refused.value)
+    assert set(going_on(*arguments, advised).changed) == {"seed", "data.batch_size", "optimizer.lr"}
+    with pytest.raises(UsageError, match="seed 0 → 5") as refused:
+        going_on("schedule.epochs=1", "seed=5")  # of one epoch done
+    assert "resume_with" not in str(refused.value)
+
+
+@pytest.mark.parametrize("named", [[], ["resume_with=[model]"]])
+@pytest.mark.parametrize("change", ["model.width=0.2", "model.sixth_conv=true"])
+def test_a_network_that_the_weights_do_not_fit_cannot_be_allowed(
+    going_on: Callable[..., Start], change: str, named: list[str]
+) -> None:
+    with pytest.raises(UsageError, match="the keys of model must be those of the check") as refused:
+        going_on("schedule.epochs=2", change, *named)
+    assert "resume_with" not in str(refused.value)
+
+
+COSINE = ["schedule=cosine"]
+ONE_CYCLE = ["schedule._target_=torch.optim.lr_scheduler.OneCycleLR", "schedule.max_lr=0.1"]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "change"),
+    [
+        (COSINE, "schedule.epochs=3"),
+        (ONE_CYCLE, "schedule.epochs=3"),
+        (COSINE, "data.batch_size=4"),
+        ([*COSINE, "schedule.T_max=9", "schedule.warmup_epochs=1"], "data.batch_size=4"),
+        (COSINE, "trainer.limit_train_batches=2"),
+    ],
+)
+def test_a_schedule_of_torch_stays_as_long_as_it_was(
+    going_on: Callable[..., Start],
+    saved_as: Callable[..., None],
+    schedule: list[str],
+    change: str,
+) -> None:
+    key = change.partition("=")[0]
+    arguments = [*schedule, "schedule.epochs=2"]
+    saved_as(*arguments)
+    assert going_on(*arguments).left
+    with pytest.raises(UsageError, match=f"experiment: {key} .* keeps its le") as refused:
+        going_on(*arguments, change, f"resume_with=[{key}]")
+    assert "resume_with" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "change"),
+    [
+        (["schedule=step"], "schedule.epochs=3"),
+        ([*COSINE, "schedule.T_max=9"], "schedule.epochs=3"),
+        ([*COSINE, "schedule.interval=epoch"], "data.batch_size=4"),
+    ],
+)
+def test_a_training_may_change_its_length_where_its_schedule_has_none(
+    going_on: Callable[..., Start],
+    saved_as: Callable[..., None],
+    schedule: list[str],
+    change: str,
+) -> None:
+    arguments = [*schedule, "schedule.epochs=2"]
+    saved_as(*arguments)
+    assert going_on(*arguments, change, "resume_with=[data.batch_size]").left
+
+
 def test_epochs_may_grow_but_are_not_undone(going_on: Callable[..., Start], run: Path) -> None:
     assert going_on("schedule.epochs=2").left
     checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
@@ -169,8 +275,9 @@ def test_epochs_may_grow_but_are_not_undone(going_on: Callable[..., Start], run:
     with pytest.raises(UsageError, match=r"schedule.epochs 9 → 7"):
         going_on("schedule.epochs=7")
     assert going_on("schedule.epochs=7", "resume_with=[schedule.epochs]").left
-    with pytest.raises(UsageError, match=r"schedule.epochs=3: .* trained for 5 epochs; choose"):
-        going_on("schedule.epochs=3", "resume_with=[schedule.epochs]")
+    for named in ([], ["resume_with=[schedule.epochs]"]):
+        with pytest.raises(UsageError, match=r"schedule.epochs=3: .* trained for 5 epochs; choose"):
+            going_on("schedule.epochs=3", *named)
 
 
 def test_a_finished_run_keeps_its_record(going_on: Callable[..., Start], run: Path) -> None:
@@ -239,6 +346,27 @@ def test_a_folder_with_a_run_is_for_no_other(run: Path, tiny: list[str], tmp_pat
         started(other, run)
 
 
+@pytest.mark.parametrize("change", ["seed=7", "model.width=0.2"])
+def test_a_refusal_names_the_key_that_was_given(run: Path, tiny: list[str], change: str) -> None:
+    again = configuration(*tiny, "schedule.epochs=2", "skip_finished=true", change)
+    with pytest.raises(UsageError, match=r"^skip_finished=true: ") as refused:
+        started(again, run)
+    assert "resume=" not in str(refused.value)
+
+
+def test_other_classes_are_refused_before_their_images_are_prepared(
+    run: Path, tiny: list[str], tmp_path: Path
+) -> None:
+    others = noise_images(tmp_path / "others", train=8, others=3)
+    for apple in others.glob("*/apple"):
+        apple.rename(apple.with_name("avocado"))
+    last, cache = run / "checkpoints" / "last.ckpt", tmp_path / "cache"
+    arguments = [f"data.source.root={others}", f"data.cache_dir={cache}", f"resume={last}"]
+    with pytest.raises(UsageError, match="its 3 classes are not the 3 of the data"):
+        make_data(configuration(*tiny, *arguments), Start(str(run), checkpoint=str(last)))
+    assert not cache.exists()
+
+
 def test_overwriting_removes_what_is_there_but_for_the_messages(
     run: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -274,6 +402,17 @@ def test_overwriting_removes_no_other_run_and_nothing_that_the_new_one_reads(
     over = configuration(*tiny, "schedule.epochs=1", "overwrite=true")
     with pytest.raises(UsageError, match=r"also contains the run .*/77; choose another"):
         started(over, run)
+
+
+def test_a_command_that_changes_to_its_folder_was_not_started_there(
+    run: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over = configuration(*tiny, "schedule.epochs=1", "overwrite=true")
+    config = composed("train", "hydra.job.chdir=true", return_hydra_config=True)
+    config.hydra.runtime.cwd = str(run.parent)
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", config)
+    monkeypatch.chdir(run)
+    assert started(over, run) == Start(str(run))
 
 
 def test_a_command_begins_goes_on_or_does_nothing_whichever_is_due(

@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from rich.filesize import decimal
 
 from alexnet_repro.base.errors import UsageError
@@ -217,11 +218,14 @@ def _finite(value: Any) -> Any:
 def user_path(given: str | Path) -> Path:
     """A path as a user types it, in which ``~`` is the home folder.
 
+    With ``hydra.job.chdir`` too it is relative to where the command was started.
+
     Raises:
         UsageError: if this user has none, as in a container.
     """
+    moved = HydraConfig.initialized() and HydraConfig.get().job.chdir
     try:
-        return Path(given).expanduser()
+        return Path(HydraConfig.get().runtime.cwd if moved else "", Path(given).expanduser())
     except RuntimeError as error:
         raise UsageError(
             f"{given}: this user has no home folder: set HOME, or give the whole path; "

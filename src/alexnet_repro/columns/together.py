@@ -34,7 +34,7 @@ LEAVING = timedelta(seconds=20)
 SPEAKING = 1.0
 """Seconds in which the first process tells the user."""
 
-SETTLED = "settled"
+SETTLED, ABSENT = "settled", "absent"
 
 
 class Together:
@@ -110,9 +110,10 @@ class Together:
                 theirs = self._told(f"rank {rank}")
             except UsageError as error:
                 return f"rank {rank}: {error}"
-            for key, value in mine.items():
-                if theirs[key] != value:
-                    return f"rank {rank}: its {key} is {theirs[key]}, that of rank 0 {value}"
+            for key in mine | theirs:
+                here, there = mine.get(key, ABSENT), theirs.get(key, ABSENT)
+                if here != there:
+                    return f"rank {rank}: its {key} is {there}, that of rank 0 {here}"
         return None
 
     def refuse(self, error: UsageError) -> None:

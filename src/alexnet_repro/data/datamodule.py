@@ -36,10 +36,14 @@ log = logging.getLogger(__name__)
 
 def batches_done(trainer: L.Trainer) -> int:
     """Batches of the epoch within which a run resumes that were trained on before; else 0."""
-    progress: Any = trainer.fit_loop.epoch_progress.current
-    within_an_epoch = progress.started > progress.processed
     done: int = trainer.fit_loop.epoch_loop.batch_progress.current.ready
-    return done if within_an_epoch else 0
+    return done if within_an_epoch(trainer) else 0
+
+
+def within_an_epoch(trainer: L.Trainer) -> bool:
+    """Whether training is, or resumes, between the ends of two epochs."""
+    progress: Any = trainer.fit_loop.epoch_progress.current
+    return bool(progress.started > progress.processed)
 
 
 SHARED = Path("/dev/shm")
@@ -268,7 +272,7 @@ class ImageDataModule(L.LightningDataModule):
             progress: Any = self.trainer.fit_loop.epoch_progress.current
             order.set_epoch(progress.processed)
             done = batches_done(self.trainer)
-            images = self._position if done else 0
+            images = self._position if within_an_epoch(self.trainer) else 0
             self._ahead = (order.epoch, images - done * self.batch_size)
             loader.batch_sampler.begin_at(order.epoch, images)  # type: ignore[union-attr]
         return loader

@@ -213,7 +213,8 @@ def whole(path: Path) -> Path:
         log.warning("%s: damaged (%s); resuming from the one before it, %s", path, reason, before)
         return before
     raise UsageError(
-        f"{path}: damaged ({reason}), and there is none before it; start over without resume"
+        f"{path}: damaged ({reason}), and there is none before it; start over without resume or "
+        "skip_finished"
     )
 
 
@@ -376,7 +377,7 @@ def epochs_done(checkpoint: Mapping[str, Any]) -> int:
     return done
 
 
-def network_weights(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
+def network_weights(checkpoint: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     """Of a checkpoint, by the names that the network itself gives them."""
     return {
         name.removeprefix(NETWORK): tensor

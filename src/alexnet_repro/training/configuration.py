@@ -147,6 +147,13 @@ class Configuration:
         return _is_a(self.schedule, "schedule", Callback)
 
     @property
+    def lengths(self) -> Node:
+        """Arguments of the scheduler that are the length of the training, as none is given."""
+        return taken(
+            located(self.schedule, "schedule"), **dict.fromkeys(LENGTHS - self.schedule.keys())
+        )
+
+    @property
     def has_columns(self) -> bool:
         """Whether the network is spread over devices, a column on each."""
         return TARGET in self.strategy and (

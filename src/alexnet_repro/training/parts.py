@@ -25,23 +25,29 @@ from alexnet_repro.base.errors import UsageError
 from alexnet_repro.data.datamodule import ImageDataModule
 from alexnet_repro.training.changed_optimizer import ChangedOptimizer, as_it_was
 from alexnet_repro.training.checkpoint import CheckpointFile, RunFolder, WholeEpochs
-from alexnet_repro.training.configuration import LENGTHS, SCHEDULING, Configuration, Node, trained
+from alexnet_repro.training.configuration import SCHEDULING, Configuration, Node, trained
 from alexnet_repro.training.curve import Curve
 from alexnet_repro.training.loggers import outlived
 from alexnet_repro.training.pruning import pruning
 from alexnet_repro.training.record import Record
-from alexnet_repro.training.resuming import Start
+from alexnet_repro.training.resuming import Start, asked, check_classes
 
 
-def make_data(configuration: Configuration) -> L.LightningDataModule:
+def make_data(configuration: Configuration, start: Start) -> L.LightningDataModule:
     """The data module of ``data``; an :class:`ImageDataModule` with its images prepared.
 
     Raises:
-        UsageError: for what the user can put right; or if another one lacks a loader.
+        UsageError: for what the user can put right; or if another one lacks a loader, or ``start``
+            goes on from a checkpoint of other classes.
     """
     data = built_as(L.LightningDataModule, configuration.data, "data", **configuration.data_options)
+    # What the classes say may be told before hours of work.
     if isinstance(data, ImageDataModule):
-        number_of_classes(configuration.model, data)  # which may be told before hours of work
+        number_of_classes(configuration.model, data)
+    if start.checkpoint is not None:
+        path = Path(start.checkpoint)
+        check_classes(asked(configuration, path), path, data)
+    if isinstance(data, ImageDataModule):
         data.prepare_data()
         return data
     key = f"data._target_={configuration.data[TARGET]}"
@@ -85,7 +91,7 @@ def make_optimizer(node: Node) -> Callable[[nn.Module], Optimizer]:
 def make_scheduler(configuration: Configuration) -> Callable[[Optimizer, L.Trainer], Any]:
     """From an optimizer to a scheduler of torch, as Lightning takes it."""
     node, options = configuration.schedule, configuration.scheduling
-    lengths = taken(located(node, "schedule"), **dict.fromkeys(LENGTHS - node.keys()))
+    lengths = configuration.lengths
     call = build_partial(node, "schedule", *SCHEDULING, *lengths)
 
     def scheduler(optimizer: Optimizer, trainer: L.Trainer) -> dict[str, Any]:

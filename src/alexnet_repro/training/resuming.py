@@ -3,7 +3,7 @@
 import json
 import logging
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -30,6 +30,7 @@ from alexnet_repro.training.checkpoint import (
     whole,
 )
 from alexnet_repro.training.configuration import Configuration
+from alexnet_repro.training.networks import NETWORKS, make_network
 
 log = logging.getLogger(__name__)
 
@@ -70,12 +71,18 @@ KINDS: dict[str, Kind] = {
     **{f"trainer.{key}": "named" for key in RECIPE},
     # A checkpoint has the state of these, or they were for the start.
     **dict.fromkeys((f"optimizer.{TARGET}", f"schedule.{TARGET}"), "fixed"),
-    **dict.fromkeys(("init_from", "init_layers"), "fixed"),
+    **dict.fromkeys(("init_from", "init_layers", "data.image_size"), "fixed"),
 }
 """What becomes of a key, or of all that begin with it, that differs as a run goes on."""
 
 LENGTH = ("schedule.epochs", "trainer.max_steps", "trainer.max_time")
 """Keys by which a run that has ended goes on, if they are not what they were."""
+
+OF_AN_EPOCH = (
+    *("data.batch_size", "data.source", "trainer.accumulate_grad_batches"),
+    *("trainer.limit_train_batches", "trainer.overfit_batches"),
+)
+"""Keys that decide how many steps an epoch has."""
 
 MISSING = "absent"
 
@@ -172,9 +179,9 @@ def started(configuration: Configuration, directory: Path) -> Start:
         first = None if given is None else str(named_checkpoint("init_from", given))
         return Start(str(directory), init_from=first)
     checkpoint = read_checkpoint(path)
-    check_is_training(path, checkpoint)
-    changed = _allowed(configuration, path, checkpoint["config"], values)
+    check_is_training(asked(configuration, path), checkpoint)
     left = _is_left(configuration, path, checkpoint)
+    changed = _allowed(configuration, path, checkpoint, values, left)
     if changed and not left:
         raise UsageError(
             f"resume_with: {path} is fully trained, so changing {min(changed)} has no effect; "
@@ -204,7 +211,7 @@ def _check_folder(configuration: Configuration, directory: Path) -> None:
             f"{_newest(directory) or 'PATH'} resumes it, and so does skip_finished=true; "
             "overwrite=true starts over, hydra.run.dir= is another folder"
         )
-    if Path.cwd().resolve().is_relative_to(directory.resolve()):
+    if user_path(".").resolve().is_relative_to(directory.resolve()):
         raise UsageError(
             f"overwrite: {directory} is where the command was started, and may hold more than a "
             "run; choose another hydra.run.dir"
@@ -274,25 +281,41 @@ def empty(directory: Path) -> None:
             path.unlink()
 
 
-def check_is_training(path: Path, checkpoint: Mapping[str, Any]) -> None:
+def asked(configuration: Configuration, path: Path) -> str:
+    """What a run goes on from, by the key that asks for it."""
+    return f"skip_finished=true: {path}" if configuration.resume is None else f"resume={path}"
+
+
+def check_is_training(given: str, checkpoint: Mapping[str, Any]) -> None:
     """Raises UsageError if a checkpoint holds weights alone."""
     if missing := {"loops", "callbacks", "optimizer_states"} - checkpoint.keys():
         raise UsageError(
-            f"resume={path}: it holds weights but no training state (no {min(missing)}); "
+            f"{given}: it holds weights but no training state (no {min(missing)}); "
             "start from them with init_from="
         )
 
 
 def _allowed(
-    configuration: Configuration, path: Path, before: Mapping[str, Any], now: Mapping[str, Any]
+    configuration: Configuration,
+    path: Path,
+    checkpoint: Mapping[str, Any],
+    values: Mapping[str, Any],
+    left: bool,
 ) -> dict[str, Change]:
     """The changes of the trained function or the recipe, all of which ``resume_with`` names.
 
     Raises:
-        UsageError: naming the others; or keys of ``resume_with`` that there are not.
+        UsageError: naming the others; or keys of ``resume_with`` that there are not; or if the
+            weights are not those of the network.
     """
-    before, now = _with_defaults_of(now, comparable(before)), comparable(now)
-    found = {key: change for key, change in differences(before, now) if _matters(key, change)}
+    now = comparable(values)
+    before = _with_defaults_of(values, comparable(checkpoint["config"]))
+    length = of_a_length(configuration)
+    found = {
+        key: change
+        for key, change in differences(before, now)
+        if _matters(key, change) or key in length
+    }
     named = configuration.resume_with or []
     for key in named:
         if not any(_begins(other, key) for other in dict([*leaves(before), *leaves(now)])):
@@ -303,20 +326,51 @@ def _allowed(
         # built to see what it was.
         of_torch = key.startswith("schedule.") and not configuration.schedule_is_callback
         names = key.startswith("optimizer.") and TARGET in f"{key} {found[key]}"
-        return kind_of(key) == "fixed" or names or (of_torch and kind_of(key) == "named")
+        own = kind_of(key) == "fixed" or (of_torch and kind_of(key) == "named")
+        return own or names or lengthens(key)
 
+    def lengthens(key: str) -> bool:
+        return any(_begins(key, one) for one in length)
+
+    def told(keys: Iterable[str]) -> str:
+        return ", ".join(f"{key} {_shown(found[key][0])} → {_shown(found[key][1])}" for key in keys)
+
+    given = asked(configuration, path)
+    if of_model := [key for key in found if key.startswith("model.")]:
+        _check_network(f"{given} with {told(of_model)}", configuration, path, checkpoint)
     refused = [key for key in found if fixed(key) or not any(_begins(key, one) for one in named)]
     if refused:
-        told = ", ".join(
-            f"{key} {_shown(found[key][0])} → {_shown(found[key][1])}" for key in refused
-        )
-        may = [key for key in refused if not fixed(key)]
-        go_on = f", or allow it with resume_with=[{','.join(may)}]" if may == refused else ""
+        keeps = any(map(lengthens, refused))
+        why = f" ({configuration.schedule[TARGET]} keeps its length)" if keeps else ""
+        elsewhere = "" if configuration.resume else " in another hydra.run.dir"
+        may = left and not any(fixed(key) for key in refused)
+        go_on = f", or allow it with resume_with=[{','.join([*named, *refused])}]" if may else ""
         raise UsageError(
-            f"resume={path}: this would change the experiment: {told}; restore what it was, "
-            f"start a new run from these weights with init_from={path}{go_on}"
+            f"{given}: this would change the experiment: {told(refused)}{why}; restore what it "
+            f"was, start a new run from these weights with init_from={path}{elsewhere}{go_on}"
         )
     return found
+
+
+def _check_network(
+    given: str, configuration: Configuration, path: Path, checkpoint: Mapping[str, Any]
+) -> None:
+    """Check a network of this package against a checkpoint before any images are prepared."""
+    if DATA not in checkpoint or configuration.model[TARGET] not in NETWORKS:
+        return
+    classes = configuration.model.get("num_classes") or len(saved_images(path, checkpoint).classes)
+    with torch.device("meta"):
+        network = make_network(configuration.model, classes, configuration.data.get("input_size"))
+    check_weights(given, checkpoint, network)
+
+
+def of_a_length(configuration: Configuration) -> tuple[str, ...]:
+    """Keys that make a training as long as a scheduler of torch, by its state, takes it to be."""
+    if configuration.schedule_is_callback:
+        return ()
+    options, whole = configuration.scheduling, bool(configuration.lengths)
+    by_steps = options.interval == "step" and (whole or options.warmup_epochs > 0)
+    return (*(["schedule.epochs"] if whole else []), *(OF_AN_EPOCH if by_steps else ()))
 
 
 def _matters(key: str, change: Change) -> bool:
@@ -345,9 +399,15 @@ def _filled(now: Any, before: Any, key: str) -> Any:
     return new | {k: _filled(now.get(k), v, f"{key}.{k}") for k, v in before.items()}
 
 
-def trained_keys(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Those that say what is trained, and not where and how."""
-    return {key: value for key, value in leaves(values) if kind_of(key) in ("named", "fixed")}
+def shared_keys(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that all processes of a run need alike: not what each reads from, nor what it tells."""
+
+    def shared(key: str) -> bool:
+        own = kind_of(key) == "how" and key.startswith("data.")
+        # A checkpoint is saved by all of them.
+        return key == "checkpoint_every_n_steps" or not (own or kind_of(key) == "aside")
+
+    return {key: value for key, value in leaves(values) if shared(key)}
 
 
 def _begins(key: str, beginning: str) -> bool:
@@ -392,28 +452,37 @@ def _read(record: Path) -> dict[str, Any]:
         raise UsageError(f"{record}: {reason(error)}; move it out of the folder") from error
 
 
-def check_resume(path: Path, network: nn.Module, data: Any) -> None:
-    """Raises UsageError unless the training of ``network`` on ``data`` can go on from ``path``."""
+def check_classes(given: str, path: Path, data: Any) -> None:
+    """Raises UsageError if ``path`` has other classes than ``data``, which need not be prepared."""
     checkpoint = read_checkpoint(path)
     # A data module of somebody else's may leave nothing of its own in a checkpoint.
-    there = saved_images(path, checkpoint) if DATA in checkpoint else None
-    classes = [] if there is None else list(there.classes)
-    own_classes = list(getattr(data, "classes", ()))
-    if classes != own_classes and classes and own_classes:
+    there = list(saved_images(path, checkpoint).classes) if DATA in checkpoint else []
+    here = list(getattr(data, "classes", ()))
+    if there != here and there and here:
         raise UsageError(
-            f"resume={path}: its {len(classes)} classes are not the "
-            f"{len(own_classes)} of the data; resume on the same data, or start from its weights "
-            "with init_from="
+            f"{given}: its {len(there)} classes are not the {len(here)} of the data; resume on the "
+            "same data, or start from its weights with init_from="
         )
-    mean = data.state_dict()["mean_image"] if isinstance(data, ImageDataModule) else None
-    # Images that were decoded elsewhere may differ in the last bits.
-    if there is not None and mean is not None and not torch.allclose(there.mean_image, mean, 0, 1):
-        raise UsageError(
-            f"resume={path}: it was trained on other images than those of the data, by their mean; "
-            "resume on the same ones, or start from its weights with init_from="
-        )
-    found, own = network_weights(checkpoint), dict(network.state_dict())
-    check_shapes(f"resume={path}", found, own, sorted(found.keys() | own.keys()))
+
+
+def check_resume(given: str, path: Path, network: nn.Module, data: Any) -> None:
+    """Raises UsageError unless the training of ``network`` on ``data`` can go on from ``path``."""
+    checkpoint = read_checkpoint(path)
+    if isinstance(data, ImageDataModule) and DATA in checkpoint:
+        there, here = saved_images(path, checkpoint).mean_image, data.state_dict()["mean_image"]
+        # Images that were decoded elsewhere may differ in the last bits.
+        if not torch.allclose(there, here, 0, 1):
+            raise UsageError(
+                f"{given}: it was trained on other images than those of the data, by their mean; "
+                "resume on the same ones, or start from its weights with init_from="
+            )
+    check_weights(given, checkpoint, network)
+
+
+def check_weights(given: str, checkpoint: Mapping[str, Any], network: nn.Module) -> None:
+    """Raises UsageError unless the weights of a checkpoint are those of ``network``."""
+    found, own = network_weights(checkpoint), network.state_dict()
+    check_shapes(given, found, own, sorted(found.keys() | own.keys()))
 
 
 def finished_run(directory: Path, values: Mapping[str, Any]) -> Path | None:

@@ -5,7 +5,7 @@ import logging
 import traceback
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -43,11 +43,12 @@ from alexnet_repro.training.parts import (
 from alexnet_repro.training.record import description
 from alexnet_repro.training.resuming import (
     Start,
+    asked,
     best_validation_error,
     check_resume,
     empty,
+    shared_keys,
     started,
-    trained_keys,
 )
 from alexnet_repro.training.sweep import found
 
@@ -115,10 +116,11 @@ def finished(record: Path, start: Start, directory: Path) -> float | None:
 def launched(configuration: Configuration, start: Start) -> float | None:
     """Have processes of their own train, which find the images prepared."""
     prepare_process(configuration)
-    number_of_classes(configuration.model, make_data(configuration))
+    number_of_classes(configuration.model, make_data(configuration, start))
     columns = configuration.processes // configuration.replicas
     overrides, directory = HydraConfig.get().overrides.task, Path(start.directory)
-    launch(configuration.processes, columns, overrides, directory, json.dumps(asdict(start)))
+    with chdir(HydraConfig.get().runtime.cwd):  # paths of the overrides are relative to it
+        launch(configuration.processes, columns, overrides, directory, json.dumps(asdict(start)))
     return best_validation_error(directory / RESULT)
 
 
@@ -153,7 +155,7 @@ class Run:
         """
         prepare_process(configuration)
         trainer = make_trainer(configuration, start)
-        data = make_data(configuration)
+        data = make_data(configuration, start)
         classes = number_of_classes(configuration.model, data)
         network = make_network(configuration.model, classes, getattr(data, "input_size", None))
         first_weights(configuration, network, data, start)
@@ -175,7 +177,7 @@ class Run:
         """What all processes of a run have to have in common."""
         code = provenance("alexnet_repro.train")
         same = {name: code[name] for name in ("commit", "version", "packages")}
-        return same | {"data": self.dataset} | trained_keys(self.configuration.recorded())
+        return same | {"data": self.dataset} | shared_keys(self.configuration.recorded())
 
     def trained(self) -> float | None:
         """Train, unless nothing is left of it, and test.
@@ -221,7 +223,8 @@ def first_weights(
 ) -> None:
     """Check the checkpoint against the network, or copy the weights of ``init_from`` into it."""
     if start.checkpoint is not None:
-        check_resume(Path(start.checkpoint), network, data)
+        path = Path(start.checkpoint)
+        check_resume(asked(configuration, path), path, network, data)
         if configuration.init_from is not None:
             log.info("resuming: the weights are those of the checkpoint, not of init_from")
     elif start.init_from is not None:

@@ -22,7 +22,7 @@ from alexnet_repro.base.record import write_csv
 log = logging.getLogger(__name__)
 
 COLUMNS = ("job", "overrides", "status", "top1", "top5", "ten_crop_top1", "ten_crop_top5", "error")
-ROW = "job.json"
+ROW, ROWS = "job.json", "*/job*.json"
 
 found: dict[Path, Path] = {}
 """Records that jobs of this process found instead of training, by the folder of the job."""
@@ -42,7 +42,7 @@ class SweepTable(Callback):
         directory = Path(config.hydra.sweep.dir)
         # A sweep that is started again has rows of all its jobs again; a search, of those to come.
         if "study_name" not in config.hydra.sweeper:
-            for path in directory.glob(f"*/{ROW}"):
+            for path in directory.glob(ROWS):
                 path.unlink()
         # Hydra does not call on_multirun_end if a job has failed.
         atexit.register(_print_table, directory)
@@ -72,7 +72,7 @@ class SweepTable(Callback):
             row |= {"status": "skipped"} | _errors(found[directory])
         else:
             row |= _errors(directory / "result.json")
-        write_json(directory / ROW, row)
+        write_json(_place(directory, row["job"]), row)
         # With hydra.job.chdir the job is elsewhere.
         _gather(Path(config.hydra.runtime.cwd, config.hydra.sweep.dir))
 
@@ -85,8 +85,15 @@ class SweepTable(Callback):
         _gather(directory)
 
 
+def _place(directory: Path, job: int) -> Path:
+    """For the row of a job; its folder may be that of another one, whose row stays."""
+    path = directory / ROW
+    taken = path.is_file() and json.loads(path.read_text()).get("job", job) != job
+    return path.with_stem(f"{path.stem}_{job}") if taken else path
+
+
 def _rows(directory: Path) -> list[dict[str, Any]]:
-    rows = (json.loads(path.read_text()) for path in directory.glob(f"*/{ROW}"))
+    rows = (json.loads(path.read_text()) for path in directory.glob(ROWS))
     return sorted(rows, key=lambda row: row["job"])
 
 
