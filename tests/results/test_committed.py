@@ -5,6 +5,7 @@ import json
 import os
 import re
 import statistics
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,67 @@ def test_the_learning_rates_of_figure_1_are_those_that_were_tried() -> None:
     for activation, experiment in (("relu", "relu_speed"), ("tanh", "relu_speed_tanh")):
         chosen = composed("train", f"experiment={experiment}").optimizer.lr
         assert chosen == least[activation][1]
+
+
+EVIDENCE = ROOT / "results" / "evidence"
+
+
+def test_the_ablations_of_a_network_that_overfits_are_shown_as_recorded() -> None:
+    text = (ROOT / "results" / "measurements.md").read_text()
+    records: dict[str, dict[int, dict[str, Any]]] = {}
+    for path in EVIDENCE.glob("*/result.json"):
+        name, _, seed = path.parent.name.rpartition("_seed")
+        records.setdefault(name, {})[int(seed)] = json.loads(path.read_text())
+
+    def ten(name: str, seed: int) -> float:
+        return float(records[name][seed]["errors"]["ten"]["top1"])
+
+    def training(name: str, seed: int) -> float:
+        return float(records[name][seed]["training_errors"]["centre"]["top1"])
+
+    def gap(name: str, seed: int) -> float:
+        return float(records[name][seed]["errors"]["centre"]["top1"]) - training(name, seed)
+
+    def apart(figure: Callable[[str, int], float], name: str) -> str:
+        if name == "alexnet":
+            return ""
+        seeds = sorted(records[name].keys() & records["alexnet"].keys())
+        one, other = ([figure(of, seed) for seed in seeds] for of in (name, "alexnet"))
+        if len(seeds) == 1:
+            return f"{number(one[0] - other[0], sign=True)} (one seed)"
+        shown = (number(figure, sign=True) for figure in paired(one, other))
+        return "{} ({} to {})".format(*shown)
+
+    for name, runs in records.items():
+        cells = [", ".join(number(ten(name, seed)) for seed in sorted(runs)), apart(ten, name)]
+        cells += [number(statistics.mean(f(name, seed) for seed in runs)) for f in (training, gap)]
+        cells += [apart(gap, name)]
+        assert f" | {' | '.join(cells)} |".replace("  |", " |") in text, name
+    errors = [record["errors"] for record in records["alexnet"].values()]
+    fewer = [[one[crops]["top1"] for one in errors] for crops in ("centre", "ten")]
+    shown = "{} points ({} to {})".format(*map(number, paired(*fewer)))
+    assert f"**Ten crops** lower the top-1 error by {shown}" in text
+
+
+def test_the_retrieval_of_these_networks_is_shown_as_recorded() -> None:
+    text = " ".join((ROOT / "results" / "measurements.md").read_text().split())
+    records = [json.loads(p.read_text()) for p in sorted(EVIDENCE.glob("*/retrieval.json"))]
+    assert len(records) == 3
+
+    def precision(name: str, bits: int | None = None) -> list[float]:
+        return [
+            statistics.mean(
+                way["mean_average_precision"]
+                for way in record["ways"]
+                if way["name"] == name and bits in (None, way["bits"])
+            )
+            for record in records
+        ]
+
+    for found, kind in ((precision("fc7"), "is"), (precision("autoencoder", 128), "128 bits")):
+        shown = "{} points higher ({} to {})" if kind == "is" else "{} ({} to {})"
+        figures = map(number, paired(found, precision("pixels")))
+        assert f"{kind} {shown.format(*figures)}" in text
 
 
 ABLATIONS = ROOT / "results" / "imagenette_ablations"
