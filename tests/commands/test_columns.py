@@ -167,8 +167,13 @@ def test_the_same_command_of_two_processes_goes_on(
     # Beside a finished run of the same configuration it would be skipped.
     run = directory / f"started_by_{len(then)}" / "run"
     goes_on = (*TWO, "skip_finished=true", f"hydra.run.dir={run}")
-    python((*torchrun(2), *INTERRUPTED), *goes_on, BREAK_AFTER="4")
-    python(then, *goes_on)
+    unprepared = {"ALEXNET_REPRO_CACHE": str(run.parent / "cache")}
+    python((*torchrun(2), *INTERRUPTED), *goes_on, BREAK_AFTER="4", **unprepared)
+    # By the first process, which tells how far it is.
+    logged = (run / "run.log").read_text()
+    assert "preparing" in logged
+    assert "waiting for another process" not in logged
+    python(then, *goes_on, **unprepared)
     assert_alike(run, one)
     assert len(record(run)["resumed_from"]) == 1
 

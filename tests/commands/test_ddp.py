@@ -68,7 +68,8 @@ def test_a_sweep_of_two_processes_a_job_has_a_folder_a_job_and_leaves_none(
 @pytest.mark.parametrize(
     ("rank", "sent", "code", "reasons"),
     [
-        ("1", signal.SIGKILL, 2, ["rank 1 (process ", "was ended by SIGKILL", "rank 0 lost rank"]),
+        # Whether rank 0 notices before the launcher ends it depends on what it is at.
+        ("1", signal.SIGKILL, 2, ["rank 1 (process ", "was ended by SIGKILL"]),
         ("0", signal.SIGSTOP, 2, ["rank 1 lost rank 0", "strategy.timeout"]),
         (None, signal.SIGTERM, 128 + signal.SIGTERM, ["SIGTERM: saved, stopping", "resume="]),
     ],

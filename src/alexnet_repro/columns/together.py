@@ -25,7 +25,9 @@ from alexnet_repro.base.files import alone_in
 from alexnet_repro.columns.launch import started_by_others
 
 WAITING = timedelta(minutes=30)
-"""For another process, which may prepare images at its start."""
+"""For another process to start."""
+PREPARING = timedelta(days=7)
+"""For the first one, which may prepare images."""
 OPENING = timedelta(minutes=1)
 """For the store of torchrun, which is there unless that was killed."""
 LEAVING = timedelta(seconds=20)
@@ -77,7 +79,7 @@ class Together:
             return decide()
         if self.rank == 0:
             self._tell("decided", value=decide())
-        return self._told("decided")
+        return self._told("decided", waiting=PREPARING)
 
     @contextmanager
     def alone_in(self, directory: Path) -> Iterator[None]:
@@ -145,8 +147,8 @@ class Together:
     def _tell(self, key: str, value: Any = None, error: str | None = None) -> None:
         self.store.set(key, json.dumps({"value": value, "error": error}))
 
-    def _told(self, key: str, heard: str = "heard") -> Any:
-        deadline = time.monotonic() + WAITING.total_seconds()
+    def _told(self, key: str, heard: str = "heard", waiting: timedelta = WAITING) -> Any:
+        deadline = time.monotonic() + waiting.total_seconds()
         try:
             # Waiting in the store, a process would not hear Ctrl-C.
             while not self.store.check([key]) and time.monotonic() < deadline:

@@ -76,7 +76,14 @@ def train(values: Mapping[str, Any]) -> float | None:
         directory = own_folder()
         launches = must_launch(configuration.trainer)
         with processes.alone_in(directory):
-            start = Start(**processes.decided(lambda: asdict(started(configuration, directory))))
+
+            def decide() -> dict[str, Any]:
+                start = started(configuration, directory)
+                if processes.count > 1 and start.finished is None:
+                    prepare_data(configuration, start)
+                return asdict(start)
+
+            start = Start(**processes.decided(decide))
             if start.finished is not None:
                 processes.agree({})  # the first process, which holds what it decided, leaves last
                 return finished(Path(start.finished), start, directory)
@@ -113,10 +120,15 @@ def finished(record: Path, start: Start, directory: Path) -> float | None:
     return best_validation_error(record)
 
 
-def launched(configuration: Configuration, start: Start) -> float | None:
-    """Have processes of their own train, which find the images prepared."""
+def prepare_data(configuration: Configuration, start: Start) -> None:
+    """Have images prepared for other processes, which cannot say how far that is."""
     prepare_process(configuration)
     number_of_classes(configuration.model, make_data(configuration, start))
+
+
+def launched(configuration: Configuration, start: Start) -> float | None:
+    """Have processes of their own train, which find the images prepared."""
+    prepare_data(configuration, start)
     columns = configuration.processes // configuration.replicas
     overrides, directory = HydraConfig.get().overrides.task, Path(start.directory)
     with chdir(HydraConfig.get().runtime.cwd):  # paths of the overrides are relative to it
