@@ -406,19 +406,47 @@ def test_the_readme_shows_how_the_columns_differ_as_recorded() -> None:
 
 
 def test_the_readme_shows_what_ten_crops_do_as_recorded() -> None:
-    errors = [
-        {crops: figures["top1"] for crops, figures in committed(name)["errors"].items()}
-        for name in ("imagenette_alexnet/result.json", "imagenette_alexnet_seed2/result.json")
-    ]
-    one, other = (f"{error['centre']:.1f} → {error['ten']:.1f} %" for error in errors)
-    assert f"**{one}** and {other}: two seeds" in README
+    errors = [json.loads(p.read_text())["errors"] for p in EVIDENCE.glob("alexnet_*/result.json")]
+    one, ten = ([error[crops]["top1"] for error in errors] for crops in ("centre", "ten"))
+    _, low, high = paired(one, ten)
+    assert (
+        f"**{statistics.mean(one):.1f} → {statistics.mean(ten):.1f} %** (difference {low:.1f} to "
+        f"{high:.1f} points; {COUNTS[len(errors)]} seeds, ten classes)" in README
+    )
+
+
+def test_the_readme_shows_what_is_overfitted_without_crops_as_recorded() -> None:
+    seeds = [int(path.name[-1]) for path in EVIDENCE.glob("no_crops_seed*")]
+
+    def gaps(name: str) -> list[float]:
+        records = [committed(f"evidence/{name}_seed{seed}/result.json") for seed in seeds]
+        return [
+            record["errors"]["centre"]["top1"] - record["training_errors"]["centre"]["top1"]
+            for record in records
+        ]
+
+    without, with_crops = gaps("no_crops"), gaps("alexnet")
+    _, low, high = paired(without, with_crops)
+    assert (
+        f"**{statistics.mean(without):.1f} against {statistics.mean(with_crops):.1f} points** "
+        f"(difference {low:.1f} to {high:.1f}; {COUNTS[len(seeds)]} seeds each)" in README
+    )
 
 
 def test_the_readme_shows_what_retrieval_finds_as_recorded() -> None:
-    record = committed("retrieval_imagenette/retrieval.json")
-    found = {way["name"]: way["precision_at_10"] for way in record["ways"]}
+    records = [json.loads(path.read_text()) for path in EVIDENCE.glob("*/retrieval.json")]
+    found = {
+        name: statistics.mean(
+            way["precision_at_10"] for of in records for way in of["ways"] if way["name"] == name
+        )
+        for name in ("fc7", "pixels")
+    }
     shown = f"**{found['fc7']:.0f} %**, by pixels {found['pixels']:.0f} %, by chance"
-    assert f"{shown} {record['chance']:.0f} %" in README
+    told = f"{shown} {records[0]['chance']:.0f} %; {COUNTS[len(records)]} networks"
+    assert told in README
+
+
+COUNTS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six"}
 
 
 def test_the_readme_shows_the_speed_of_a_step_as_recorded() -> None:
