@@ -130,6 +130,7 @@ def test_replicas_are_as_many_as_there_are_gpus(
     ("overrides", "message"),
     [
         (["data.batch_size=9"], "data.batch_size=9: 2 replicas cannot share it equally"),
+        (["strategy.timeout=0"], "strategy.timeout=0: input should be greater than 0"),
         (["strategy.timeut=3"], "strategy.timeut: there is no such key"),
         (["trainer.devices=0"], "trainer.devices=0: input should be greater than or equal to 1"),
     ],

@@ -16,6 +16,7 @@ from alexnet_repro.base.build import (
     Count,
     Natural,
     NonNegative,
+    Positive,
     Seed,
     build,
     called,
@@ -219,6 +220,7 @@ class Configuration:
         checked(_counting, taken(_counting, **self.trainer), "trainer", complete=False)
         if TARGET in self.strategy:
             check(self.strategy, "strategy")
+            checked(_waiting, taken(_waiting, **self.strategy), "strategy", complete=False)
         elif self.strategy:
             key, value = next(iter(self.strategy.items()))
             raise UsageError(
@@ -366,6 +368,10 @@ def _counting(
     limit_test_batches: NonNegative | None,
 ) -> None:
     """What these arguments of the Trainer have to be, which it does not say itself."""
+
+
+def _waiting(timeout: Positive) -> None:
+    """What ``strategy.timeout`` has to be, in seconds."""
 
 
 def trained(optimizer: Node) -> dict[str, Any]:
