@@ -6,13 +6,14 @@ import os
 import re
 import statistics
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 from scipy import stats
 
-from alexnet_repro.base.config import composed
+from alexnet_repro.base.config import CONF, composed
 from alexnet_repro.results.report import write_report
 from alexnet_repro.results.tables import number
 from alexnet_repro.training.record import result_line
@@ -457,6 +458,21 @@ def test_the_readme_shows_the_speed_of_a_step_as_recorded() -> None:
     )
     shown = f"**{fast:.1f} ×** as fast in bfloat16 ({kept:.1f} × if both keep freed memory)"
     assert f"{shown}, {exact:.1f} × in 32 bit" in README
+
+
+def test_every_ablation_learns_in_the_short_regimes_with_every_seed() -> None:
+    record = committed("reliability/ablations_learn.json")
+    learned = {
+        (run["regime"], run["experiment"], run["seed"])
+        for run in record["runs"]
+        if run["val_top1"] < 60 < CHANCE
+    }
+    ablations = sorted(path.stem for path in (CONF / "experiment").glob("ablation_*.yaml"))
+    assert learned == {*product(("demo", "small"), ("alexnet", *ablations), range(5))}
+    text = " ".join((ROOT / "results" / "measurements.md").read_text().split())
+    for regime in ("demo", "small"):
+        epochs = [run["epochs"] for run in record["runs"] if run["regime"] == regime]
+        assert f"{min(epochs)} to {max(epochs)} epochs of `{regime}`" in text
 
 
 CNN_STAR = ROOT / "results" / "cnn_star"
