@@ -251,10 +251,12 @@ def test_the_ablations_ran_with_equal_settings() -> None:
     assert len(budgets) == 1
 
 
-def test_the_ensemble_of_the_baselines_is_shown_as_recorded() -> None:
+@pytest.mark.parametrize("folder", [EVIDENCE, ABLATIONS], ids=lambda folder: folder.name)
+def test_the_ensemble_of_the_baselines_is_shown_as_recorded(folder: Path) -> None:
     text = (ROOT / "results" / "measurements.md").read_text()
-    together = json.loads((ABLATIONS / "ensemble" / "evaluation.json").read_text())
-    alone = [record["errors"]["ten"] for record in ablations()["alexnet"].values()]
+    together = json.loads((folder / "ensemble" / "evaluation.json").read_text())
+    paths = folder.glob("alexnet_seed*/result.json")
+    alone = [json.loads(path.read_text())["errors"]["ten"] for path in paths]
     assert len(together["checkpoints"]) == len(alone)
     for top in ("top1", "top5"):
         mean = statistics.mean(errors[top] for errors in alone)
