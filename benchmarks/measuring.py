@@ -100,7 +100,7 @@ def positive(text: str) -> int:
 def run(
     parser: argparse.ArgumentParser, benchmark: Callable[..., Iterable[Measured]], rounds: int = 5
 ) -> None:
-    """Measure what the command line asks for, show every table, and write the record at the end."""
+    """Measure what the command line asks for; show every table, and write it down at once."""
     name = Path(sys.argv[0]).stem
     parser.add_argument("--rounds", type=positive, default=rounds, help="medians are over them")
     parser.add_argument(
@@ -109,24 +109,23 @@ def run(
     parser.formatter_class = argparse.ArgumentDefaultsHelpFormatter
     settings = vars(parser.parse_args())
     output = settings.pop("output")
-    tables = []
-    try:
-        for table in benchmark(**settings):
-            _show(table)
-            tables.append(table)
-    except UsageError as error:
-        parser.exit(2, f"error: {error}\n")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    record = {
+    record: dict[str, Any] = {
         "format": FORMAT,
         "benchmark": name,
         **provenance("", []),
         "command": shlex.join(["python", f"benchmarks/{name}.py", *sys.argv[1:]]),
         "settings": settings,
         "threads": torch.get_num_threads(),
-        "tables": [asdict(table) for table in tables],
+        "tables": [],
     }
-    write_json(output, record)
+    try:
+        for table in benchmark(**settings):
+            _show(table)
+            record["tables"].append(asdict(table))
+            output.parent.mkdir(parents=True, exist_ok=True)
+            write_json(output, record)
+    except UsageError as error:
+        parser.exit(2, f"error: {error}\n")
     console.print(f"written to {output}")
 
 

@@ -409,8 +409,9 @@ def whole_command(batch_size: int, rounds: int, epochs: int) -> Measured:
             command = [
                 *(sys.executable, "-m", "alexnet_repro.train", "performance=fast"),
                 *(f"data.batch_size={batch_size}", f"schedule.epochs={epochs + 1}"),
-                *("data.cache_dir=cache", "hydra.run.dir=run", "trainer.limit_train_batches=10"),
-                *("trainer.limit_val_batches=1", "trainer.limit_test_batches=1"),
+                *("data.cache_dir=cache", "hydra.run.dir=run", "overwrite=true"),
+                *("trainer.limit_train_batches=10", "trainer.limit_val_batches=1"),
+                "trainer.limit_test_batches=1",
             ]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=directory)
             with Path(directory, "run", "curve.csv").open() as file:
