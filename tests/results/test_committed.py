@@ -406,6 +406,20 @@ def test_the_readme_shows_how_the_columns_differ_as_recorded() -> None:
     assert statistics.mean(other["column_1"]) > statistics.mean(other["column_2"])
 
 
+def test_the_readme_shows_what_two_columns_do_as_recorded() -> None:
+    seeds = [int(path.name[-1]) for path in EVIDENCE.glob("one_gpu_seed*")]
+    one_gpu, two_columns = (
+        [
+            committed(f"evidence/{name}_seed{seed}/result.json")["errors"]["ten"]["top1"]
+            for seed in seeds
+        ]
+        for name in ("one_gpu", "alexnet")
+    )
+    mean, low, high = paired(one_gpu, two_columns)
+    shown = f"**{mean:.1f} points** ({low:.1f} to {high:.1f}; {COUNTS[len(seeds)]} seeds each"
+    assert shown in README
+
+
 def test_the_readme_shows_what_ten_crops_do_as_recorded() -> None:
     errors = [json.loads(p.read_text())["errors"] for p in EVIDENCE.glob("alexnet_*/result.json")]
     one, ten = ([error[crops]["top1"] for error in errors] for crops in ("centre", "ten"))
