@@ -344,7 +344,7 @@ def _ablation_cells(
             pairs = len(found.values)
             some = f" of {pairs} pairs" if found.paired and pairs < len(values) else ""
             differences.append(f"{with_interval(found)}{some}{against}")
-        elif name == BASELINE or name in parents.values():
+        elif name == BASELINE or name in map(parents.get, experiments):
             differences.append("baseline")
         else:
             differences.append("no baseline with these settings")
