@@ -118,35 +118,57 @@ def test_the_learning_rates_of_figure_1_are_those_that_were_tried() -> None:
 EVIDENCE = ROOT / "results" / "evidence"
 
 
+Record = dict[str, Any]
+
+
+def by_seed(folder: Path) -> dict[str, dict[int, Record]]:
+    """The records of a folder, by the name of what was trained and the seed."""
+    found: dict[str, dict[int, Record]] = {}
+    for path in folder.glob("*/result.json"):
+        name, _, seed = path.parent.name.rpartition("_seed")
+        found.setdefault(name, {})[int(seed)] = json.loads(path.read_text())
+    return {name: dict(sorted(runs.items())) for name, runs in found.items()}
+
+
+def ten_crops(record: Record) -> float:
+    return float(record["errors"]["ten"]["top1"])
+
+
+def training(record: Record) -> float:
+    return float(record["training_errors"]["centre"]["top1"])
+
+
+def gap(record: Record) -> float:
+    return float(record["errors"]["centre"]["top1"]) - training(record)
+
+
+def beside_the_baseline(
+    name: str, figure: Callable[[Record], float]
+) -> tuple[list[float], list[float]]:
+    """A figure of the evidence on ``name``, and of the baseline with the same seeds."""
+    records = by_seed(EVIDENCE)
+    seeds = [seed for seed in records[name] if seed in records["alexnet"]]
+    one, other = ([figure(records[of][seed]) for seed in seeds] for of in (name, "alexnet"))
+    return one, other
+
+
 def test_the_ablations_of_a_network_that_overfits_are_shown_as_recorded() -> None:
     text = (ROOT / "results" / "measurements.md").read_text()
-    records: dict[str, dict[int, dict[str, Any]]] = {}
-    for path in EVIDENCE.glob("*/result.json"):
-        name, _, seed = path.parent.name.rpartition("_seed")
-        records.setdefault(name, {})[int(seed)] = json.loads(path.read_text())
 
-    def ten(name: str, seed: int) -> float:
-        return float(records[name][seed]["errors"]["ten"]["top1"])
-
-    def training(name: str, seed: int) -> float:
-        return float(records[name][seed]["training_errors"]["centre"]["top1"])
-
-    def gap(name: str, seed: int) -> float:
-        return float(records[name][seed]["errors"]["centre"]["top1"]) - training(name, seed)
-
-    def apart(figure: Callable[[str, int], float], name: str) -> str:
+    def apart(figure: Callable[[Record], float], name: str) -> str:
         if name == "alexnet":
             return ""
-        seeds = sorted(records[name].keys() & records["alexnet"].keys())
-        one, other = ([figure(of, seed) for seed in seeds] for of in (name, "alexnet"))
-        if len(seeds) == 1:
+        one, other = beside_the_baseline(name, figure)
+        if len(one) == 1:
             return f"{number(one[0] - other[0], sign=True)} (one seed)"
         shown = (number(figure, sign=True) for figure in paired(one, other))
         return "{} ({} to {})".format(*shown)
 
+    records = by_seed(EVIDENCE)
     for name, runs in records.items():
-        cells = [", ".join(number(ten(name, seed)) for seed in sorted(runs)), apart(ten, name)]
-        cells += [number(statistics.mean(f(name, seed) for seed in runs)) for f in (training, gap)]
+        cells = [", ".join(number(ten_crops(run)) for run in runs.values())]
+        cells += [apart(ten_crops, name)]
+        cells += [number(statistics.mean(map(f, runs.values()))) for f in (training, gap)]
         cells += [apart(gap, name)]
         assert f" | {' | '.join(cells)} |".replace("  |", " |") in text, name
     errors = [record["errors"] for record in records["alexnet"].values()]
@@ -181,14 +203,6 @@ ADDS = ("no_lrn", "nonoverlapping_pooling", "one_gpu", "no_colour_pca", "no_crop
 """What adds to the test error, according to the paper."""
 
 
-def ablations() -> dict[str, dict[int, dict[str, Any]]]:
-    found: dict[str, dict[int, dict[str, Any]]] = {}
-    for path in sorted(ABLATIONS.glob("*/result.json")):
-        name, _, seed = path.parent.name.rpartition("_seed")
-        found.setdefault(name, {})[int(seed)] = json.loads(path.read_text())
-    return found
-
-
 def paired(one: list[float], other: list[float]) -> tuple[float, float, float]:
     """The mean difference and its 95 % interval."""
     apart = [a - b for a, b in zip(one, other, strict=True)]
@@ -202,15 +216,14 @@ CHANCE = 90
 
 def test_the_ablations_are_shown_as_recorded() -> None:
     text = (ROOT / "results" / "measurements.md").read_text()
-    records = ablations()
+    records = by_seed(ABLATIONS)
     assert {name.removeprefix("ablation_") for name in records} >= {"alexnet", *ADDS}
 
     def all_of(name: str, crops: str) -> list[float]:
-        return [records[name][seed]["errors"][crops]["top1"] for seed in sorted(records[name])]
+        return [record["errors"][crops]["top1"] for record in records[name].values()]
 
-    def training(name: str) -> list[float]:
-        own = records[name]
-        return [own[seed]["curve"][-1]["train/top1_error"] for seed in sorted(own)]
+    def last_training(name: str) -> list[float]:
+        return [record["curve"][-1]["train/top1_error"] for record in records[name].values()]
 
     for name in records:
         assert len(records[name]) == 3
@@ -228,8 +241,8 @@ def test_the_ablations_are_shown_as_recorded() -> None:
                 cells += ["{} ({} to {})".format(*shown), seen if expected(name) else "–"]
         else:
             cells += ["", ""]
-        gaps = [a - b for a, b in zip(all_of(name, "centre"), training(name), strict=True)]
-        cells += [number(statistics.mean(training(name)))]
+        gaps = [a - b for a, b in zip(all_of(name, "centre"), last_training(name), strict=True)]
+        cells += [number(statistics.mean(last_training(name)))]
         cells += [number(statistics.mean(gaps), sign=True)]
         assert f" | {' | '.join(cells)} |".replace("  |", " |") in text, name
 
@@ -240,7 +253,7 @@ def expected(name: str) -> bool:
 
 
 def test_the_ablations_ran_with_equal_settings() -> None:
-    records = ablations()
+    records = by_seed(ABLATIONS)
     seeds = {frozenset(of_seed) for of_seed in records.values()}
     assert len(seeds) == 1
     budgets = {
@@ -255,8 +268,7 @@ def test_the_ablations_ran_with_equal_settings() -> None:
 def test_the_ensemble_of_the_baselines_is_shown_as_recorded(folder: Path) -> None:
     text = (ROOT / "results" / "measurements.md").read_text()
     together = json.loads((folder / "ensemble" / "evaluation.json").read_text())
-    paths = folder.glob("alexnet_seed*/result.json")
-    alone = [json.loads(path.read_text())["errors"]["ten"] for path in paths]
+    alone = [record["errors"]["ten"] for record in by_seed(folder)["alexnet"].values()]
     assert len(together["checkpoints"]) == len(alone)
     for top in ("top1", "top5"):
         mean = statistics.mean(errors[top] for errors in alone)
@@ -294,7 +306,7 @@ def test_a_benchmark_says_where_it_comes_from(path: Path) -> None:
 
 def test_the_data_benchmark_is_shown_as_recorded() -> None:
     text = (ROOT / "docs" / "scaling.md").read_text()
-    record = json.loads((ROOT / "results" / "benchmarks" / "data.json").read_text())
+    record = committed("benchmarks/data.json")
     preparing, reading, _ = record["tables"]
     for row in (*preparing["rows"], *reading["rows"]):
         assert f"{round(row['per_second']):,}" in text, row["name"]
@@ -302,7 +314,7 @@ def test_the_data_benchmark_is_shown_as_recorded() -> None:
 
 def test_the_columns_benchmark_is_shown_as_recorded() -> None:
     text = (ROOT / "docs" / "columns.md").read_text()
-    record = json.loads((ROOT / "results" / "benchmarks" / "columns.json").read_text())
+    record = committed("benchmarks/columns.json")
     exact, exchange, fast, fast_exchange = record["tables"]
     for rows in zip(exact["rows"], fast["rows"], strict=True):
         assert " | ".join(f"{row['milliseconds']:,.0f}" for row in rows) in text, rows[0]["name"]
@@ -319,7 +331,7 @@ def test_the_columns_benchmark_is_shown_as_recorded() -> None:
 
 def test_what_the_exchange_costs_is_shown_as_recorded() -> None:
     text = " ".join((ROOT / "docs" / "columns.md").read_text().split())
-    record = json.loads((ROOT / "results" / "benchmarks" / "columns.json").read_text())
+    record = committed("benchmarks/columns.json")
     for table in (record["tables"][1], record["tables"][3]):
         seen: dict[int, float] = {}
         for row in table["rows"]:
@@ -407,21 +419,14 @@ def test_the_readme_shows_how_the_columns_differ_as_recorded() -> None:
 
 
 def test_the_readme_shows_what_two_columns_do_as_recorded() -> None:
-    seeds = [int(path.name[-1]) for path in EVIDENCE.glob("one_gpu_seed*")]
-    one_gpu, two_columns = (
-        [
-            committed(f"evidence/{name}_seed{seed}/result.json")["errors"]["ten"]["top1"]
-            for seed in seeds
-        ]
-        for name in ("one_gpu", "alexnet")
-    )
+    one_gpu, two_columns = beside_the_baseline("one_gpu", ten_crops)
     mean, low, high = paired(one_gpu, two_columns)
-    shown = f"**{mean:.1f} points** ({low:.1f} to {high:.1f}; {COUNTS[len(seeds)]} seeds each"
+    shown = f"**{mean:.1f} points** ({low:.1f} to {high:.1f}; {COUNTS[len(one_gpu)]} seeds each"
     assert shown in README
 
 
 def test_the_readme_shows_what_ten_crops_do_as_recorded() -> None:
-    errors = [json.loads(p.read_text())["errors"] for p in EVIDENCE.glob("alexnet_*/result.json")]
+    errors = [record["errors"] for record in by_seed(EVIDENCE)["alexnet"].values()]
     one, ten = ([error[crops]["top1"] for error in errors] for crops in ("centre", "ten"))
     _, low, high = paired(one, ten)
     assert (
@@ -431,20 +436,11 @@ def test_the_readme_shows_what_ten_crops_do_as_recorded() -> None:
 
 
 def test_the_readme_shows_what_is_overfitted_without_crops_as_recorded() -> None:
-    seeds = [int(path.name[-1]) for path in EVIDENCE.glob("no_crops_seed*")]
-
-    def gaps(name: str) -> list[float]:
-        records = [committed(f"evidence/{name}_seed{seed}/result.json") for seed in seeds]
-        return [
-            record["errors"]["centre"]["top1"] - record["training_errors"]["centre"]["top1"]
-            for record in records
-        ]
-
-    without, with_crops = gaps("no_crops"), gaps("alexnet")
+    without, with_crops = beside_the_baseline("no_crops", gap)
     _, low, high = paired(without, with_crops)
     assert (
         f"**{statistics.mean(without):.1f} against {statistics.mean(with_crops):.1f} points** "
-        f"(difference {low:.1f} to {high:.1f}; {COUNTS[len(seeds)]} seeds each)" in README
+        f"(difference {low:.1f} to {high:.1f}; {COUNTS[len(without)]} seeds each)" in README
     )
 
 

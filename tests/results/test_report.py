@@ -131,6 +131,7 @@ def test_an_experiment_that_builds_on_another_is_set_against_that_one(
     config_of: Config, tmp_path: Path
 ) -> None:
     errors = {"cifar_13": 18.0, "cifar_13_response_norm": 16.5, "relu_speed_tanh": 32.0}
+    errors |= {"cifar_18": 20.0}  # relu_speed builds on it, and was not trained
     records = [
         trained(config_of(name), top1 + seed / 10, seed=seed, dataset="cifar10")
         for seed in (1, 2)
@@ -142,6 +143,7 @@ def test_an_experiment_that_builds_on_another_is_set_against_that_one(
     assert difference["cifar_13"] == "baseline"
     assert difference["cifar_13_response_norm"] == "−1.5 (−1.5 to −1.5) against cifar_13"
     assert difference["relu_speed_tanh"] == "no baseline with these settings"
+    assert difference["cifar_18"] == "no baseline with these settings"
 
 
 def rows_of(report: Path, name: str) -> list[list[str]]:
