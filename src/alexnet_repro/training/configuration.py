@@ -183,6 +183,18 @@ class Configuration:
 
     def _check_parts(self) -> None:
         check(self.model, "model", *sizes(self.model, input_size=0).keys() - self.model.keys())
+        self._check_data()
+        self._check_optimizer()
+        self._check_schedule()
+        self._check_trainer()
+        self._check_strategy()
+        self._check_callbacks()
+        for name, node in (self.logger or {}).items():
+            _check_named(node, f"logger.{name}")
+            check(node, f"logger.{name}")
+        self._check_start()
+
+    def _check_data(self) -> None:
         if not self.data_are_stored and "cache_dir" in self.data:
             raise UsageError(
                 f"data._target_={self.data[TARGET]}: add data=own_module, which has no keys of "
@@ -191,6 +203,8 @@ class Configuration:
         for key in self.data_options.keys() & self.data.keys():
             raise UsageError(f"data.{key}: it is set by {key}, which the data are given")
         check(self.data, "data", *self.data_options)
+
+    def _check_optimizer(self) -> None:
         needed = trained(self.optimizer)
         if "params" in needed:
             # What its values have wrong, it says when it is built.
@@ -198,6 +212,8 @@ class Configuration:
             build(self.optimizer, "optimizer", params=[torch.nn.Parameter(w) for w in weights])
         else:
             check(self.optimizer, "optimizer", *needed)
+
+    def _check_schedule(self) -> None:
         if self.schedule_is_callback:
             check(self.schedule, "schedule")
         else:
@@ -208,46 +224,6 @@ class Configuration:
                 left = str(error).endswith("no such key")
                 also = "; schedule=plateau leaves only epochs" if left else ""
                 raise UsageError(f"{error}{also}") from error
-        most, epochs = self.trainer.get("max_epochs"), self.schedule.get("epochs")
-        if epochs is not None and most != epochs:
-            raise UsageError(
-                f"trainer.max_epochs={most}: the length of training is schedule.epochs ({epochs})"
-            )
-        for key, instead in OWNED.items():
-            if key in self.trainer:
-                raise UsageError(f"trainer.{key}: {instead}")
-        check(self.trainer, "trainer", *OWNED)
-        checked(_counting, taken(_counting, **self.trainer), "trainer", complete=False)
-        if TARGET in self.strategy:
-            check(self.strategy, "strategy")
-            checked(_waiting, taken(_waiting, **self.strategy), "strategy", complete=False)
-        elif self.strategy:
-            key, value = next(iter(self.strategy.items()))
-            raise UsageError(
-                f"strategy.{key}={value}: this trainer has the whole network on one device; choose "
-                "trainer=two_gpu, two_cpu or columns_ddp for columns, ddp or ddp_cpu for replicas"
-            )
-        for name, node in self.callbacks.items():
-            key = f"callbacks.{name}"
-            _check_named(node, key)
-            check(node, key, *{"directory", "dirpath", "config"} - node.keys())
-            if self.has_columns and _is_a(node, key, WeightAveraging):
-                raise UsageError(
-                    f"{key}: weights that are spread over devices are not averaged; "
-                    "train them with trainer=auto, cpu or gpu"
-                )
-        for name, node in (self.logger or {}).items():
-            _check_named(node, f"logger.{name}")
-            check(node, f"logger.{name}")
-        goes_on = self.resume is not None or self.skip_finished
-        if self.overwrite and goes_on:
-            raise UsageError("overwrite=true starts over: leave out resume and skip_finished")
-        if self.resume_with and not goes_on:
-            raise UsageError("resume_with: it is for resume and skip_finished")
-        if self.init_from == "":
-            raise UsageError(
-                "init_from: the experiment needs weights to start from; add init_from=PATH"
-            )
 
     def _check_scheduling(self) -> None:
         options, plateau = self.scheduling, _is_a(self.schedule, "schedule", ReduceLROnPlateau)
@@ -266,6 +242,51 @@ class Configuration:
             raise UsageError(
                 f"schedule.warmup_epochs={warmup:g}: fewer than schedule.epochs={options.epochs}, "
                 "and whole ones unless schedule.interval=step"
+            )
+
+    def _check_trainer(self) -> None:
+        most, epochs = self.trainer.get("max_epochs"), self.schedule.get("epochs")
+        if epochs is not None and most != epochs:
+            raise UsageError(
+                f"trainer.max_epochs={most}: the length of training is schedule.epochs ({epochs})"
+            )
+        for key, instead in OWNED.items():
+            if key in self.trainer:
+                raise UsageError(f"trainer.{key}: {instead}")
+        check(self.trainer, "trainer", *OWNED)
+        checked(_counting, taken(_counting, **self.trainer), "trainer", complete=False)
+
+    def _check_strategy(self) -> None:
+        if TARGET in self.strategy:
+            check(self.strategy, "strategy")
+            checked(_waiting, taken(_waiting, **self.strategy), "strategy", complete=False)
+        elif self.strategy:
+            key, value = next(iter(self.strategy.items()))
+            raise UsageError(
+                f"strategy.{key}={value}: this trainer has the whole network on one device; choose "
+                "trainer=two_gpu, two_cpu or columns_ddp for columns, ddp or ddp_cpu for replicas"
+            )
+
+    def _check_callbacks(self) -> None:
+        for name, node in self.callbacks.items():
+            key = f"callbacks.{name}"
+            _check_named(node, key)
+            check(node, key, *{"directory", "dirpath", "config"} - node.keys())
+            if self.has_columns and _is_a(node, key, WeightAveraging):
+                raise UsageError(
+                    f"{key}: weights that are spread over devices are not averaged; "
+                    "train them with trainer=auto, cpu or gpu"
+                )
+
+    def _check_start(self) -> None:
+        goes_on = self.resume is not None or self.skip_finished
+        if self.overwrite and goes_on:
+            raise UsageError("overwrite=true starts over: leave out resume and skip_finished")
+        if self.resume_with and not goes_on:
+            raise UsageError("resume_with: it is for resume and skip_finished")
+        if self.init_from == "":
+            raise UsageError(
+                "init_from: the experiment needs weights to start from; add init_from=PATH"
             )
 
     def _check_foreign(self, network: Any) -> None:

@@ -3,7 +3,7 @@
 import json
 import logging
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -320,36 +320,40 @@ def _allowed(
     for key in named:
         if not any(_begins(other, key) for other in dict([*leaves(before), *leaves(now)])):
             raise UsageError(f"resume_with: there is no key {key}")
-
-    def fixed(key: str) -> bool:
-        # The state of a scheduler of torch holds its arguments, and what a checkpoint names is not
-        # built to see what it was.
-        of_torch = key.startswith("schedule.") and not configuration.schedule_is_callback
-        names = key.startswith("optimizer.") and TARGET in f"{key} {found[key]}"
-        own = kind_of(key) == "fixed" or (of_torch and kind_of(key) == "named")
-        return own or names or lengthens(key)
-
-    def lengthens(key: str) -> bool:
-        return any(_begins(key, one) for one in length)
-
-    def told(keys: Iterable[str]) -> str:
-        return ", ".join(f"{key} {_shown(found[key][0])} → {_shown(found[key][1])}" for key in keys)
-
     given = asked(configuration, path)
-    if of_model := [key for key in found if key.startswith("model.")]:
-        _check_network(f"{given} with {told(of_model)}", configuration, path, checkpoint)
-    refused = [key for key in found if fixed(key) or not any(_begins(key, one) for one in named)]
+    if of_model := {key: change for key, change in found.items() if key.startswith("model.")}:
+        _check_network(f"{given} with {_told(of_model)}", configuration, path, checkpoint)
+    fixed = [key for key, change in found.items() if _is_fixed(key, change, configuration)]
+    refused = {
+        key: change
+        for key, change in found.items()
+        if key in fixed or not any(_begins(key, one) for one in named)
+    }
     if refused:
-        keeps = any(map(lengthens, refused))
+        keeps = any(_begins(key, one) for key in refused for one in length)
         why = f" ({configuration.schedule[TARGET]} keeps its length)" if keeps else ""
         elsewhere = "" if configuration.resume else " in another hydra.run.dir"
-        may = left and not any(fixed(key) for key in refused)
+        may = left and refused.keys().isdisjoint(fixed)
         go_on = f", or allow it with resume_with=[{','.join([*named, *refused])}]" if may else ""
         raise UsageError(
-            f"{given}: this would change the experiment: {told(refused)}{why}; restore what it "
+            f"{given}: this would change the experiment: {_told(refused)}{why}; restore what it "
             f"was, start a new run from these weights with init_from={path}{elsewhere}{go_on}"
         )
     return found
+
+
+def _is_fixed(key: str, change: Change, configuration: Configuration) -> bool:
+    """Whether ``resume_with`` cannot allow a change."""
+    # The state of a scheduler of torch holds its arguments, and what a checkpoint names is not
+    # built to see what it was.
+    of_torch = key.startswith("schedule.") and not configuration.schedule_is_callback
+    names = key.startswith("optimizer.") and TARGET in f"{key} {change}"
+    own = kind_of(key) == "fixed" or (of_torch and kind_of(key) == "named")
+    return own or names or any(_begins(key, one) for one in of_a_length(configuration))
+
+
+def _told(changes: Mapping[str, Change]) -> str:
+    return ", ".join(f"{k} {_shown(one)} → {_shown(other)}" for k, (one, other) in changes.items())
 
 
 def _check_network(
