@@ -47,20 +47,24 @@ PARTS = ("steps", "tuned", "roof", "norm", "crops", "command")
 
 
 def step(
-    batch_size: int, parts: Sequence[str], command_epochs: int, rounds: int
+    batch_size: int, width: float, parts: Sequence[str], command_epochs: int, rounds: int
 ) -> Iterator[Measured]:
-    """Time and peak memory of steps, and of what :data:`PARTS` are asked for, on the device."""
+    """Time and peak memory of steps, and of what :data:`PARTS` are asked for, on the device.
+
+    Args:
+        width: of the networks, torchvision's excepted.
+    """
     if "steps" in parts or "tuned" in parts:
-        yield steps(batch_size, rounds, "tuned" in parts)
+        yield steps(batch_size, width, rounds, "tuned" in parts)
     _prepare(kept=True)
     if "roof" in parts:
-        yield roof(batch_size, rounds)
+        yield roof(batch_size, width, rounds)
     if "norm" in parts:
         yield from response_norm(batch_size, rounds)
     if "crops" in parts:
-        yield from ten_crops(batch_size, rounds)
+        yield from ten_crops(batch_size, width, rounds)
     if "command" in parts:
-        yield whole_command(batch_size, rounds, command_epochs)
+        yield whole_command(batch_size, width, rounds, command_epochs)
 
 
 @dataclass(frozen=True)
@@ -89,9 +93,9 @@ def random_batch(size: int, classes: int = 1000) -> tuple[Tensor, Tensor]:
     return images.to(DEVICE, memory_format=torch.channels_last), label.to(DEVICE)
 
 
-def step_of(name: str, batch_size: int, classes: int = 1000) -> Step:
+def step_of(name: str, batch_size: int, width: float = 1.0, classes: int = 1000) -> Step:
     """The step of a contender, with a network and optimizer of its own."""
-    network, (images, label) = network_of(name, classes), random_batch(batch_size, classes)
+    network, (images, label) = network_of(name, width, classes), random_batch(batch_size, classes)
     tuned, ours = name.endswith(TUNED), not name.startswith((PLAIN, TORCHVISION))
     if ours or tuned:
         network = network.to(memory_format=torch.channels_last)
@@ -103,11 +107,11 @@ def step_of(name: str, batch_size: int, classes: int = 1000) -> Step:
     return Step(network, sgd, images if tuned else images.contiguous(), label, bf16=tuned)
 
 
-def network_of(name: str, classes: int = 1000) -> nn.Module:
+def network_of(name: str, width: float, classes: int) -> nn.Module:
     """The network of a contender, on the device."""
     if name.startswith(TORCHVISION):
         return torchvision_alexnet(num_classes=classes).to(DEVICE)  # type: ignore[no-any-return]
-    network = AlexNet(classes, response_norm=None if name == FAST_NO_NORM else {})
+    network = AlexNet(classes, width=width, response_norm=None if name == FAST_NO_NORM else {})
     if name.startswith(PLAIN):
         for layer, module in list(network.named_children()):
             if isinstance(module, ResponseNorm):
@@ -119,7 +123,7 @@ def network_of(name: str, classes: int = 1000) -> nn.Module:
     return network.to(DEVICE)
 
 
-def steps(batch_size: int, rounds: int, tuned: bool) -> Measured:
+def steps(batch_size: int, width: float, rounds: int, tuned: bool) -> Measured:
     """Every contender's step, with those that take a minute to compile if ``tuned``.
 
     On a CPU the networks of others are timed as they are and in a process that keeps freed memory,
@@ -134,11 +138,11 @@ def steps(batch_size: int, rounds: int, tuned: bool) -> Measured:
     peaks = {}
     for name, keep in kept.items():
         with _process(keep) as alone:
-            peaks[name] = alone.apply(_peak_megabytes, (name.removesuffix(KEPT), batch_size))
+            peaks[name] = alone.apply(_peak_megabytes, (name.removesuffix(KEPT), batch_size, width))
     with _process(kept=False) as usual, _process(kept=True) as keeping:
         places = {name: keeping if keep else usual for name, keep in kept.items()}
         for name, place in places.items():
-            place.apply(_make, (name, batch_size))
+            place.apply(_make, (name, batch_size, width))
         timings = in_turn(
             {
                 name: partial(place.apply, _seconds_of, (name,))
@@ -200,8 +204,8 @@ _made: dict[str, Callable[[], object]] = {}
 """The steps of this process."""
 
 
-def _make(name: str, batch_size: int) -> None:
-    _made[name] = step = step_of(name.removesuffix(KEPT), batch_size)
+def _make(name: str, batch_size: int, width: float) -> None:
+    _made[name] = step = step_of(name.removesuffix(KEPT), batch_size, width)
     if name == FAST:
         weights = [weight for group in step.optimizer.param_groups for weight in group["params"]]
         gradients = [torch.zeros_like(weight) for weight in weights]
@@ -219,10 +223,10 @@ def _seconds_of(name: str) -> float:
     return seconds(_made[name])
 
 
-def _peak_megabytes(name: str, batch_size: int) -> float:
+def _peak_megabytes(name: str, batch_size: int, width: float) -> float:
     """What steps need at most, beyond what the program takes."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    step = step_of(name, batch_size)
+    step = step_of(name, batch_size, width)
     for _ in range(2):
         step()
     if DEVICE.type == "cuda":
@@ -251,9 +255,9 @@ class Product:
         return round(2e-9 * self.multiply_adds / taken)
 
 
-def roof(batch_size: int, rounds: int) -> Measured:
+def roof(batch_size: int, width: float, rounds: int) -> Measured:
     """The products of a fast step within it, as a profiler sees them, and alone."""
-    step, within = step_of(FAST, batch_size), list[dict[str, float]]()
+    step, within = step_of(FAST, batch_size, width), list[dict[str, float]]()
     assert isinstance(step.network, AlexNet)
     alone = products(step.network, step.images)
     cuda = [ProfilerActivity.CUDA] if DEVICE.type == "cuda" else []
@@ -376,9 +380,9 @@ def _forward_and_backward(norm: nn.Module, a: Tensor) -> Callable[[], object]:
     return lambda: torch.autograd.grad(norm(a), a, gradient)
 
 
-def ten_crops(batch_size: int, rounds: int) -> Iterator[Measured]:
+def ten_crops(batch_size: int, width: float, rounds: int) -> Iterator[Measured]:
     """The logits of ten crops beside those of one (§5.1), from stored images."""
-    network = AlexNet().to(DEVICE).to(memory_format=torch.channels_last).eval()
+    network = AlexNet(width=width).to(DEVICE).to(memory_format=torch.channels_last).eval()
     statistics = Statistics(np.full((256, 256, 3), 128.0), np.ones(3), np.eye(3))
     views = Augmentation(statistics, 224, 224).to(DEVICE)
     images = torch.randint(256, (batch_size, 256, 256, 3), dtype=torch.uint8, device=DEVICE)
@@ -401,14 +405,15 @@ def ten_crops(batch_size: int, rounds: int) -> Iterator[Measured]:
         )
 
 
-def whole_command(batch_size: int, rounds: int, epochs: int) -> Measured:
+def whole_command(batch_size: int, width: float, rounds: int, epochs: int) -> Measured:
     """``alexnet_repro.train`` on the miniature set, as its curve says, beside the step alone."""
     with tempfile.TemporaryDirectory(prefix="alexnet-benchmark-") as directory:
 
         def train() -> float:
             command = [
                 *(sys.executable, "-m", "alexnet_repro.train", "performance=fast"),
-                *(f"data.batch_size={batch_size}", f"schedule.epochs={epochs + 1}"),
+                *(f"data.batch_size={batch_size}", f"model.width={width}"),
+                f"schedule.epochs={epochs + 1}",
                 *("data.cache_dir=cache", "hydra.run.dir=run", "overwrite=true"),
                 *("trainer.limit_train_batches=10", "trainer.limit_val_batches=1"),
                 "trainer.limit_test_batches=1",
@@ -420,7 +425,7 @@ def whole_command(batch_size: int, rounds: int, epochs: int) -> Measured:
 
         bare, whole = in_turn(
             {
-                "bare step": partial(seconds, step_of(FAST, batch_size, classes=10)),
+                "bare step": partial(seconds, step_of(FAST, batch_size, width, classes=10)),
                 "alexnet_repro.train": train,
             },
             rounds,
@@ -436,6 +441,7 @@ def whole_command(batch_size: int, rounds: int, epochs: int) -> Measured:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--batch-size", type=positive, default=128, help="images of a step")
+    parser.add_argument("--width", type=float, default=1.0, help="of the networks")
     parser.add_argument(
         "--parts", nargs="+", choices=PARTS, default=PARTS, metavar="PART", help="some of these"
     )

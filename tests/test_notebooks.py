@@ -18,6 +18,8 @@ RESULTS = Path(__file__).parents[1] / "results"
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 LARGEST = 300_000
 """Bytes of a committed notebook."""
+ABLATIONS = {"alexnet", "ablation_tanh", "ablation_no_lrn"}
+"""The networks of the third."""
 
 
 def test_there_are_four() -> None:
@@ -41,11 +43,18 @@ def test_the_demo_begins_as_recorded_and_the_notebooks_run_on_what_it_leaves(
     monkeypatch.setenv("ALEXNET_REPRO_CACHE", str(cache))
     resources = {"metadata": {"path": str(demo)}}
     for path in NOTEBOOKS:
-        notebook = nbformat.read(path, as_version=4)
+        notebook = shorter(nbformat.read(path, as_version=4))
         NotebookClient(notebook, timeout=3600, kernel_name="python3", resources=resources).execute()
         assert sum(len(cell.get("outputs", [])) > 0 for cell in notebook.cells) > 2, path
         if path.stem == "3_ablations":
-            assert_every_network_has_learned(notebook)
+            assert errors_after_training(notebook).keys() == ABLATIONS
+
+
+def shorter(notebook: Any) -> Any:
+    """The same cells with one epoch of four: what all four teach, the committed outputs show."""
+    for cell in notebook.cells:
+        cell.source = cell.source.replace("schedule.epochs=4", "schedule.epochs=1")
+    return notebook
 
 
 def assert_it_begins_as_the_committed_record_says(demo: Path) -> None:
@@ -63,15 +72,19 @@ def assert_it_begins_as_the_committed_record_says(demo: Path) -> None:
 
 
 def test_in_the_committed_notebook_about_ablations_every_network_has_learned() -> None:
-    assert_every_network_has_learned(nbformat.read(NOTEBOOKS[2], as_version=4))
+    notebook = nbformat.read(NOTEBOOKS[2], as_version=4)
+    assert any("schedule.epochs=4" in cell.source for cell in notebook.cells)
+    errors = errors_after_training(notebook)
+    assert errors.keys() == ABLATIONS
+    assert all(error < 60 for error in errors.values()), "chance is 90 %"
 
 
-def assert_every_network_has_learned(notebook: Any) -> None:
+def errors_after_training(notebook: Any) -> dict[str, float]:
+    """Of the three networks of the notebook about ablations, in percent."""
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     (table,) = [o.data["text/markdown"] for o in outputs if "text/markdown" in o.get("data", {})]
-    errors = dict(re.findall(r"\| (alexnet|ablation\S+) \| 0 \| ([\d.]+) \|", table))
-    assert len(errors) == 3
-    assert all(float(error) < 60 for error in errors.values()), "chance is 90 %"
+    found = re.findall(r"\| (alexnet|ablation\S+) \| 0 \| ([\d.]+) \|", table)
+    return {name.replace("\\", ""): float(error) for name, error in found}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -15,7 +15,7 @@ import torch
 from measuring import Timing, in_turn, seconds
 
 PROGRAMS = Path(__file__).parents[2] / "benchmarks"
-STEP = ["--batch-size", "2"]
+STEP = ["--batch-size", "2", "--width", "0.1"]
 DATA = ["--stored-images", "30", "--batch-size", "2", "--longer-side", "90", "--rounds", "1"]
 COLUMNS = ["--width", "0.05", "--batch-size", "4", "--rounds", "1", "--micro-batches", "1", "2"]
 
