@@ -58,6 +58,20 @@ def test_no_link_leads_out_of_it(site: Path) -> None:
         assert not re.search(r'href="[^"]*\.\./(results|src|conf|tests)/', page.read_text()), page
 
 
+def test_files_that_are_named_exist() -> None:
+    """In the repository, or by the end of their path; what users write is named in one page."""
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    files = tracked.stdout.splitlines()
+    for page in [README, ROOT / "CONTRIBUTING.md", *PAGES]:
+        named = re.findall(
+            r"`((?:src|conf|tests|results|benchmarks|notebooks)/[\w./]+\w|[\w/]+\.py)`",
+            page.read_text(),
+        )
+        for name in named if page.name != "your_own.md" else ():
+            there = (ROOT / name).exists() or any(f"/{file}".endswith(f"/{name}") for file in files)
+            assert there, f"{page}: {name}"
+
+
 def _typed() -> list[str]:
     """The commands of the pages, a line each."""
     found = []
