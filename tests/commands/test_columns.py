@@ -23,8 +23,9 @@ FOUR = ("trainer=columns_ddp", "trainer.accelerator=cpu", "trainer.devices=4")
 STD = (
     "conv1: 0.002, conv2: 0.1, conv3: 0.1, conv4: 0.1, conv5: 0.1, fc6: 0.06, fc7: 0.07, fc8: 0.07"
 )
-# Of seed 0 two values of a pooling window are so near that rounding decides which is the maximum.
-LEARNING = (f"model.weight_std={{{STD}}}", "model.dropout=0", "optimizer.lr=1e-6", "seed=2")
+# Of seeds 0 and 2 two values of a pooling window are so near that rounding decides which is the
+# maximum.
+LEARNING = (f"model.weight_std={{{STD}}}", "model.dropout=0", "optimizer.lr=1e-6", "seed=3")
 EPOCHS = 2  # of three steps
 
 

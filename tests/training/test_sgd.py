@@ -67,6 +67,36 @@ def test_ten_steps_are_the_formula(
             np.testing.assert_allclose(weights[i].detach().numpy(), w[i], rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "layouts", "passes"),
+    [
+        (torch.float32, (torch.channels_last,) * 3, 1),
+        (torch.float32, (torch.channels_last, torch.contiguous_format, torch.channels_last), 4),
+        (torch.float32, (torch.channels_last, torch.channels_last, torch.contiguous_format), 1),
+        (torch.bfloat16, (torch.contiguous_format,) * 3, 4),
+    ],
+    ids=["alike", "gradient another", "velocity another", "16 bit"],
+)
+def test_tensors_may_lie_in_memory_in_any_way(
+    dtype: torch.dtype, layouts: tuple[torch.memory_format, ...], passes: int
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    drawn = [torch.randn(7, 3, 5, 5, generator=generator).to(dtype) for _ in layouts]
+    w, gradient, v = (x.to(memory_format=f) for x, f in zip(drawn, layouts, strict=True))
+    velocity = 0.9 * v.double() - 0.01 * (0.0005 * w.double() + gradient.double())
+    moved = w.double() + velocity
+    w.grad = gradient
+    optimizer = PaperSGD([w.requires_grad_()])
+    optimizer.state[w]["velocity"] = v
+    with profile(activities=[ProfilerActivity.CPU]) as seen:
+        optimizer.step()
+    names = [event.name for event in seen.events()]
+    assert sum("_foreach" in n or n == "aten::_fused_sgd_" for n in names) == passes
+    exact = {"rtol": 1e-6, "atol": 1e-6} if dtype is torch.float32 else {"rtol": 0.02, "atol": 0.02}
+    torch.testing.assert_close(optimizer.state[w]["velocity"].double(), velocity, **exact)
+    torch.testing.assert_close(w.detach().double(), moved, **exact)
+
+
 def test_defaults_are_the_constants_of_the_paper(weights: list[Tensor]) -> None:
     (group,) = PaperSGD(weights).param_groups
     assert (group["lr"], group["momentum"], group["weight_decay"]) == (0.01, 0.9, 0.0005)
