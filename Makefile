@@ -11,7 +11,7 @@ DONE := $(VENV)/.alexnet_repro
 PIP := $(BIN)/python -m pip install --disable-pip-version-check $(shell test -t 2 || echo --quiet)
 SOURCES := pyproject.toml $(shell find src conf -type f -not -name '*.pyc')
 TESTS := $(shell find tests benchmarks -type f -not -name '*.pyc')
-PYTEST := $(BIN)/python -m pytest --durations 15 --dist worksteal --numprocesses
+PYTEST := $(BIN)/python -m pytest --durations 15
 # Of the long tests many wait for a process more than they compute.
 LONG_WORKERS := $(shell expr 1 + $$(env -u OMP_NUM_THREADS nproc 2> /dev/null || echo 2))
 
@@ -72,11 +72,11 @@ $(DONE)-tested: $(DONE)-dev $(SOURCES) $(TESTS)
 	$(BIN)/python -m ruff format --check
 	$(BIN)/python -m mypy
 	$(BIN)/lint-imports --no-cache
-	$(PYTEST) auto -m "not long"
+	$(PYTEST) --numprocesses auto --dist worksteal -m "not long"
 	@touch $@
 
 $(DONE)-tested-all: $(DONE)-tested
-	$(PYTEST) $(LONG_WORKERS) -m long
+	$(PYTEST) --numprocesses $(LONG_WORKERS) --dist loadscope --no-loadscope-reorder -m long
 	@touch $@
 
 # Started again after an interruption, it trains what is not finished.

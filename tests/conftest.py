@@ -35,9 +35,14 @@ def pytest_xdist_auto_num_workers() -> int:
     return max(1, min(usable_cores(), memory // MEMORY))
 
 
+LONGEST = ("test_notebooks", "test_slurm", "test_records")
+"""Modules of which the long tests take minutes, from the longest."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes minutes begins at once, lest one process be left with it at the end."""
-    items.sort(key=lambda item: "the_notebooks_run" not in item.name)
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
 
 
 @pytest.hookimpl(wrapper=True)

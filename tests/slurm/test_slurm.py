@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.long, pytest.mark.skipif(reason is not None, reason=re
 
 TWO = ("trainer=two_cpu", "strategy.micro_batches=2")
 STEPS = ("schedule.patience=1000", "data.num_workers=0", "checkpoint_every_n_steps=1")
-EPOCHS = "schedule.epochs=40"
+EPOCHS = "schedule.epochs=20"
 GOES_ON = ("skip_finished=true", "hydra.run.dir=run")
 ARRANGEMENTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "one process": (("trainer=cpu",), ("--ntasks-per-node=1",)),
