@@ -414,7 +414,7 @@ def whole_command(batch_size: int, width: float, rounds: int, epochs: int) -> Me
                 *(sys.executable, "-m", "alexnet_repro.train", "performance=fast"),
                 *(f"data.batch_size={batch_size}", f"model.width={width}"),
                 f"schedule.epochs={epochs + 1}",
-                *("data.cache_dir=cache", "hydra.run.dir=run", "overwrite=true"),
+                *("hydra.run.dir=run", "overwrite=true"),
                 *("trainer.limit_train_batches=10", "trainer.limit_val_batches=1"),
                 "trainer.limit_test_batches=1",
             ]

@@ -62,9 +62,9 @@ def benchmark(
     ],
 )
 def test_a_program_shows_its_tables_and_records_them(
-    name: str, arguments: list[str], beginnings: list[str], tmp_path: Path
+    name: str, arguments: list[str], beginnings: list[str], cache: Path, tmp_path: Path
 ) -> None:
-    done = benchmark(name, *arguments, directory=tmp_path)
+    done = benchmark(name, *arguments, directory=tmp_path, ALEXNET_REPRO_CACHE=str(cache))
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "runs" / "benchmark" / f"{name}.json").read_text())
     assert record["benchmark"] == name
@@ -108,12 +108,14 @@ def test_a_mistake_ends_with_a_line_and_without_a_record(
 
 
 @pytest.mark.long
-def test_the_parts_of_a_device_check_find_something_and_fail_alone(tmp_path: Path) -> None:
+def test_the_parts_of_a_device_check_find_something_and_fail_alone(
+    cache: Path, tmp_path: Path
+) -> None:
     # There is no place for what the first one finds.
     (tmp_path / "found" / "waits.json").mkdir(parents=True)
     small = ["--toy", "--output", "found", "--parts", "waits", "equal", "exact"]
-    cache = {"ALEXNET_REPRO_CACHE": str(tmp_path / "cache")}
-    done = benchmark("device_check", *small, directory=tmp_path, **cache)
+    known = {"ALEXNET_REPRO_CACHE": str(cache)}
+    done = benchmark("device_check", *small, directory=tmp_path, **known)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "waits: FAILED" in done.stdout
     assert "waits_in_a_step=0" in (tmp_path / "found" / "waits.log").read_text()
