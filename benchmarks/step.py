@@ -441,7 +441,7 @@ def whole_command(batch_size: int, width: float, rounds: int, epochs: int) -> Me
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--batch-size", type=positive, default=128, help="images of a step")
-    parser.add_argument("--width", type=float, default=1.0, help="of the networks")
+    parser.add_argument("--width", type=float, default=1.0, help="of our networks")
     parser.add_argument(
         "--parts", nargs="+", choices=PARTS, default=PARTS, metavar="PART", help="some of these"
     )

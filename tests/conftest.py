@@ -63,7 +63,7 @@ def tiny_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of all processes of a session: what one prepares, the others find."""
+    """Shared by all processes of a session: what one prepares, the others find."""
     own = tmp_path_factory.getbasetemp()
     shared = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "cache"
     shared.mkdir(exist_ok=True)

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from alexnet_repro.base.build import Fraction, NonNegative
@@ -26,8 +25,8 @@ class PaperSGD(Optimizer):
     once. The two agree for as long as ε is constant.
 
     Updates are in place and batched over all tensors that share ε and weight decay: no temporary
-    of the size of the model is made. Where torch has a kernel for it, they are one pass over the
-    memory instead of four.
+    of the size of the model is made. Where torch has a kernel for it, an update is one pass over
+    the memory instead of four.
     """
 
     def __init__(
@@ -45,16 +44,15 @@ class PaperSGD(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for (lr, momentum, weight_decay), weights in self._alike().items():
-            gradients = [_here(w.grad) for w in weights if w.grad is not None]
-            velocities = [_here(self._velocity(w)) for w in weights]
-            weights = [_here(w) for w in weights]
+        for (lr, momentum, weight_decay, *_), weights in self._alike().items():
+            gradients = [_here(w.grad, w) for w in weights if w.grad is not None]
+            velocities = [_here(self._velocity(w), w) for w in weights]
+            weights = [_here(w, w) for w in weights]
             if momentum and _alike_in_memory(weights, gradients, velocities):
                 # v ← momentum · v + (1 - dampening) · (∂L/∂w + weight_decay · w), w ← w - lr · v
+                # It would copy gradients that are not in the order of their memory.
                 torch._fused_sgd_(
-                    weights,
-                    gradients,
-                    velocities,
+                    *([_in_order(x) for x in one] for one in (weights, gradients, velocities)),
                     weight_decay=weight_decay,
                     momentum=momentum,
                     lr=-1.0,
@@ -71,29 +69,44 @@ class PaperSGD(Optimizer):
             torch._foreach_add_(weights, velocities)
         return loss
 
-    def _alike(self) -> dict[tuple[float, float, float], list[Tensor]]:
-        alike: dict[tuple[float, float, float], list[Tensor]] = defaultdict(list)
+    def _alike(self) -> dict[tuple[Any, ...], list[Tensor]]:
+        """The weights that have a gradient, by what one call has to share."""
+        alike: dict[tuple[Any, ...], list[Tensor]] = defaultdict(list)
         for group in self.param_groups:
             constants = group["lr"], group["momentum"], group["weight_decay"]
             for w in group["params"]:
                 if w.grad is not None:
-                    alike[constants].append(w)
+                    alike[(*constants, w.device, w.dtype)].append(w)
         return alike
 
     def _velocity(self, w: Tensor) -> Tensor:
         state = self.state[w]
         if "velocity" not in state:
             state["velocity"] = torch.zeros_like(w, memory_format=torch.preserve_format)
-        elif _here(state["velocity"]).stride() != _here(w).stride():
-            # A checkpoint of another arrangement may have it in another order.
+        elif _here(state["velocity"], w).stride() != _here(w, w).stride():
+            # A checkpoint of another arrangement may store it in another memory format.
             state["velocity"] = torch.empty_like(w).copy_(state["velocity"])
         velocity: Tensor = state["velocity"]
         return velocity
 
 
-def _here(spread: Tensor) -> Tensor:
-    """Of a tensor that is spread over devices, the part on this one, in the same memory."""
-    return spread.to_local() if isinstance(spread, DTensor) else spread
+def _here(spread: Any, like: Any) -> Tensor:
+    """The part of a distributed tensor that is on this device, split as ``like`` is.
+
+    It shares the memory of ``spread``, unless that is split in another way; a tensor of this device
+    alone is whole.
+    """
+    if not hasattr(spread, "to_local"):  # of DTensor, which takes a second to import
+        return spread  # type: ignore[no-any-return]
+    if spread.placements != like.placements:
+        spread = spread.redistribute(placements=like.placements)
+    return spread.to_local()  # type: ignore[no-any-return]
+
+
+def _in_order(tensor: Tensor) -> Tensor:
+    """A view of the same memory in its own order, where that is channels last."""
+    last = tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
+    return tensor.permute(0, 2, 3, 1) if last else tensor
 
 
 def _alike_in_memory(*lists: list[Tensor]) -> bool:
