@@ -1,6 +1,7 @@
 """Dependencies have lower bounds and tested versions; actions of the workflow are pinned."""
 
 import re
+import subprocess
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -27,6 +28,13 @@ WORKFLOW = (TOP / ".github" / "workflows" / "ci.yml").read_text()
 def locked() -> dict[str, Version]:
     lines = (line.split("==") for line in LOCK if not line.startswith("#"))
     return {name: Version(version) for name, version in lines}
+
+
+@pytest.mark.parametrize("target", re.findall(r"run: make (\S+)", WORKFLOW))
+def test_what_the_workflow_makes_ends_by_itself(target: str) -> None:
+    shown = subprocess.run(["make", "-n", target], cwd=TOP, capture_output=True, text=True)
+    assert shown.returncode == 0, shown.stderr
+    assert "http.server" not in shown.stdout
 
 
 def test_the_lock_is_names_and_versions_and_nothing_else() -> None:
