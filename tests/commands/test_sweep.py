@@ -63,6 +63,15 @@ def test_jobs_that_share_a_folder_have_a_row_each(
     assert row["status"] == "completed"
 
 
+def test_folders_of_jobs_may_be_nested(train: Command, tiny: list[str], tmp_path: Path) -> None:
+    nested = "hydra.sweep.subdir='seed${seed}/run_${hydra.job.num}'"
+    for _ in range(2):  # what was there before has no rows of its own
+        done = train("-m", *tiny, *SHORT, "seed=1,2", nested, "skip_finished=true")
+        assert done.returncode == 0, done.stderr
+        assert [row["job"] for row in rows(tmp_path)] == ["0", "1"]
+    assert (tmp_path / "sweep" / "seed2" / "run_1" / "result.json").is_file()
+
+
 def test_slurm_is_asked_for_what_the_configuration_says(train: Command, tmp_path: Path) -> None:
     pytest.importorskip("submitit")
     commands = tmp_path / "commands"

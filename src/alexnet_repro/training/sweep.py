@@ -3,13 +3,14 @@
 import atexit
 import json
 import logging
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 
 from alexnet_repro.base.config import CONF, fail, remove_unused
@@ -22,7 +23,7 @@ from alexnet_repro.base.record import write_csv
 log = logging.getLogger(__name__)
 
 COLUMNS = ("job", "overrides", "status", "top1", "top5", "ten_crop_top1", "ten_crop_top5", "error")
-ROW, ROWS = "job.json", "*/job*.json"
+ROW = "job.json"
 
 found: dict[Path, Path] = {}
 """Records that jobs of this process found instead of training, by the folder of the job."""
@@ -39,13 +40,13 @@ class SweepTable(Callback):
     """
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        directory = Path(config.hydra.sweep.dir)
+        directory, rows = Path(config.hydra.sweep.dir), _pattern(config)
         # A sweep that is started again has rows of all its jobs again; a search, of those to come.
         if "study_name" not in config.hydra.sweeper:
-            for path in directory.glob(ROWS):
+            for path in directory.glob(rows):
                 path.unlink()
         # Hydra does not call on_multirun_end if a job has failed.
-        atexit.register(_print_table, directory)
+        atexit.register(_print_table, directory, rows)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         if config.hydra.mode.name != "MULTIRUN":
@@ -74,15 +75,22 @@ class SweepTable(Callback):
             row |= _errors(directory / "result.json")
         write_json(_place(directory, row["job"]), row)
         # With hydra.job.chdir the job is elsewhere.
-        _gather(Path(config.hydra.runtime.cwd, config.hydra.sweep.dir))
+        _gather(Path(config.hydra.runtime.cwd, config.hydra.sweep.dir), _pattern(config))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        directory = Path(config.hydra.sweep.dir)
-        if not _rows(directory):
+        directory, rows = Path(config.hydra.sweep.dir), _pattern(config)
+        if not _rows(directory, rows):
             remove_unused(directory, "multirun.yaml")
             fail(no_match(sys.argv[1:], CONF))
         # Jobs that ended at the same time may have missed each other's row.
-        _gather(directory)
+        _gather(directory, rows)
+
+
+def _pattern(config: DictConfig) -> str:
+    """Of the rows in the folder of a sweep, as deep as ``hydra.sweep.subdir`` puts the jobs."""
+    sweep: Any = OmegaConf.to_container(config.hydra.sweep, resolve=False)
+    named = re.sub(r"\$\{.*?\}", "*", sweep["subdir"])
+    return str(Path(*("*" for _ in Path(named).parts), "job*.json"))
 
 
 def _place(directory: Path, job: int) -> Path:
@@ -92,13 +100,14 @@ def _place(directory: Path, job: int) -> Path:
     return path.with_stem(f"{path.stem}_{job}") if taken else path
 
 
-def _rows(directory: Path) -> list[dict[str, Any]]:
-    rows = (json.loads(path.read_text()) for path in directory.glob(ROWS))
+def _rows(directory: Path, pattern: str) -> list[dict[str, Any]]:
+    rows = (json.loads(path.read_text()) for path in directory.glob(pattern))
     return sorted(rows, key=lambda row: row["job"])
 
 
-def _gather(directory: Path) -> None:
-    rows = [row | {"overrides": " ".join(row["overrides"])} for row in _rows(directory)]
+def _gather(directory: Path, pattern: str) -> None:
+    of_jobs = _rows(directory, pattern)
+    rows = [row | {"overrides": " ".join(row["overrides"])} for row in of_jobs]
     write_csv(directory / "sweep.csv", COLUMNS, rows)
 
 
@@ -114,8 +123,8 @@ def _errors(path: Path) -> dict[str, float]:
     }
 
 
-def _print_table(directory: Path) -> None:
-    finished = _rows(directory)
+def _print_table(directory: Path, rows: str) -> None:
+    finished = _rows(directory, rows)
     if not finished:
         return
     table = Table(box=None, header_style="bold", padding=(0, 1))
