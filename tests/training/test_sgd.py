@@ -91,7 +91,8 @@ def test_weight_gradient_and_velocity_may_differ_in_layout(
     moved = w.double() + velocity
     w.grad = gradient
     optimizer = PaperSGD([w.requires_grad_()])
-    optimizer.state[w]["velocity"] = v
+    saved = optimizer.state_dict() | {"state": {0: {"velocity": v}}}
+    optimizer.load_state_dict(saved)
     with profile(activities=[ProfilerActivity.CPU]) as seen:
         optimizer.step()
     names = [event.name for event in seen.events()]

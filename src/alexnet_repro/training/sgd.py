@@ -38,6 +38,13 @@ class PaperSGD(Optimizer):
     ) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        for w, state in self.state.items():
+            # A checkpoint of another arrangement may store it in another memory format.
+            if "velocity" in state and _here(state["velocity"], w).stride() != _here(w, w).stride():
+                state["velocity"] = torch.empty_like(w).copy_(state["velocity"])
+
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         loss = None
@@ -83,9 +90,6 @@ class PaperSGD(Optimizer):
         state = self.state[w]
         if "velocity" not in state:
             state["velocity"] = torch.zeros_like(w, memory_format=torch.preserve_format)
-        elif _here(state["velocity"], w).stride() != _here(w, w).stride():
-            # A checkpoint of another arrangement may store it in another memory format.
-            state["velocity"] = torch.empty_like(w).copy_(state["velocity"])
         velocity: Tensor = state["velocity"]
         return velocity
 
