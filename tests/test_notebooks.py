@@ -53,8 +53,8 @@ def test_the_demo_begins_as_recorded_and_the_notebooks_run_on_what_it_leaves(
 def shorter(notebook: Any) -> Any:
     """The same cells with a few steps: what four epochs teach, the committed outputs show."""
     few = [f"trainer.limit_{part}_batches=2" for part in ("train", "val", "test")]
+    shortly = " ".join(["schedule.epochs=1", *few])
     for cell in notebook.cells:
-        shortly = " ".join(["schedule.epochs=1", *few])
         cell.source = cell.source.replace("schedule.epochs=4", shortly)
     return notebook
 

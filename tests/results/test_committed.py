@@ -1,6 +1,7 @@
 """The figures of the READMEs are those of the committed records."""
 
 import csv
+import functools
 import json
 import os
 import re
@@ -121,6 +122,7 @@ EVIDENCE = ROOT / "results" / "evidence"
 Record = dict[str, Any]
 
 
+@functools.cache
 def by_seed(folder: Path) -> dict[str, dict[int, Record]]:
     """The records of a folder, by the name of what was trained and the seed."""
     found: dict[str, dict[int, Record]] = {}
